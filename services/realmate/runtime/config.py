@@ -1,0 +1,24 @@
+"""Nameko's configuration dictionary, made from the settings: the one bridge between the two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from realmate.runtime.settings import Settings
+
+SETTINGS_KEY = "REALMATE"
+
+
+def nameko_config(settings: Settings) -> dict[str, Any]:
+    """What a Nameko container gets. Extensions find the settings again with `settings_of`."""
+    return {
+        SETTINGS_KEY: settings,
+        # Our entrypoints bound their own work; Nameko's pool must never be what a health route or a timer waits for.
+        "max_workers": 1000,
+    }
+
+
+def settings_of(container: Any) -> Settings:
+    """The settings of the container an extension is bound to."""
+    settings: Settings = container.config[SETTINGS_KEY]
+    return settings

@@ -1,0 +1,47 @@
+"""Structured logs: JSON in a pod, readable in a terminal; the libraries' own records take the same way.
+
+Use `structlog.get_logger()` and name an event in lower case (`"batch failed"`), facts as keywords.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from realmate.runtime.settings import Settings
+
+
+def configure(settings: Settings, *, service: str) -> None:
+    """Set logging up for this process. Every line carries `service`."""
+    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    if console:
+        render: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    else:
+        render = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.log_level)
+    logging.getLogger("nameko").setLevel(logging.WARNING)  # its debug lines cost formatting on every worker
+    structlog.contextvars.bind_contextvars(service=service)

@@ -1,0 +1,141 @@
+"""Every setting of every process, read once from the environment and from nowhere else (12-factor).
+
+A field's name in capitals is its variable. The README's table is made from these descriptions, and a test compares the
+two. A wrong value or a contradiction stops the process with one clear line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message says which and why, for a person."""
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=False)
+
+    # Where to listen and where the stores are.
+    host: str = Field("127.0.0.1", description="Address to listen on. Pods and containers set `0.0.0.0`.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    database_url: str | None = Field(
+        None,
+        description="PostgreSQL, `postgresql://user:password@host/database`. Needed by conversations, query and migrate;"
+        " `realmate up` starts one of its own where this is not set.",
+    )
+    redis_url: str | None = Field(
+        None, description="Redis or Valkey, `redis://host:6379/0`; `realmate up` starts one where this is not set."
+    )
+    transport_url: str | None = Field(
+        None, description="What carries commands between webhook and conversations. Default: `REDIS_URL`."
+    )
+    realmate_data_dir: Path = Field(
+        Path(".realmate"), description="Where `realmate up` keeps its embedded stores; survives a restart."
+    )
+
+    # The contract's rules.
+    group_window_s: float = Field(
+        5.0, gt=0, le=3600, description="Seconds of silence that end a group of messages and bring its reply."
+    )
+    hold_tolerance_s: float = Field(
+        6.0, ge=0, le=3600, description="Seconds a message waits for its conversation before it expires."
+    )
+
+    # Limits: what one process takes on before it says 503, and how long it tries.
+    command_timeout_s: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="Seconds from an event's arrival to a 503 if no verdict came. Longer than a failover of the stores"
+        " helps nobody: senders give up and send again.",
+    )
+    http_max_batch: int = Field(256, ge=1, le=10_000, description="Requests one worker takes at once, at most.")
+    http_batches_in_flight: int = Field(
+        3, ge=1, le=64, description="Batches at work at the same time; newcomers wait and form the next batch."
+    )
+    http_queue: int = Field(
+        4096, ge=1, description="Requests that may wait for a batch; beyond it the answer is 503 at once."
+    )
+    http_max_connections: int = Field(10_000, ge=1, description="Open connections, at most; further ones get 503.")
+    http_max_body_bytes: int = Field(262_144, ge=1, description="Largest request body; larger gets 413.")
+    http_max_head_bytes: int = Field(16_384, ge=256, description="Largest request line with headers; larger gets 431.")
+    http_read_timeout_s: float = Field(
+        10.0, gt=0, description="Seconds from a request's first byte to its last; slower gets 408 (slow-loris)."
+    )
+    http_idle_timeout_s: float = Field(75.0, gt=0, description="Seconds an idle keep-alive connection stays open.")
+    drain_timeout_s: float = Field(
+        8.0, ge=0, le=600, description="Seconds a stopping process gives to work in flight. Kill grace must be longer."
+    )
+    consumer_batches_in_flight: int = Field(
+        2, ge=1, le=64, description="Transactions a conversations process runs at the same time."
+    )
+    consumer_max_merge: int = Field(
+        8, ge=1, le=256, description="Batches of several intakes merged into one transaction, at most."
+    )
+    claim_idle_s: float = Field(
+        1.5,
+        gt=0,
+        description="Seconds a delivered batch may stay unacknowledged before another consumer claims it."
+        " Shorter than COMMAND_TIMEOUT_S, so that the sender still gets its verdict.",
+    )
+    sweep_interval_s: float = Field(
+        0.05, gt=0, le=1, description="Seconds between two looks for due replies and expired messages."
+    )
+
+    # What the process tells.
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`json`, `console`, or `auto`: console in a terminal, JSON elsewhere."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres_only(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("must start with postgresql://")
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_only(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return url
+
+    @model_validator(mode="after")
+    def _claim_before_timeout(self) -> Self:
+        if self.claim_idle_s >= self.command_timeout_s:
+            raise ValueError("CLAIM_IDLE_S must be shorter than COMMAND_TIMEOUT_S")
+        return self
+
+    @property
+    def transport(self) -> str:
+        """The transport's URL. Raises SettingsError when neither TRANSPORT_URL nor REDIS_URL is set."""
+        url = self.transport_url or self.redis_url
+        if url is None:
+            raise SettingsError("REDIS_URL (or TRANSPORT_URL) is not set, and this service needs it")
+        return url
+
+    @property
+    def database(self) -> str:
+        """DATABASE_URL. Raises SettingsError when it is not set."""
+        if self.database_url is None:
+            raise SettingsError("DATABASE_URL is not set, and this service needs it")
+        return self.database_url
+
+
+def load() -> Settings:
+    """The settings of this process. Raises SettingsError with one line a wrong variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+            lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
+        raise SettingsError("; ".join(lines)) from None

@@ -1,0 +1,55 @@
+"""HTTP answers as values: what the services return and what the HTTP runtime writes.
+
+Errors are RFC 9457 problems. `type` stays `about:blank`-like simple: a URN made of the code, so that a client can
+switch on `code` and a person can read `title` and `detail`. No stack trace, no class name ever enters one.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+
+
+class Response(msgspec.Struct, frozen=True):
+    """One HTTP answer. `headers` are extra ones; length, type, date and connection are the runtime's."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    field: str
+    message: str
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    errors: tuple[FieldError, ...] = (),
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Response:
+    """An RFC 9457 problem with Realmate's `code` member."""
+    members: dict[str, Any] = {
+        "type": f"urn:realmate:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    if errors:
+        members["errors"] = errors
+    return Response(status, msgspec.json.encode(members), PROBLEM_JSON, headers)
+
+
+def unavailable(detail: str, *, retry_after_s: int = 1) -> Response:
+    """503: nothing was promised, sending again is right."""
+    return problem(503, "unavailable", detail, headers=(("Retry-After", str(retry_after_s)),))
