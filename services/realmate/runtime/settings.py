@@ -25,8 +25,8 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     database_url: str | None = Field(
         None,
-        description="PostgreSQL, `postgresql://user:password@host/database`. Needed by conversations, query and migrate;"
-        " `realmate up` starts one of its own where this is not set.",
+        description="PostgreSQL, `postgresql://user:password@host/database`. Needed by conversations, query and"
+        " migrate; `realmate up` starts one of its own where this is not set.",
     )
     redis_url: str | None = Field(
         None, description="Redis or Valkey, `redis://host:6379/0`; `realmate up` starts one where this is not set."

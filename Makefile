@@ -1,0 +1,44 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help run test check format bench clean lock
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (half a minute, once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: $(STAMP) ## Start everything on one machine: http://127.0.0.1:8000
+	@exec $(BIN)/realmate up --exit-with-parent
+
+test: $(STAMP) ## All tests, with real stores that they start themselves
+	@$(BIN)/python -m pytest -n 8 --dist worksteal
+
+check: $(STAMP) ## What CI checks: format, lint, types, layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP) ## Format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## Measure: wrk against Realmate, pgbench against the same Postgres
+	@$(BIN)/python bench/run.py
+
+lock: ## Make constraints.txt anew from the newest versions that fit pyproject.toml
+	@rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
+	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	@{ echo "# What CI and \`make\` install: the versions we test with. Refresh: make lock"; \
+	   $(VENV)/lock/bin/python -m pip freeze --exclude realmate; } > constraints.txt
+
+clean: ## Remove the virtual environment and the local data
+	@rm -rf $(VENV) .realmate
