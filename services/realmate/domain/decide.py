@@ -1,0 +1,216 @@
+"""Every decision Realmate takes, as a pure function of state, event and moment.
+
+Rule 1: what the contract says about events, holds, groups and replies happens here and nowhere else. The store loads
+and saves; it decides nothing.
+
+Rule 2: `now` is a parameter and always the database's clock, read after the conversation was locked. The event's own
+timestamp is data.
+
+Rule 3: whatever is overdue is settled before the event is looked at. So a late sweep never merges two groups and never
+lets an expired message in: correctness does not depend on timers.
+
+The transitions are the table `_TRANSITIONS`: one function for each pair of status and event. A conversation nobody has
+heard of is a blank PENDING one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from realmate.domain.events import CloseConversation, Event, NewConversation, NewMessage, Verdict
+from realmate.domain.model import Conversation, Group, HeldMessage, Kind, KnownMessage, Message, Reply, Rules, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is true afterwards, and what has to be written for it."""
+
+    conversation: Conversation
+    """Afterwards. The very object that came in where nothing changed."""
+    verdict: Verdict | None = None
+    """None where time alone decided (`decide_due`)."""
+    message: Message | None = None
+    """To be stored."""
+    admitted: tuple[HeldMessage, ...] = ()
+    """Stored as HELD, now INBOUND."""
+    expired: tuple[HeldMessage, ...] = ()
+    """Stored as HELD, now EXPIRED."""
+    replies: tuple[Reply, ...] = ()
+    """To be rendered and stored, after the above."""
+
+
+DEFAULT_RULES = Rules()
+
+
+def decide(
+    conversation: Conversation,
+    event: Event,
+    now: datetime,
+    *,
+    known: KnownMessage | None = None,
+    rules: Rules = DEFAULT_RULES,
+) -> Decision:
+    """Decide one event.
+
+    `known` is what is stored under a NewMessage's id, if anything is. Its conversation may be another one.
+    """
+    if isinstance(event, NewMessage) and known is not None:
+        return Decision(conversation, _verdict_on_known(event, known, now, rules))
+    conversation, overdue = _answer_if_over(conversation, now, rules)
+    decision = _TRANSITIONS[conversation.status, type(event)](conversation, event, now, rules)
+    return replace(decision, replies=(overdue, *decision.replies)) if overdue else decision
+
+
+def decide_due(conversation: Conversation, now: datetime, rules: Rules = DEFAULT_RULES) -> Decision:
+    """Decide what time alone brings: the end of a group, the end of a wait. `conversation.held` must be complete."""
+    conversation, overdue = _answer_if_over(conversation, now, rules)
+    expired, waiting = _split_held(conversation, now, rules)
+    due_at = None
+    if conversation.group:
+        due_at = conversation.group.last_arrived_at + rules.group_window
+    elif waiting:
+        due_at = waiting[0].arrived_at + rules.hold_tolerance
+    return Decision(
+        replace(conversation, held=waiting, due_at=due_at), expired=expired, replies=(overdue,) if overdue else ()
+    )
+
+
+def _verdict_on_known(event: NewMessage, known: KnownMessage, now: datetime, rules: Rules) -> Verdict:
+    """The id is taken. The very same message again is harmless, and says what became of the first."""
+    same = known.conversation_id == event.conversation_id and known.content == event.content
+    if not same or known.kind is Kind.OUTBOUND:
+        return Verdict.MESSAGE_CONFLICT
+    waited_in_vain = known.kind is Kind.HELD and now - known.arrived_at > rules.hold_tolerance
+    return Verdict.HOLD_EXPIRED if known.kind is Kind.EXPIRED or waited_in_vain else Verdict.DUPLICATE
+
+
+def _split_held(
+    conversation: Conversation, now: datetime, rules: Rules
+) -> tuple[tuple[HeldMessage, ...], tuple[HeldMessage, ...]]:
+    """(those that waited in vain, those still within their wait)"""
+    expired = tuple(held for held in conversation.held if held.is_expired(now, rules))
+    waiting = tuple(held for held in conversation.held if not held.is_expired(now, rules))
+    return expired, waiting
+
+
+def _answer_if_over(conversation: Conversation, now: datetime, rules: Rules) -> tuple[Conversation, Reply | None]:
+    group = conversation.group
+    if group is None or not group.is_over(now, rules):
+        return conversation, None
+    return _answer(conversation, group, conversation.last_seq, now, rules)
+
+
+def _answer(
+    conversation: Conversation, group: Group, last_seq: int, now: datetime, rules: Rules
+) -> tuple[Conversation, Reply]:
+    seq = conversation.last_seq + 1
+    window_ended_at = group.last_arrived_at + rules.group_window
+    reply = Reply(conversation.id, seq, group.first_seq, last_seq, window_ended_at, made_at=now)
+    return replace(conversation, last_seq=seq, group=None, due_at=None, updated_at=now), reply
+
+
+# --- NEW_CONVERSATION ---
+
+
+def _open(conversation: Conversation, _event: NewConversation, now: datetime, rules: Rules) -> Decision:
+    """Open it; the held messages still within their wait enter as if they had come after it, grouped by arrival."""
+    expired, admitted = _split_held(conversation, now, rules)
+    opened = replace(conversation, status=Status.OPEN, created_at=now, updated_at=now, due_at=None, held=())
+    replies = []
+    last_seq = 0
+    for held in admitted:
+        if opened.group and opened.group.is_over(held.arrived_at, rules):
+            opened, reply = _answer(opened, opened.group, last_seq, now, rules)
+            replies.append(reply)
+        opened = _join_group(opened, held.seq, held.arrived_at, rules)
+        last_seq = held.seq
+    opened, overdue = _answer_if_over(opened, now, rules)
+    if overdue:
+        replies.append(replace(overdue, last_seq=last_seq))
+    return Decision(opened, Verdict.CREATED, admitted=admitted, expired=expired, replies=tuple(replies))
+
+
+def _refuse_existing(conversation: Conversation, _event: NewConversation, _now: datetime, _rules: Rules) -> Decision:
+    return Decision(conversation, Verdict.CONVERSATION_EXISTS)
+
+
+# --- NEW_MESSAGE ---
+
+
+def _hold(conversation: Conversation, event: NewMessage, now: datetime, rules: Rules) -> Decision:
+    """Keep it until its conversation comes or its wait is over."""
+    message = _message(conversation, event, Kind.HELD, now)
+    held = HeldMessage(message.id, message.seq, now)
+    waiting = replace(
+        conversation,
+        last_seq=message.seq,
+        held=(*conversation.held, held),
+        due_at=conversation.due_at or now + rules.hold_tolerance,
+    )
+    return Decision(waiting, Verdict.HELD, message=message)
+
+
+def _accept(conversation: Conversation, event: NewMessage, now: datetime, rules: Rules) -> Decision:
+    message = _message(conversation, event, Kind.INBOUND, now)
+    return Decision(_join_group(conversation, message.seq, now, rules), Verdict.ACCEPTED, message=message)
+
+
+def _refuse_closed(conversation: Conversation, _event: NewMessage, _now: datetime, _rules: Rules) -> Decision:
+    return Decision(conversation, Verdict.CONVERSATION_CLOSED)
+
+
+def _message(conversation: Conversation, event: NewMessage, kind: Kind, now: datetime) -> Message:
+    return Message(
+        event.message_id, conversation.id, conversation.last_seq + 1, kind, event.content, event.timestamp, now
+    )
+
+
+def _join_group(conversation: Conversation, seq: int, arrived_at: datetime, rules: Rules) -> Conversation:
+    """The conversation with message `seq` in its group: the pending one, or a new one."""
+    group = conversation.group
+    return replace(
+        conversation,
+        last_seq=max(conversation.last_seq, seq),
+        updated_at=max(conversation.updated_at or arrived_at, arrived_at),
+        group=Group(group.first_seq if group else seq, arrived_at),
+        due_at=conversation.due_at if group else arrived_at + rules.group_window,
+    )
+
+
+# --- CLOSE_CONVERSATION ---
+
+
+def _close(conversation: Conversation, _event: CloseConversation, now: datetime, rules: Rules) -> Decision:
+    """Close it for good; what is pending is answered at once, so that nothing is left to change later."""
+    closed = replace(conversation, status=Status.CLOSED, updated_at=now)
+    if closed.group is None:
+        return Decision(closed, Verdict.CLOSED)
+    closed, reply = _answer(closed, closed.group, closed.last_seq, now, rules)
+    return Decision(closed, Verdict.CLOSED, replies=(reply,))
+
+
+def _refuse_unknown(conversation: Conversation, _event: CloseConversation, _now: datetime, _rules: Rules) -> Decision:
+    return Decision(conversation, Verdict.CONVERSATION_NOT_FOUND)
+
+
+def _refuse_closing_twice(
+    conversation: Conversation, _event: CloseConversation, _now: datetime, _rules: Rules
+) -> Decision:
+    return Decision(conversation, Verdict.CONVERSATION_ALREADY_CLOSED)
+
+
+_Transition = Callable[[Conversation, Any, datetime, Rules], Decision]
+_TRANSITIONS: dict[tuple[Status, type[Event]], _Transition] = {
+    (Status.PENDING, NewConversation): _open,
+    (Status.OPEN, NewConversation): _refuse_existing,
+    (Status.CLOSED, NewConversation): _refuse_existing,
+    (Status.PENDING, NewMessage): _hold,
+    (Status.OPEN, NewMessage): _accept,
+    (Status.CLOSED, NewMessage): _refuse_closed,
+    (Status.PENDING, CloseConversation): _refuse_unknown,
+    (Status.OPEN, CloseConversation): _close,
+    (Status.CLOSED, CloseConversation): _refuse_closing_twice,
+}

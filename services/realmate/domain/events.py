@@ -1,0 +1,49 @@
+"""The events a sender may report, and the verdict each of them gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from realmate.domain.model import ConversationId, MessageId
+
+
+@dataclass(frozen=True, slots=True)
+class NewConversation:
+    conversation_id: ConversationId
+    timestamp: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    conversation_id: ConversationId
+    timestamp: datetime
+    message_id: MessageId
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseConversation:
+    conversation_id: ConversationId
+    timestamp: datetime
+
+
+Event = NewConversation | NewMessage | CloseConversation
+
+
+class Verdict(StrEnum):
+    """What became of an event. The first five are promises (2xx), the rest are refusals (400)."""
+
+    CREATED = "created"
+    ACCEPTED = "accepted"
+    HELD = "held"
+    DUPLICATE = "duplicate"
+    CLOSED = "closed"
+
+    CONVERSATION_EXISTS = "conversation_exists"
+    CONVERSATION_CLOSED = "conversation_closed"
+    CONVERSATION_NOT_FOUND = "conversation_not_found"
+    CONVERSATION_ALREADY_CLOSED = "conversation_already_closed"
+    HOLD_EXPIRED = "hold_expired"
+    MESSAGE_CONFLICT = "message_conflict"

@@ -1,0 +1,129 @@
+"""What Realmate knows about a conversation: values only, no I/O, no clock.
+
+Within a conversation every message has a sequence number (`seq`) in the order of arrival; it breaks ties between equal
+timestamps and bounds the groups. Moments are timezone-aware datetimes of the database's clock, except
+`Message.timestamp`, which is the sender's and is never compared with a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import NewType
+from uuid import UUID
+
+ConversationId = NewType("ConversationId", UUID)
+MessageId = NewType("MessageId", UUID)
+
+
+class Status(IntEnum):
+    """Where a conversation is in its life. The numbers are stored."""
+
+    PENDING = 0  #: Only held messages name it (or nothing does): to the outside it does not exist.
+    OPEN = 1  #: NEW_CONVERSATION came.
+    CLOSED = 2  #: CLOSE_CONVERSATION came. Final: nothing about it changes any more.
+
+
+class Kind(IntEnum):
+    """What a stored message is. The numbers are stored."""
+
+    INBOUND = 1  #: In the conversation, from the sender.
+    OUTBOUND = 2  #: In the conversation, the reply to one group.
+    HELD = 3  #: Waits for its conversation; invisible.
+    EXPIRED = 4  #: Waited in vain; never enters the conversation, kept as a fact.
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The contract's parameters. Both limits are inclusive: a gap of exactly the window still joins."""
+
+    group_window: timedelta = timedelta(seconds=5)
+    hold_tolerance: timedelta = timedelta(seconds=6)
+    reply_heading: str = "Mensagens recebidas:"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The run of INBOUND messages that is not answered yet."""
+
+    first_seq: int
+    last_arrived_at: datetime
+
+    def is_over(self, now: datetime, rules: Rules) -> bool:
+        return now - self.last_arrived_at > rules.group_window
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMessage:
+    """A message that waits for its conversation."""
+
+    id: MessageId
+    seq: int
+    arrived_at: datetime
+
+    def is_expired(self, now: datetime, rules: Rules) -> bool:
+        return now - self.arrived_at > rules.hold_tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One conversation as far as decisions need it; messages that decide nothing any more are not here."""
+
+    id: ConversationId
+    status: Status = Status.PENDING
+    created_at: datetime | None = None
+    """When NEW_CONVERSATION arrived; None while PENDING."""
+    updated_at: datetime | None = None
+    last_seq: int = 0
+    group: Group | None = None
+    due_at: datetime | None = None
+    """When to look at it again, at the latest: never later than the end of its group or its first held message's wait.
+
+    It may be too early (a group grows without moving it): the sweep then sets it anew. That spares an index update
+    for every message but a group's first.
+    """
+    held: tuple[HeldMessage, ...] = ()
+    """In order of arrival. Whoever loads a conversation may leave stored ones out unless it is opened or swept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message to be stored."""
+
+    id: MessageId
+    conversation_id: ConversationId
+    seq: int
+    kind: Kind
+    content: str
+    timestamp: datetime
+    arrived_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMessage:
+    """What is already stored under a message id."""
+
+    conversation_id: ConversationId
+    kind: Kind
+    content: str
+    arrived_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The OUTBOUND message that answers the INBOUND ones from `first_seq` to `last_seq`, both included."""
+
+    conversation_id: ConversationId
+    seq: int
+    first_seq: int
+    last_seq: int
+    window_ended_at: datetime
+    """When the group's time was over: `made_at` minus this is the lateness (negative for a flush at closing)."""
+    made_at: datetime
+
+
+def render_reply(message_ids: Iterable[MessageId], rules: Rules) -> str:
+    """The reply's text: the heading, then one id a line, no newline at the end."""
+    return "\n".join([rules.reply_heading, *map(str, message_ids)])

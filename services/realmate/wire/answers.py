@@ -1,0 +1,46 @@
+"""How a verdict looks to the sender: the one table that turns Realmate's decisions into HTTP."""
+
+from __future__ import annotations
+
+from realmate.domain.events import Verdict
+from realmate.wire.commands import Command, MessageCommand
+from realmate.wire.responses import Response, problem
+from realmate.wire.webhook import InvalidEvent, InvalidJson
+
+_STATUS: dict[Verdict, int] = {
+    Verdict.CREATED: 201,
+    Verdict.ACCEPTED: 202,
+    Verdict.HELD: 202,
+    Verdict.DUPLICATE: 202,
+    Verdict.CLOSED: 200,
+}
+
+_REFUSALS: dict[Verdict, str] = {
+    Verdict.CONVERSATION_EXISTS: "Conversation {conversation} exists already.",
+    Verdict.CONVERSATION_CLOSED: "Conversation {conversation} is closed; it takes no more messages.",
+    Verdict.CONVERSATION_NOT_FOUND: "Conversation {conversation} does not exist.",
+    Verdict.CONVERSATION_ALREADY_CLOSED: "Conversation {conversation} is closed already.",
+    Verdict.HOLD_EXPIRED: "Message {message} waited for conversation {conversation}, which did not come in time;"
+    " it will not enter it any more.",
+    Verdict.MESSAGE_CONFLICT: "Id {message} belongs to another message (other content or another conversation).",
+}
+
+
+def answer(command: Command, verdict: Verdict) -> Response:
+    status = _STATUS.get(verdict)
+    if status is None:
+        message = command.message_id if isinstance(command, MessageCommand) else None
+        detail = _REFUSALS[verdict].format(conversation=command.conversation_id, message=message)
+        return problem(400, verdict, detail)
+    # Written by hand: three fixed shapes of UUIDs and enum members, nothing in them can need escaping.
+    message = f'"message_id":"{command.message_id}",' if isinstance(command, MessageCommand) else ""
+    body = f'{{"status":"{verdict}",{message}"conversation_id":"{command.conversation_id}"}}'
+    return Response(status, body.encode())
+
+
+def refusal(error: InvalidJson | InvalidEvent) -> Response:
+    """The answer to a body that is no event."""
+    if isinstance(error, InvalidEvent):
+        detail = "The event is not valid: see errors for each field."
+        return problem(400, "invalid_event", detail, errors=error.errors)
+    return problem(400, "invalid_json", f"The body is not JSON: {error}.")

@@ -1,0 +1,94 @@
+"""What crosses from webhook to conversations and back: batches of commands, lists of verdicts, as msgpack.
+
+Both carry `VERSION` first, so that during a rolling update an old process refuses what it does not understand instead
+of guessing. Arrays instead of maps, UUIDs as 16 bytes: a command is its content plus some fifty bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from realmate.domain.events import CloseConversation, Event, NewConversation, NewMessage, Verdict
+from realmate.domain.model import ConversationId, MessageId
+
+VERSION = 1
+
+
+class UnknownVersion(Exception):
+    """The peer speaks another version of the protocol: a rolling update is under way, or half done."""
+
+
+class OpenCommand(msgspec.Struct, array_like=True, tag=1, frozen=True):
+    request_id: str
+    conversation_id: UUID
+    timestamp: datetime
+
+    def event(self) -> Event:
+        return NewConversation(ConversationId(self.conversation_id), self.timestamp)
+
+
+class MessageCommand(msgspec.Struct, array_like=True, tag=2, frozen=True):
+    request_id: str
+    conversation_id: UUID
+    timestamp: datetime
+    message_id: UUID
+    content: str
+
+    def event(self) -> Event:
+        return NewMessage(
+            ConversationId(self.conversation_id), self.timestamp, MessageId(self.message_id), self.content
+        )
+
+
+class CloseCommand(msgspec.Struct, array_like=True, tag=3, frozen=True):
+    request_id: str
+    conversation_id: UUID
+    timestamp: datetime
+
+    def event(self) -> Event:
+        return CloseConversation(ConversationId(self.conversation_id), self.timestamp)
+
+
+Command = OpenCommand | MessageCommand | CloseCommand
+
+
+class _Envelope(msgspec.Struct, array_like=True):
+    version: int
+    body: msgspec.Raw
+
+
+_encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
+_envelopes = msgspec.msgpack.Decoder(_Envelope)
+_commands = msgspec.msgpack.Decoder(list[Command])
+_verdicts = msgspec.msgpack.Decoder(list[Verdict] | None)
+
+
+def encode_commands(commands: Sequence[Command]) -> bytes:
+    return _encoder.encode((VERSION, commands))
+
+
+def decode_commands(payload: bytes) -> list[Command]:
+    """Raise UnknownVersion, or msgspec.DecodeError for what no Realmate wrote."""
+    return _commands.decode(_body(payload))
+
+
+def encode_verdicts(verdicts: Sequence[Verdict] | None) -> bytes:
+    """One verdict a command, in order; None: nothing was decided, sending again is right."""
+    return _encoder.encode((VERSION, verdicts))
+
+
+def decode_verdicts(payload: bytes) -> list[Verdict] | None:
+    """Raise UnknownVersion, or msgspec.DecodeError for what no Realmate wrote."""
+    verdicts: list[Verdict] | None = _verdicts.decode(_body(payload))
+    return verdicts
+
+
+def _body(payload: bytes) -> msgspec.Raw:
+    envelope = _envelopes.decode(payload)
+    if envelope.version != VERSION:
+        raise UnknownVersion(f"the peer speaks version {envelope.version}, this process {VERSION}")
+    return envelope.body
