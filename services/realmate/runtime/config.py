@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from nameko.extensions import DependencyProvider
+
 from realmate.runtime.settings import Settings
 
 SETTINGS_KEY = "REALMATE"
@@ -16,6 +18,13 @@ def nameko_config(settings: Settings) -> dict[str, Any]:
         # Our entrypoints bound their own work; Nameko's pool must never be what a health route or a timer waits for.
         "max_workers": 1000,
     }
+
+
+class ServiceSettings(DependencyProvider):
+    """Gives a service method the settings of its process."""
+
+    def get_dependency(self, worker_ctx: Any) -> Settings:  # noqa: ARG002 (Nameko's signature)
+        return settings_of(self.container)
 
 
 def settings_of(container: Any) -> Settings:

@@ -1,0 +1,124 @@
+"""Applies deliveries of commands: one transaction for all of them, tried again while their callers still wait.
+
+Applying a delivery twice is harmless: its verdicts are stored under its id in the very transaction that brings them
+about. Whoever gets it again (its first consumer died after the commit, or is merely slow) finds them there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+import structlog
+
+from realmate.conversations import observation, statements
+from realmate.conversations.statements import array
+from realmate.conversations.unit_of_work import UnitOfWork
+from realmate.domain.events import Verdict
+from realmate.domain.model import Rules
+from realmate.runtime.database import DatabaseTimeout, Overtaken, is_conflict, is_outage, patiently
+from realmate.runtime.transport.interface import Delivery
+from realmate.wire.commands import Command, UnknownVersion, decode_commands, encode_verdicts
+
+log = structlog.get_logger(__name__)
+
+NOTHING_DECIDED = encode_verdicts(None)
+_LOGGED_REQUEST_IDS = 20
+
+
+class Batches:
+    """Applies the deliveries that one worker was given."""
+
+    def __init__(self, db: Any, rules: Rules) -> None:
+        self._db = db
+        self._rules = rules
+
+    def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:
+        """One reply a delivery: its verdicts, after the commit, or NOTHING_DECIDED."""
+        commands = {delivery.id: decoded for delivery in deliveries if (decoded := _decode(delivery)) is not None}
+        decodable = [delivery for delivery in deliveries if delivery.id in commands]
+        replies = self._apply_patiently(decodable, commands) if decodable else {}
+        return [replies.get(delivery.id, NOTHING_DECIDED) for delivery in deliveries]
+
+    def _apply_patiently(self, deliveries: Sequence[Delivery], commands: dict[str, list[Command]]) -> dict[str, bytes]:
+        deadline = min(delivery.deadline for delivery in deliveries)
+        redelivered = any(delivery.redelivered for delivery in deliveries)
+        try:
+            with observation.TRANSACTION_SECONDS.time():
+                return patiently(
+                    lambda attempt: self._apply_once(
+                        deliveries, commands, deadline, look_first=redelivered or attempt > 0
+                    ),
+                    deadline,
+                )
+        except Exception as error:  # noqa: BLE001 (whatever it is: log everything, promise nothing)
+            _log_failure(error, commands)
+            return {}
+
+    def _apply_once(
+        self, deliveries: Sequence[Delivery], commands: dict[str, list[Command]], deadline: float, *, look_first: bool
+    ) -> dict[str, bytes]:
+        with self._db.get_session(close_on_exit=True) as session:
+            connection = session.connection()
+            replies = _already_applied(connection, deliveries) if look_first else {}
+            fresh = [delivery for delivery in deliveries if delivery.id not in replies]
+            if not fresh:
+                return replies
+            events = [command.event() for delivery in fresh for command in commands[delivery.id]]
+            work = UnitOfWork(connection, self._rules)
+            verdicts = work.decide_all(events)
+            work.save()
+            decided = _encode_each(fresh, commands, verdicts)
+            _remember(connection, decided)
+            if time.monotonic() >= deadline:
+                raise DatabaseTimeout("decided too late to be promised")  # the session rolls back
+        observation.count_events(events, verdicts)
+        observation.count_replies(work.replies)
+        observation.EXPIRED.inc(len(work.expired))
+        observation.BATCH_EVENTS.observe(len(events))
+        return replies | decided
+
+
+def _decode(delivery: Delivery) -> list[Command] | None:
+    try:
+        return decode_commands(delivery.payload)
+    except (UnknownVersion, msgspec.DecodeError) as error:
+        log.error("batch refused", batch=delivery.id, reason=str(error))  # noqa: TRY400 (not a fault of ours)
+        return None
+
+
+def _encode_each(
+    deliveries: Sequence[Delivery], commands: dict[str, list[Command]], verdicts: Sequence[Verdict]
+) -> dict[str, bytes]:
+    rest = iter(verdicts)
+    return {delivery.id: encode_verdicts(list(islice(rest, len(commands[delivery.id])))) for delivery in deliveries}
+
+
+def _already_applied(connection: Any, deliveries: Sequence[Delivery]) -> dict[str, bytes]:
+    ids = array(delivery.id for delivery in deliveries)
+    return {row.id: bytes(row.verdicts) for row in connection.execute(statements.APPLIED, {"ids": ids})}
+
+
+def _remember(connection: Any, decided: dict[str, bytes]) -> None:
+    """Store the verdicts with the change itself. Raise Overtaken if another consumer applied one of these meanwhile."""
+    result = connection.execute(
+        statements.INSERT_APPLIED, {"id": array(decided), "verdicts": array(_hex(reply) for reply in decided.values())}
+    )
+    if result.rowcount != len(decided):
+        raise Overtaken
+
+
+def _hex(reply: bytes) -> str:
+    return f'"\\\\x{reply.hex()}"'
+
+
+def _log_failure(error: Exception, commands: dict[str, list[Command]]) -> None:
+    request_ids = [command.request_id for batch in commands.values() for command in batch]
+    facts = {"events": len(request_ids), "request_ids": request_ids[:_LOGGED_REQUEST_IDS]}
+    if is_outage(error) or is_conflict(error):
+        log.warning("batch given up: no commit in time", reason=str(error).partition("\n")[0], **facts)
+    else:
+        log.error("batch failed", exc_info=error, **facts)

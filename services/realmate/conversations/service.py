@@ -1,0 +1,45 @@
+"""The only writer: decides every event, answers every group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from realmate.conversations import sweep
+from realmate.conversations.batches import Batches
+from realmate.domain.model import Rules
+from realmate.runtime.config import ServiceSettings
+from realmate.runtime.database import Database
+from realmate.runtime.http import HealthServer
+from realmate.runtime.timers import periodic
+from realmate.runtime.transport import commands
+from realmate.runtime.transport.interface import Delivery
+
+TIDY_PAUSE_S = 5.0
+
+
+class ConversationsService:
+    name = "conversations"
+
+    db = Database()
+    settings = ServiceSettings()
+    health_server = HealthServer()
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(
+            group_window=timedelta(seconds=self.settings.group_window_s),
+            hold_tolerance=timedelta(seconds=self.settings.hold_tolerance_s),
+        )
+
+    @commands
+    def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:
+        return Batches(self.db, self.rules).apply(deliveries)
+
+    @periodic(lambda settings: settings.sweep_interval_s)
+    def sweep(self) -> None:
+        sweep.sweep(self.db, self.rules)
+
+    @periodic(lambda _settings: TIDY_PAUSE_S)
+    def tidy(self) -> None:
+        sweep.tidy(self.db)

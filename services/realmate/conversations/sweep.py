@@ -1,0 +1,66 @@
+"""Answers the groups whose window is over and expires the messages that waited in vain.
+
+Any number of processes may sweep at once: each takes rows nobody else has locked. Nothing depends on a sweep being on
+time but the moment a reply becomes visible.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import structlog
+
+from realmate.conversations import observation, statements
+from realmate.conversations.unit_of_work import UnitOfWork
+from realmate.domain.model import Rules
+from realmate.runtime.database import is_conflict, is_outage, within
+
+log = structlog.get_logger(__name__)
+
+ROWS_PER_TRANSACTION = 500
+TRANSACTION_TIMEOUT_S = 5.0
+FORGET_APPLIED_AFTER_S = 300.0
+"""Twice the longest deadline a command can have, and more: no batch is delivered again after that."""
+
+
+def sweep(db: Any, rules: Rules) -> None:
+    """Settle all that is due. An outage of the database is left to the next round."""
+    try:
+        while _sweep_once(db, rules) == ROWS_PER_TRANSACTION:
+            pass
+    except Exception as error:
+        if not (is_outage(error) or is_conflict(error)):
+            raise
+        log.debug("sweep interrupted", reason=str(error).partition("\n")[0])
+
+
+def _sweep_once(db: Any, rules: Rules) -> int:
+    with within(time.monotonic() + TRANSACTION_TIMEOUT_S), db.get_session(close_on_exit=True) as session:
+        work = UnitOfWork(session.connection(), rules)
+        due = work.decide_due(ROWS_PER_TRANSACTION)
+        if due:
+            work.save()
+    observation.count_replies(work.replies)
+    observation.EXPIRED.inc(len(work.expired))
+    return due
+
+
+def tidy(db: Any) -> None:
+    """Forget applied batches nobody can deliver again, and read the gauges."""
+    try:
+        with (
+            within(time.monotonic() + TRANSACTION_TIMEOUT_S),
+            db.get_session(close_on_exit=True) as session,
+        ):
+            connection = session.connection()
+            connection.execute(statements.FORGET_APPLIED, {"age_s": FORGET_APPLIED_AFTER_S})
+            backlog = connection.execute(statements.BACKLOG).one()
+            held = connection.execute(statements.COUNT_HELD).scalar_one()
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        return
+    observation.PENDING_GROUPS.set(backlog.groups)
+    observation.HELD_MESSAGES.set(held)
+    observation.OVERDUE_SECONDS.set(max(0.0, float(backlog.overdue_s)))

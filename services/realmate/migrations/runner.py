@@ -1,0 +1,65 @@
+"""Brings a database to this version's schema. Called by `realmate migrate` alone, never by a service's replica.
+
+Safe to run twice and at the same time: a session-level advisory lock makes the second one wait and find nothing to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+_LOCK = 7_263_546  # any number that only Realmate's migrations use in this database
+
+
+class DatabaseUnreachable(Exception):
+    """The database does not answer; the message says why, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What `upgrade` found and left: revision names; `before` is None for an empty database."""
+
+    before: str | None
+    after: str
+
+
+def upgrade(database_url: str, *, connect_timeout_s: int = 5) -> Upgrade:
+    """Apply what is missing, all or nothing. Raise DatabaseUnreachable."""
+    engine = create_engine(
+        sqlalchemy_url(database_url), poolclass=NullPool, connect_args={"connect_timeout": connect_timeout_s}
+    )
+    try:
+        with engine.connect() as connection:
+            return _upgrade(connection)
+    except OperationalError as error:
+        raise DatabaseUnreachable(str(error.orig).strip().replace("\n", " ")) from error
+    finally:
+        engine.dispose()
+
+
+def _upgrade(connection: Connection) -> Upgrade:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
+    before = MigrationContext.configure(connection).get_current_revision()
+    connection.commit()  # the lock is the session's, not the transaction's
+    command.upgrade(config, "head")
+    after = ScriptDirectory.from_config(config).get_current_head()
+    connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
+    connection.commit()
+    return Upgrade(before, after or "")
+
+
+def sqlalchemy_url(database_url: str) -> str:
+    """DATABASE_URL as SQLAlchemy wants it, with the driver named."""
+    _, _, rest = database_url.partition("://")
+    return f"postgresql+psycopg2://{rest}"

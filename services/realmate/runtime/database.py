@@ -1,0 +1,155 @@
+"""The way to Postgres: nameko-sqlalchemy's dependency provider, configured from the settings.
+
+psycopg2 is cooperative under eventlet's monkey-patching, so a waiting query lets other greenlets run. Two things keep a
+sick database from hanging a worker for ever: the server's timeouts below, and `within`, which bounds the wait here.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import eventlet
+import nameko_sqlalchemy
+from nameko_sqlalchemy import DB_URIS_KEY
+from prometheus_client import Counter
+from sqlalchemy import MetaData, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from realmate.migrations.runner import sqlalchemy_url
+from realmate.runtime.config import settings_of
+from realmate.runtime.health import health
+
+RETRIES = Counter("realmate_transaction_retries", "Transactions tried again", ["reason"])
+
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.5
+
+SERIALIZATION_FAILURE = "40001"
+DEADLOCK_DETECTED = "40P01"
+
+
+class Overtaken(Exception):
+    """Another transaction wrote the same new row first."""
+
+
+class DatabaseTimeout(Exception):
+    """The database did not answer within the time there was."""
+
+
+class Schema:
+    """Stands where nameko-sqlalchemy expects a declarative base: it is asked for its name alone. We use Core."""
+
+    metadata = MetaData()
+
+
+class Database(nameko_sqlalchemy.Database):
+    """Injects a wrapper whose `get_session()` opens one transaction on Postgres."""
+
+    def __init__(self, *, read_only: bool = False) -> None:
+        self.read_only = read_only
+        super().__init__(Schema)
+
+    def setup(self) -> None:
+        settings = settings_of(self.container)
+        name = self.container.service_name
+        self.container.config.setdefault(DB_URIS_KEY, {})[f"{name}:{Schema.__name__}"] = (
+            sqlalchemy_url(settings.database).replace("{", "{{").replace("}", "}}")
+        )
+        self.engine_options = {
+            "pool_size": 4 + max(settings.http_batches_in_flight, settings.consumer_batches_in_flight),
+            "max_overflow": 0,
+            "pool_timeout": settings.command_timeout_s,
+            "connect_args": _connect_args(name, settings.command_timeout_s, read_only=self.read_only),
+        }
+        super().setup()
+        health.register("database", self.ping)
+
+    def ping(self) -> None:
+        with self.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+
+def _connect_args(service: str, timeout_s: float, *, read_only: bool) -> dict[str, Any]:
+    timeout_ms = int(timeout_s * 1000)
+    server = {
+        "statement_timeout": timeout_ms,
+        # A process stopped in the middle of a transaction must not keep its locks.
+        "idle_in_transaction_session_timeout": timeout_ms,
+        "default_transaction_read_only": "on" if read_only else "off",
+        # The statements are short and many; compiling them costs more than it gives.
+        "jit": "off",
+        "timezone": "UTC",
+    }
+    return {
+        "application_name": f"realmate-{service}",
+        "connect_timeout": 3,
+        "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
+        # A partition is noticed within seconds, not after the kernel's two hours.
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": timeout_ms,
+    }
+
+
+@contextmanager
+def within(deadline: float) -> Iterator[None]:
+    """Bound what stands inside by a `time.monotonic()` deadline. Raise DatabaseTimeout.
+
+    An interrupted query leaves its connection unusable; psycopg2 closes it and the pool opens a new one.
+    """
+    timer = eventlet.Timeout(max(deadline - time.monotonic(), 0.001))
+    try:
+        yield
+    except eventlet.Timeout as fired:
+        if fired is not timer:
+            raise
+        raise DatabaseTimeout("no answer from the database in time") from None
+    finally:
+        timer.cancel()
+
+
+T = TypeVar("T")
+
+
+def patiently(work: Callable[[int], T], deadline: float) -> T:
+    """Call `work(attempt)`, again after a conflict or an outage, until the deadline; then raise what it raised last.
+
+    A failed commit may have happened all the same, so from attempt 1 on `work` must look before it acts.
+    """
+    pause_s = _FIRST_PAUSE_S
+    attempt = 0
+    while True:
+        try:
+            with within(deadline):
+                return work(attempt)
+        except Exception as error:
+            if not (is_conflict(error) or is_outage(error)) or time.monotonic() + pause_s >= deadline:
+                raise
+            conflict = is_conflict(error)
+        RETRIES.labels("conflict" if conflict else "outage").inc()
+        attempt += 1
+        if not conflict:
+            eventlet.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (to spread, not to hide)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The five-character SQLSTATE behind an error, where there is one."""
+    return getattr(getattr(error, "orig", None), "pgcode", None)
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Another transaction came first; the same work on a fresh look will succeed."""
+    return isinstance(error, Overtaken) or sqlstate(error) in {SERIALIZATION_FAILURE, DEADLOCK_DETECTED}
+
+
+def is_outage(error: BaseException) -> bool:
+    """The database is away, restarting, full or slow; the same work may succeed later."""
+    if isinstance(error, DatabaseTimeout | InterfaceError | OperationalError):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated

@@ -1,0 +1,112 @@
+"""Runs services in this process, as a pod or `realmate up` does: `serve` is called by `realmate run` alone.
+
+The first thing it does is eventlet's monkey-patching, so whoever calls it must not have imported a service before;
+this module itself finds services by name, after that. It knows how to start, to drain and to end, and nothing of what
+the services do.
+"""
+
+from __future__ import annotations
+
+import errno
+import faulthandler
+import os
+import signal
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import eventlet
+import structlog
+
+from realmate.runtime import logs
+from realmate.runtime.settings import Settings, load
+
+SERVICES = {
+    "webhook": "realmate.webhook.service:WebhookService",
+    "conversations": "realmate.conversations.service:ConversationsService",
+    "query": "realmate.query.service:QueryService",
+}
+
+log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The services cannot start here; the message says why in one line, for a person."""
+
+
+def serve(names: Sequence[str]) -> int:
+    """Run the named services until a signal or the death of one; return the exit code.
+
+    Raises StartError and SettingsError. SIGTERM and SIGINT drain: no new work, the work in flight is finished, exit
+    code 0. After DRAIN_TIMEOUT_S and a second the process ends whatever still runs.
+    """
+    eventlet.monkey_patch()
+    settings = load()
+    logs.configure(settings, service="+".join(names))
+    signals = _catch_signals(settings)
+    runner = _runner(names, settings)
+    try:
+        runner.start()
+    except OSError as error:
+        raise StartError(_why_no_start(error, settings)) from error
+    log.info("started", pid=os.getpid(), host=settings.host, port=settings.port)
+    eventlet.spawn(_stop_when_told, signals, runner, settings)
+    try:
+        runner.wait()
+    except Exception:
+        log.exception("a service died")
+        return 1
+    log.info("stopped")
+    return 0
+
+
+def _runner(names: Sequence[str], settings: Settings) -> Any:
+    from nameko.runners import ServiceRunner
+
+    from realmate.runtime.config import nameko_config
+
+    runner = ServiceRunner(nameko_config(settings))
+    for name in names:
+        module, _, service = SERVICES[name].partition(":")
+        runner.add_service(getattr(import_module(module), service))
+    return runner
+
+
+def _why_no_start(error: OSError, settings: Settings) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {settings.port} is taken; choose another with PORT=…"
+    return f"cannot start on {settings.host}:{settings.port}: {error.strerror or error}"
+
+
+def _catch_signals(settings: Settings) -> int:
+    """A file descriptor with a byte to read for each SIGTERM and SIGINT.
+
+    A handler alone would not do: Python goes back to waiting in epoll after it (PEP 475), so what it asked of the hub
+    would happen only when something else wakes that up, a minute later perhaps. A readable descriptor does wake it.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def last_resort(*_: object) -> None:
+        """A thread of C, which ends the process even if a call blocks it, and shows which one."""
+        faulthandler.dump_traceback_later(settings.drain_timeout_s + 2, exit=True)
+
+    signal.signal(signal.SIGTERM, last_resort)
+    signal.signal(signal.SIGINT, last_resort)
+    return reader
+
+
+def _stop_when_told(signals: int, runner: Any, settings: Settings) -> None:
+    from realmate.runtime.health import health
+
+    os.read(signals, 1)  # eventlet's: only this greenlet waits
+    log.info("stopping", drain_timeout_s=settings.drain_timeout_s)
+    health.draining = True
+    eventlet.spawn_after(settings.drain_timeout_s + 1, _give_up)
+    runner.stop()
+
+
+def _give_up() -> None:
+    log.error("work in flight did not end in time; exiting without it")
+    os._exit(1)
