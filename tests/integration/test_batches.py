@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,7 +33,7 @@ def store(database_url: str) -> Iterator[Store]:
 
 def test_one_batch_may_hold_a_whole_conversation(store: Store) -> None:
     """Events of one batch see each other, in their order."""
-    key, first, second = uuid.uuid4(), saying(uuid.uuid4()), saying(uuid.uuid4())
+    key = uuid.uuid4()
     first, second = saying(key, "um", second=2), saying(key, "dois", second=1)
     verdicts = store.apply(first, opening(key), opening(key), second, second, closing(key), saying(key), closing(key))
     assert verdicts == [
@@ -133,7 +134,7 @@ def test_a_message_id_in_two_conversations_at_once_belongs_to_one(store: Store) 
 
 
 def test_concurrent_batches_over_the_same_conversations_keep_every_promise(store: Store) -> None:
-    """Random batches from eight threads: one creation each, every accepted message in exactly one reply after closing."""
+    """Random batches from eight threads: created once each; after closing, every message is in exactly one reply."""
     keys = [uuid.uuid4() for _ in range(12)]
     chance = random.Random(7)
     commands = [saying(chance.choice(keys)) for _ in range(400)] + [opening(key) for key in keys for _ in range(8)]
@@ -178,16 +179,12 @@ def test_a_close_racing_messages_answers_all_that_got_in_and_nothing_after(store
 
 
 @given(
-    content=st.text(min_size=1, max_size=40).filter(lambda content: "\0" not in content),
+    content=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40),
     sent_at=st.datetimes(timezones=st.just(UTC)),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_the_wire_lets_in_can_be_stored_and_comes_back(store: Store, content: str, sent_at: datetime) -> None:
     """No event that passes validation can fail a batch and so hurt its neighbours."""
-    try:
-        content.encode()
-    except UnicodeEncodeError:
-        content = "surrogate"
     key, message = uuid.uuid4(), uuid.uuid4()
     command = parse_event(
         _json(content, sent_at.isoformat(), message, key),
@@ -200,8 +197,6 @@ def test_whatever_the_wire_lets_in_can_be_stored_and_comes_back(store: Store, co
 
 
 def _json(content: str, timestamp: str, message: uuid.UUID, key: uuid.UUID) -> bytes:
-    import msgspec
-
     data = {"id": str(message), "content": content, "conversation_id": str(key)}
     return msgspec.json.encode({"type": "NEW_MESSAGE", "timestamp": timestamp, "data": data})
 

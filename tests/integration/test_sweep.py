@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import text
 
 from realmate.conversations import observation
 from realmate.conversations.sweep import ROWS_PER_TRANSACTION, sweep, tidy
@@ -115,8 +116,6 @@ def test_each_held_message_waits_its_own_time(store: Store) -> None:
 def test_tidying_forgets_old_batches_only(store: Store) -> None:
     store.deliver(delivery([opening(uuid.uuid4())]), delivery([opening(uuid.uuid4())]))
     with store.engine.begin() as connection:
-        from sqlalchemy import text
-
         connection.execute(
             text(
                 "UPDATE applied_batches SET applied_at = applied_at - interval '1 day'"

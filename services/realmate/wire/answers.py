@@ -33,8 +33,8 @@ def answer(command: Command, verdict: Verdict) -> Response:
         detail = _REFUSALS[verdict].format(conversation=command.conversation_id, message=message)
         return problem(400, verdict, detail)
     # Written by hand: three fixed shapes of UUIDs and enum members, nothing in them can need escaping.
-    message = f'"message_id":"{command.message_id}",' if isinstance(command, MessageCommand) else ""
-    body = f'{{"status":"{verdict}",{message}"conversation_id":"{command.conversation_id}"}}'
+    also = f'"message_id":"{command.message_id}",' if isinstance(command, MessageCommand) else ""
+    body = f'{{"status":"{verdict}",{also}"conversation_id":"{command.conversation_id}"}}'
     return Response(status, body.encode())
 
 

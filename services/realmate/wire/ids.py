@@ -13,4 +13,4 @@ def parse_uuid(text: str) -> UUID:
     """Raise ValueError for anything else. (`UUID()` alone takes hyphens anywhere and unbalanced braces.)"""
     if _FORMS.fullmatch(text) is None:
         raise ValueError("must be a UUID")
-    return UUID(text)
+    return UUID(text.lower())  # it knows the URN prefix in lower case only

@@ -1,8 +1,8 @@
 """The webhook's JSON: a request's body in, a command or the reason against it out.
 
 Two paths to the same result. The quick one is a typed msgspec decoder, which nearly every event takes. What it refuses
-is examined field by field: that path knows the rarer textual forms (UUIDs in braces, ISO 8601 beyond RFC 3339) and names
-every field that is wrong, not just the first.
+is examined field by field: that path knows the rarer textual forms (UUIDs in braces, ISO 8601 beyond RFC 3339) and
+names every field that is wrong, not just the first.
 """
 
 from __future__ import annotations

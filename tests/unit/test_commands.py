@@ -1,0 +1,67 @@
+"""Commands and verdicts survive the way between two services, and versions that differ are refused."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realmate.domain.events import Verdict
+from realmate.wire.answers import answer
+from realmate.wire.commands import (
+    CloseCommand,
+    Command,
+    MessageCommand,
+    OpenCommand,
+    UnknownVersion,
+    decode_commands,
+    decode_verdicts,
+    encode_commands,
+    encode_verdicts,
+)
+
+_moments = st.datetimes(timezones=st.just(UTC))
+_commands: st.SearchStrategy[Command] = st.one_of(
+    st.builds(OpenCommand, st.text(), st.uuids(), _moments),
+    st.builds(MessageCommand, st.text(), st.uuids(), _moments, st.uuids(), st.text(min_size=1)),
+    st.builds(CloseCommand, st.text(), st.uuids(), _moments),
+)
+
+
+@given(st.lists(_commands))
+def test_commands_arrive_as_they_were_sent(commands: list[Command]) -> None:
+    assert decode_commands(encode_commands(commands)) == commands
+
+
+@given(st.none() | st.lists(st.sampled_from(Verdict)))
+def test_verdicts_arrive_as_they_were_sent(verdicts: list[Verdict] | None) -> None:
+    assert decode_verdicts(encode_verdicts(verdicts)) == verdicts
+
+
+def test_another_version_is_refused_before_its_body_is_read() -> None:
+    newer = msgspec.msgpack.encode((2, {"something": "else"}))
+    with pytest.raises(UnknownVersion, match="version 2"):
+        decode_commands(newer)
+    with pytest.raises(UnknownVersion, match="version 2"):
+        decode_verdicts(newer)
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+@given(command=_commands)
+def test_every_verdict_has_an_answer_that_is_json(command: Command, verdict: Verdict) -> None:
+    """The 2xx bodies are written by hand, so they are checked against a parser here."""
+    response = answer(command, verdict)
+    body = msgspec.json.decode(response.body)
+    if response.status == 400:
+        assert (body["code"], body["status"], body["title"]) == (verdict, 400, "Bad Request")
+        assert str(command.conversation_id) in body["detail"] or verdict is Verdict.MESSAGE_CONFLICT
+        return
+    assert response.status == {"created": 201, "closed": 200}.get(verdict, 202)
+    assert body["status"] == verdict
+    assert UUID(body["conversation_id"]) == command.conversation_id
+    if isinstance(command, MessageCommand):
+        assert UUID(body["message_id"]) == command.message_id
