@@ -15,11 +15,10 @@ import msgspec
 import structlog
 
 from realmate.conversations import observation, statements
-from realmate.conversations.statements import array
 from realmate.conversations.unit_of_work import UnitOfWork
 from realmate.domain.events import Verdict
 from realmate.domain.model import Rules
-from realmate.runtime.database import DatabaseTimeout, Overtaken, is_conflict, is_outage, patiently
+from realmate.runtime.database import DatabaseTimeout, is_conflict, is_outage, patiently
 from realmate.runtime.transport.interface import Delivery
 from realmate.wire.commands import Command, UnknownVersion, decode_commands, encode_verdicts
 
@@ -69,10 +68,9 @@ class Batches:
                 return replies
             events = [command.event() for delivery in fresh for command in commands[delivery.id]]
             work = UnitOfWork(connection, self._rules)
-            verdicts = work.decide_all(events)
-            work.save()
+            verdicts = work.decide_all(events, look_first=look_first)
             decided = _encode_each(fresh, commands, verdicts)
-            _remember(connection, decided)
+            work.save(decided.items())
             if time.monotonic() >= deadline:
                 raise DatabaseTimeout("decided too late to be promised")  # the session rolls back
         observation.count_events(events, verdicts)
@@ -98,21 +96,8 @@ def _encode_each(
 
 
 def _already_applied(connection: Any, deliveries: Sequence[Delivery]) -> dict[str, bytes]:
-    ids = array(delivery.id for delivery in deliveries)
+    ids = [delivery.id for delivery in deliveries]
     return {row.id: bytes(row.verdicts) for row in connection.execute(statements.APPLIED, {"ids": ids})}
-
-
-def _remember(connection: Any, decided: dict[str, bytes]) -> None:
-    """Store the verdicts with the change itself. Raise Overtaken if another consumer applied one of these meanwhile."""
-    result = connection.execute(
-        statements.INSERT_APPLIED, {"id": array(decided), "verdicts": array(_hex(reply) for reply in decided.values())}
-    )
-    if result.rowcount != len(decided):
-        raise Overtaken
-
-
-def _hex(reply: bytes) -> str:
-    return f'"\\\\x{reply.hex()}"'
 
 
 def _log_failure(error: Exception, commands: dict[str, list[Command]]) -> None:

@@ -36,10 +36,10 @@ class ConversationsService:
     def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:
         return Batches(self.db, self.rules).apply(deliveries)
 
-    @periodic(lambda settings: settings.sweep_interval_s)
+    @periodic(pause_s=lambda settings: settings.sweep_interval_s)
     def sweep(self) -> None:
         sweep.sweep(self.db, self.rules)
 
-    @periodic(lambda _settings: TIDY_PAUSE_S)
+    @periodic(pause_s=lambda _settings: TIDY_PAUSE_S)
     def tidy(self) -> None:
         sweep.tidy(self.db)

@@ -1,6 +1,9 @@
 """One transaction's work: lock and load, let the domain decide in memory, write everything at the end.
 
 Used by the commands and by the sweep. It decides nothing itself and commits nothing: the session's owner does.
+
+It is optimistic: new rows are taken to be new until `save` finds that they are not. Then it raises Overtaken, and the
+next attempt looks first. So the usual event, which is new, costs no look at what is stored under its id.
 """
 
 from __future__ import annotations
@@ -8,15 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 from sqlalchemy import Connection, Row, TextClause
 
 from realmate.conversations import statements
-from realmate.conversations.statements import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, array
+from realmate.conversations.statements import uuid_array
 from realmate.domain.decide import Decision, decide, decide_due
-from realmate.domain.events import Event, NewConversation, NewMessage, Verdict
+from realmate.domain.events import CloseConversation, Event, NewConversation, NewMessage, Verdict
 from realmate.domain.model import (
     Conversation,
     ConversationId,
@@ -33,6 +38,10 @@ from realmate.domain.model import (
 )
 from realmate.runtime.database import Overtaken
 
+_PLAIN_COLUMNS = [name for name in statements.CONVERSATION_COLUMNS if not name.startswith("group_")]
+
+_encoder = msgspec.json.Encoder(uuid_format="hex")
+
 
 class UnitOfWork:
     def __init__(self, connection: Connection, rules: Rules) -> None:
@@ -41,16 +50,17 @@ class UnitOfWork:
         self._stored: dict[ConversationId, Conversation] = {}
         self._current: dict[ConversationId, Conversation] = {}
         self._known: dict[MessageId, KnownMessage] = {}
-        self._messages: list[Message] = []
+        self._messages: dict[MessageId, Message] = {}
         self._admitted: list[HeldMessage] = []
         self.expired: list[HeldMessage] = []
         self.replies: list[Reply] = []
 
-    def decide_all(self, events: Sequence[Event]) -> list[Verdict]:
+    def decide_all(self, events: Sequence[Event], *, look_first: bool) -> list[Verdict]:
         """Lock what the events name, then decide them in their order. One verdict an event."""
-        now = self._lock(statements.LOCK_CONVERSATIONS, ids=array(sorted({event.conversation_id for event in events})))
-        self._load_known([event.message_id for event in events if isinstance(event, NewMessage)])
-        self._load_held([event.conversation_id for event in events if isinstance(event, NewConversation)])
+        now = self._lock(statements.LOCK, ids=uuid_array(sorted({event.conversation_id for event in events})))
+        if look_first or self._may_refuse(events):
+            self._load_known([event.message_id for event in events if isinstance(event, NewMessage)])
+        self._load_held(event.conversation_id for event in events if isinstance(event, NewConversation))
         return [self._decide(event, now) for event in events]
 
     def decide_due(self, limit: int) -> int:
@@ -62,19 +72,27 @@ class UnitOfWork:
             self._take(decide_due(self._current[conversation_id], now, self._rules))
         return len(due)
 
-    def save(self) -> None:
-        """Write what was decided. Raise Overtaken if another transaction wrote the same new row first."""
-        new = [row for key, row in self._current.items() if key not in self._stored and row.last_seq | row.status]
-        changed = [row for key, row in self._current.items() if self._stored.get(key, row) is not row]
-        if new:
-            self._insert(statements.INSERT_CONVERSATIONS, _conversation_arrays(new), len(new))
-        if changed:
-            self._connection.execute(statements.UPDATE_CONVERSATIONS, _conversation_arrays(changed))
-        self._insert_messages(self._messages)
+    def save(self, applied: Iterable[tuple[str, bytes]] = ()) -> None:
+        """Write what was decided, and the batches it applies (id, verdicts).
+
+        Raise Overtaken if another transaction wrote one of the new rows first, or one is not new at all.
+        """
         self._set_kind(self._admitted, Kind.INBOUND)
         self._set_kind(self.expired, Kind.EXPIRED)
-        if self.replies:
-            self._insert_messages(self._render_replies())
+        rows: dict[str, list[Any]] = {
+            "new": [
+                _row(after) for key, after in self._current.items() if key not in self._stored and not after.is_blank
+            ],
+            "changed": [
+                _row(after) for key, after in self._current.items() if self._stored.get(key, after) is not after
+            ],
+            "messages": [*self._messages.values(), *self._render_replies()],
+            "batches": [{"id": batch_id, "verdicts": f"\\x{verdicts.hex()}"} for batch_id, verdicts in applied],
+        }
+        parameters = {name: _encoder.encode(part).decode() for name, part in rows.items()}
+        written = self._connection.execute(statements.SAVE, parameters).scalar_one()
+        if written != sum(map(len, rows.values())):
+            raise Overtaken
 
     # --- load ---
 
@@ -87,23 +105,26 @@ class UnitOfWork:
         now: datetime = rows[-1].now
         return now
 
+    def _may_refuse(self, events: Sequence[Event]) -> bool:
+        """Whether a message may meet a closed conversation: refused, it has no insert that would find its twin."""
+        return any(conversation.status is Status.CLOSED for conversation in self._stored.values()) or any(
+            isinstance(event, CloseConversation) for event in events
+        )
+
     def _load_known(self, message_ids: list[MessageId]) -> None:
-        if not message_ids:
-            return
-        for row in self._connection.execute(statements.KNOWN_MESSAGES, {"ids": array(message_ids)}):
+        for row in self._connection.execute(statements.KNOWN_MESSAGES, {"ids": uuid_array(message_ids)}):
             self._known[MessageId(row.id)] = KnownMessage(
                 ConversationId(row.conversation_id), Kind(row.kind), row.content, row.arrived_at
             )
 
     def _load_held(self, conversation_ids: Iterable[ConversationId]) -> None:
         """Complete the PENDING ones among these: only opening and sweeping look at what is held."""
-        pending = {
-            key for key in conversation_ids if key in self._stored and self._stored[key].status is Status.PENDING
+        held: dict[ConversationId, list[HeldMessage]] = {
+            key: [] for key in conversation_ids if key in self._stored and self._stored[key].status is Status.PENDING
         }
-        if not pending:
+        if not held:
             return
-        held: dict[ConversationId, list[HeldMessage]] = {key: [] for key in pending}
-        for row in self._connection.execute(statements.HELD_MESSAGES, {"ids": array(pending)}):
+        for row in self._connection.execute(statements.HELD_MESSAGES, {"ids": uuid_array(held)}):
             held[row.conversation_id].append(HeldMessage(MessageId(row.id), row.seq, row.arrived_at))
         for key, messages in held.items():
             self._stored[key] = self._current[key] = replace(self._stored[key], held=tuple(messages))
@@ -123,50 +144,56 @@ class UnitOfWork:
     def _take(self, decision: Decision) -> None:
         self._current[decision.conversation.id] = decision.conversation
         if message := decision.message:
-            self._messages.append(message)
+            self._messages[message.id] = message
             self._known[message.id] = KnownMessage(
                 message.conversation_id, message.kind, message.content, message.arrived_at
             )
-        self._admitted += decision.admitted
+        for held in decision.admitted:
+            if held.id in self._messages:  # held by this very transaction
+                self._messages[held.id] = replace(self._messages[held.id], kind=Kind.INBOUND)
+            else:
+                self._admitted.append(held)
         self.expired += decision.expired
         self.replies += decision.replies
 
     # --- save ---
 
-    def _insert(self, statement: TextClause, arrays: dict[str, Any], count: int) -> None:
-        if self._connection.execute(statement, arrays).rowcount != count:
-            raise Overtaken
-
-    def _insert_messages(self, messages: Sequence[Message]) -> None:
-        if messages:
-            self._insert(statements.INSERT_MESSAGES, _message_arrays(messages), len(messages))
-
     def _set_kind(self, held: Sequence[HeldMessage], kind: Kind) -> None:
         if held:
-            ids = array(message.id for message in held)
+            ids = uuid_array(message.id for message in held)
             self._connection.execute(statements.SET_KIND, {"kind": int(kind), "ids": ids})
 
     def _render_replies(self) -> list[Message]:
-        """The OUTBOUND messages. Their groups' members are read back, as most were stored by earlier transactions."""
-        members: list[list[MessageId]] = [[] for _ in self.replies]
-        arrays = {
-            name: array(getattr(reply, name) for reply in self.replies)
-            for name in ("conversation_id", "first_seq", "last_seq")
-        }
-        for position, message_id in self._connection.execute(statements.GROUP_MEMBERS, arrays):
-            members[position - 1].append(message_id)
+        if not self.replies:
+            return []
+        members = self._members_by_conversation()
         return [
             Message(
                 MessageId(uuid4()),
                 reply.conversation_id,
                 reply.seq,
                 Kind.OUTBOUND,
-                render_reply(message_ids, self._rules),
+                render_reply(
+                    [member.id for member in members[reply.conversation_id] if reply.answers(member.seq)], self._rules
+                ),
                 timestamp=reply.made_at,
                 arrived_at=reply.made_at,
             )
-            for reply, message_ids in zip(self.replies, members, strict=True)
+            for reply in self.replies
         ]
+
+    def _members_by_conversation(self) -> dict[ConversationId, list[Any]]:
+        """The INBOUND messages of the answered groups, in the contract's order: stored ones and those about to be."""
+        members: dict[ConversationId, list[Any]] = {reply.conversation_id: [] for reply in self.replies}
+        replies = _encoder.encode(self.replies).decode()
+        for row in self._connection.execute(statements.GROUP_MEMBERS, {"replies": replies}):
+            members[row.conversation_id].append(row)
+        for message in self._messages.values():
+            if message.kind is Kind.INBOUND and message.conversation_id in members:
+                members[message.conversation_id].append(message)
+        for group in members.values():
+            group.sort(key=attrgetter("timestamp", "seq"))
+        return members
 
 
 def _conversation(row: Row[Any]) -> Conversation:
@@ -184,17 +211,9 @@ def _conversation(row: Row[Any]) -> Conversation:
     )
 
 
-def _conversation_arrays(conversations: Sequence[Conversation]) -> dict[str, str]:
-    same = [name for name in CONVERSATION_COLUMNS if not name.startswith("group_")]
-    arrays = {name: array(getattr(row, name) for row in conversations) for name in same}
-    arrays["group_first_seq"] = array(row.group.first_seq if row.group else None for row in conversations)
-    arrays["group_last_at"] = array(row.group.last_arrived_at if row.group else None for row in conversations)
-    return arrays
-
-
-def _message_arrays(messages: Sequence[Message]) -> dict[str, Any]:
-    arrays: dict[str, Any] = {
-        name: array(getattr(message, name) for message in messages) for name in MESSAGE_COLUMNS if name != "content"
-    }
-    arrays["content"] = [message.content for message in messages]
-    return arrays
+def _row(conversation: Conversation) -> dict[str, Any]:
+    group = conversation.group
+    row = {name: getattr(conversation, name) for name in _PLAIN_COLUMNS}
+    row["group_first_seq"] = group.first_seq if group else None
+    row["group_last_at"] = group.last_arrived_at if group else None
+    return row

@@ -115,10 +115,18 @@ def _answer(
 # --- NEW_CONVERSATION ---
 
 
-def _open(conversation: Conversation, _event: NewConversation, now: datetime, rules: Rules) -> Decision:
+def _open(conversation: Conversation, event: NewConversation, now: datetime, rules: Rules) -> Decision:
     """Open it; the held messages still within their wait enter as if they had come after it, grouped by arrival."""
     expired, admitted = _split_held(conversation, now, rules)
-    opened = replace(conversation, status=Status.OPEN, created_at=now, updated_at=now, due_at=None, held=())
+    opened = replace(
+        conversation,
+        status=Status.OPEN,
+        created_at=now,
+        updated_at=now,
+        opened_timestamp=event.timestamp,
+        due_at=None,
+        held=(),
+    )
     replies = []
     last_seq = 0
     for held in admitted:
@@ -129,7 +137,7 @@ def _open(conversation: Conversation, _event: NewConversation, now: datetime, ru
         last_seq = held.seq
     opened, overdue = _answer_if_over(opened, now, rules)
     if overdue:
-        replies.append(replace(overdue, last_seq=last_seq))
+        replies.append(overdue)
     return Decision(opened, Verdict.CREATED, admitted=admitted, expired=expired, replies=tuple(replies))
 
 
@@ -183,9 +191,9 @@ def _join_group(conversation: Conversation, seq: int, arrived_at: datetime, rule
 # --- CLOSE_CONVERSATION ---
 
 
-def _close(conversation: Conversation, _event: CloseConversation, now: datetime, rules: Rules) -> Decision:
+def _close(conversation: Conversation, event: CloseConversation, now: datetime, rules: Rules) -> Decision:
     """Close it for good; what is pending is answered at once, so that nothing is left to change later."""
-    closed = replace(conversation, status=Status.CLOSED, updated_at=now)
+    closed = replace(conversation, status=Status.CLOSED, updated_at=now, closed_timestamp=event.timestamp)
     if closed.group is None:
         return Decision(closed, Verdict.CLOSED)
     closed, reply = _answer(closed, closed.group, closed.last_seq, now, rules)

@@ -76,6 +76,9 @@ class Conversation:
     created_at: datetime | None = None
     """When NEW_CONVERSATION arrived; None while PENDING."""
     updated_at: datetime | None = None
+    opened_timestamp: datetime | None = None
+    """What NEW_CONVERSATION itself gave as its time, like `closed_timestamp`: facts, which decide nothing."""
+    closed_timestamp: datetime | None = None
     last_seq: int = 0
     group: Group | None = None
     due_at: datetime | None = None
@@ -86,6 +89,11 @@ class Conversation:
     """
     held: tuple[HeldMessage, ...] = ()
     """In order of arrival. Whoever loads a conversation may leave stored ones out unless it is opened or swept."""
+
+    @property
+    def is_blank(self) -> bool:
+        """Nothing is known about it: no event for it was ever let in."""
+        return self.status is Status.PENDING and self.last_seq == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,9 @@ class Reply:
     window_ended_at: datetime
     """When the group's time was over: `made_at` minus this is the lateness (negative for a flush at closing)."""
     made_at: datetime
+
+    def answers(self, seq: int) -> bool:
+        return self.first_seq <= seq <= self.last_seq
 
 
 def render_reply(message_ids: Iterable[MessageId], rules: Rules) -> str:

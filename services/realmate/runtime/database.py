@@ -62,6 +62,7 @@ class Database(nameko_sqlalchemy.Database):
         self.engine_options = {
             "pool_size": 4 + max(settings.http_batches_in_flight, settings.consumer_batches_in_flight),
             "max_overflow": 0,
+            "hide_parameters": True,  # an error's text goes to the log, what people wrote to each other does not
             "pool_timeout": settings.command_timeout_s,
             "connect_args": _connect_args(name, settings.command_timeout_s, read_only=self.read_only),
         }

@@ -1,12 +1,14 @@
 """Structured logs: JSON in a pod, readable in a terminal; the libraries' own records take the same way.
 
-Use `structlog.get_logger()` and name an event in lower case (`"batch failed"`), facts as keywords.
+Use `structlog.get_logger()` and name an event in lower case (`"batch failed"`), facts as keywords. What people wrote to
+each other is never logged: tracebacks come without local variables.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 import structlog
 
@@ -17,16 +19,19 @@ def configure(settings: Settings, *, service: str) -> None:
     """Set logging up for this process. Every line carries `service`."""
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _service(service),
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
     if console:
-        render: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        render: list[structlog.typing.Processor] = [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
     else:
-        render = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        transform = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        render = [structlog.processors.ExceptionRenderer(transform), structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -44,4 +49,13 @@ def configure(settings: Settings, *, service: str) -> None:
     root.handlers = [handler]
     root.setLevel(settings.log_level)
     logging.getLogger("nameko").setLevel(logging.WARNING)  # its debug lines cost formatting on every worker
-    structlog.contextvars.bind_contextvars(service=service)
+
+
+def _service(name: str) -> structlog.typing.Processor:
+    """Not a context variable: those do not reach the greenlets that eventlet and Nameko start."""
+
+    def add_service(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event["service"] = name
+        return event
+
+    return add_service

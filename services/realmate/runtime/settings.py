@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     claim_idle_s: float = Field(
         1.5,
         gt=0,
-        description="Seconds a delivered batch may stay unacknowledged before another consumer claims it."
+        description="Seconds after which a batch is claimed from a consumer that died or froze."
         " Shorter than COMMAND_TIMEOUT_S, so that the sender still gets its verdict.",
     )
     sweep_interval_s: float = Field(

@@ -18,7 +18,9 @@ from realmate.runtime.settings import Settings
 
 
 class Periodic(Entrypoint):
-    """`@periodic(lambda settings: settings.sweep_interval_s)`: the pause in seconds, asked once at setup."""
+    """`@periodic(pause_s=lambda settings: settings.sweep_interval_s)`: seconds between two runs, asked once at setup.
+
+    By keyword, as Nameko takes a lone positional function for the method to decorate."""
 
     def __init__(self, pause_s: Callable[[Settings], float], **kwargs: Any) -> None:
         self._pause_s_of = pause_s
