@@ -1,7 +1,7 @@
 """What every transport offers, whatever the broker: batches of commands there, batches of verdicts back.
 
-A transport moves opaque bytes. It promises *at least once*: a batch may be delivered again after its consumer died,
-with the same id, and the consumer makes that harmless. It promises no order between batches.
+A transport moves opaque bytes. It promises *at least once*: a batch may be delivered again, with the same id, after its
+consumer died or the broker lost its memory, and the consumer makes that harmless. It promises no order between batches.
 
 Time never crosses processes as a wall clock: a batch carries how long its caller will wait, the broker's clock says how
 long it has been under way, and the consumer gets the rest as a deadline on its own monotonic clock.
@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
-class TransportUnavailable(Exception):  # noqa: N818 (the sender reads it as a state, not as a fault of its own)
+class TransportUnavailable(Exception):
     """No verdict came back in time: the broker is away, or no consumer answered. Sending again is right."""
 
 
@@ -28,18 +28,50 @@ class Delivery:
     deadline: float
     """time.monotonic() after which the caller no longer waits: the batch must not be applied any more."""
     redelivered: bool
-    """True when another consumer (or this one, before) may have applied it already."""
+    """True when another consumer (or this one, before) may have applied it already, or may be about to.
+
+    A hint where looking is worth it, not a lock: the first delivery may still be at work elsewhere, and a broker that
+    failed over may have forgotten it. What makes a second application harmless must hold with False as well.
+    """
 
 
 class Caller(Protocol):
     """The intake's end."""
 
     def call(self, payload: bytes, *, timeout_s: float) -> bytes:
-        """Send one batch and wait for its verdicts. Raises TransportUnavailable."""
+        """Send one batch and wait for its verdicts. Raises TransportUnavailable, after `timeout_s` at the latest."""
 
     def ping(self) -> None:
-        """Raise TransportUnavailable unless the broker answers."""
+        """Raise unless the broker answers."""
+
+    def close(self) -> None:
+        """Let go of the broker. No call is waiting any more."""
 
 
-Handler = Callable[[Sequence[Delivery]], Sequence[bytes]]
-"""Applies deliveries and returns one reply each, after the commit. If it raises, nothing is acknowledged."""
+class Source(Protocol):
+    """The consumer's end. One greenlet receives; any may settle or release. A broker's trouble raises nothing here."""
+
+    def receive(self, limit: int) -> list[Delivery]:
+        """Wait for up to `limit` deliveries, a second or so; nothing came, or `stop` was called: an empty list.
+
+        What was received is leased to this process until it is settled or released, so long as the process lives.
+        """
+
+    def settle(self, deliveries: Sequence[Delivery], replies: Sequence[bytes | None]) -> None:
+        """Acknowledge the deliveries and send each its reply (None: nobody waits for it)."""
+
+    def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Give the deliveries back unacknowledged: they come again, here or elsewhere, though not at once."""
+
+    def ping(self) -> None:
+        """Raise unless the broker answers."""
+
+    def stop(self) -> None:
+        """Receive nothing more; a waiting `receive` returns soon. What is in hand can still be settled."""
+
+    def close(self) -> None:
+        """Let go of the broker. What is still in hand comes again elsewhere."""
+
+
+Spawn = Callable[[Callable[[], None]], Any]
+"""Runs a function in a greenlet for as long as its service lives; if it raises, the service dies loudly."""

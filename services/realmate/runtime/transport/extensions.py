@@ -1,0 +1,171 @@
+"""The transport as services see it: `CommandCaller` to send batches, `@commands` to receive them.
+
+The broker is chosen by the scheme of the transport's URL; what is here holds for every broker: how many workers run,
+that nothing past its deadline is applied, what is counted, when the process is ready, and how it stops.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import eventlet
+import structlog
+from eventlet.semaphore import Semaphore
+from nameko.extensions import DependencyProvider, Entrypoint
+
+from realmate.runtime.config import settings_of
+from realmate.runtime.health import health
+from realmate.runtime.settings import Settings, SettingsError
+from realmate.runtime.transport import metrics
+from realmate.runtime.transport.interface import Caller, Delivery, Source, Spawn, TransportUnavailable
+from realmate.runtime.transport.redis_caller import RedisCaller
+from realmate.runtime.transport.redis_source import RedisSource
+
+READINESS_PART = "transport"
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+log = structlog.get_logger(__name__)
+
+
+def open_caller(settings: Settings, *, spawn: Spawn) -> Caller:
+    """The intake's end of the transport that the settings name. Raises SettingsError."""
+    _require_known_scheme(settings)
+    return RedisCaller(settings.transport, spawn=spawn)
+
+
+def open_source(settings: Settings, *, spawn: Spawn) -> Source:
+    """The consumer's end of the transport that the settings name. Raises SettingsError."""
+    _require_known_scheme(settings)
+    return RedisSource(
+        settings.transport,
+        claim_idle_s=settings.claim_idle_s,
+        connections=settings.consumer_batches_in_flight,
+        spawn=spawn,
+    )
+
+
+def _require_known_scheme(settings: Settings) -> None:
+    scheme = urlsplit(settings.transport).scheme
+    if scheme not in REDIS_SCHEMES:
+        known = ", ".join(f"{each}://" for each in REDIS_SCHEMES)
+        raise SettingsError(f"TRANSPORT_URL: {scheme}:// is no transport; known are {known}")
+
+
+class CommandCaller(DependencyProvider):
+    """Injects a Caller."""
+
+    def setup(self) -> None:
+        caller = open_caller(settings_of(self.container), spawn=self.container.spawn_managed_thread)
+        self._caller = MeasuredCaller(caller)
+        health.register(READINESS_PART, self._caller.ping)
+
+    def get_dependency(self, worker_ctx: Any) -> Caller:  # noqa: ARG002 (Nameko's signature)
+        return self._caller
+
+    def stop(self) -> None:
+        """Nameko calls this when all workers have finished: no call is waiting."""
+        health.unregister(READINESS_PART)
+        self._caller.close()
+
+    kill = stop
+
+
+class MeasuredCaller:
+    """A Caller that counts."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self.ping = caller.ping
+        self.close = caller.close
+
+    def call(self, payload: bytes, *, timeout_s: float) -> bytes:
+        with metrics.calls_in_flight.track_inprogress(), metrics.call_seconds.time():
+            try:
+                reply = self._caller.call(payload, timeout_s=timeout_s)
+            except TransportUnavailable:
+                metrics.calls.labels("unavailable").inc()
+                raise
+        metrics.calls.labels("replied").inc()
+        return reply
+
+
+class CommandConsumer(Entrypoint):
+    """For `def apply(self, deliveries: list[Delivery]) -> list[bytes]`: one reply a delivery, after the commit.
+
+    If it raises, nothing is acknowledged and the deliveries come again. Batches merge by themselves: while
+    `consumer_batches_in_flight` workers run, newcomers wait in the broker, and the next free worker takes them all.
+    """
+
+    def setup(self) -> None:
+        self._settings = settings_of(self.container)
+        self._workers = Semaphore(self._settings.consumer_batches_in_flight)
+        self._stopping = False
+        self._source = open_source(self._settings, spawn=self.container.spawn_managed_thread)
+        health.register(READINESS_PART, self._source.ping)
+
+    def start(self) -> None:
+        self._receiver = self.container.spawn_managed_thread(self._receive)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._source.stop()
+        with eventlet.Timeout(self._settings.drain_timeout_s, False):  # noqa: FBT003 (eventlet's way: leave the block)
+            self._receiver.wait()
+            for _ in range(self._settings.consumer_batches_in_flight):
+                self._workers.acquire()
+        health.unregister(READINESS_PART)
+        self._source.close()
+
+    def kill(self) -> None:
+        self._receiver.kill()
+        health.unregister(READINESS_PART)
+        self._source.close()
+
+    def _receive(self) -> None:
+        while not self._stopping:
+            self._workers.acquire()
+            deliveries = self._drop_expired(self._source.receive(self._settings.consumer_max_merge))
+            if deliveries:
+                self._spawn_worker(deliveries)
+            else:
+                self._workers.release()
+
+    def _drop_expired(self, deliveries: list[Delivery]) -> list[Delivery]:
+        now = time.monotonic()
+        expired = [each for each in deliveries if each.deadline <= now]
+        if not expired:
+            return deliveries
+        metrics.deliveries.labels("expired").inc(len(expired))
+        self._source.settle(expired, [None] * len(expired))
+        return [each for each in deliveries if each.deadline > now]
+
+    def _spawn_worker(self, deliveries: list[Delivery]) -> None:
+        redelivered = sum(each.redelivered for each in deliveries)
+        metrics.deliveries.labels("redelivered").inc(redelivered)
+        metrics.deliveries.labels("first").inc(len(deliveries) - redelivered)
+        metrics.merged_deliveries.observe(len(deliveries))
+        metrics.workers_in_flight.inc()
+        self.container.spawn_worker(self, (deliveries,), {}, handle_result=partial(self._finish, deliveries))
+
+    def _finish(
+        self, deliveries: list[Delivery], _worker_ctx: Any, replies: list[bytes] | None, exc_info: Any
+    ) -> tuple[Any, Any]:
+        """Nameko calls this in the worker's greenlet when the method has returned, or raised (Nameko has logged it)."""
+        try:
+            if replies is not None and len(replies) == len(deliveries):
+                self._source.settle(deliveries, replies)
+            else:
+                if exc_info is None:
+                    log.error("not one reply a delivery", deliveries=len(deliveries), method=self.method_name)
+                metrics.workers_failed.inc()
+                self._source.release(deliveries)
+        finally:
+            metrics.workers_in_flight.dec()
+            self._workers.release()
+        return replies, exc_info
+
+
+commands = CommandConsumer.decorator

@@ -1,0 +1,126 @@
+"""A process of its own with one Nameko service on the transport: `transport_process.py caller`, or `consumer <how>`.
+
+Nameko needs eventlet's monkey-patching, which must not reach pytest; and what the tests kill has to be a process. The
+two speak in JSON lines: a caller reads calls from stdin and prints their ends, a consumer prints what it is handed.
+"""
+
+from __future__ import annotations
+
+import eventlet
+
+eventlet.monkey_patch()
+
+import contextlib  # noqa: E402 (everything comes after the patching)
+import json  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from typing import Any  # noqa: E402
+
+from eventlet.greenio import GreenPipe  # noqa: E402
+from nameko.containers import ServiceContainer  # noqa: E402
+from nameko.extensions import Entrypoint  # noqa: E402
+
+from realmate.runtime import logs, settings  # noqa: E402
+from realmate.runtime.config import nameko_config  # noqa: E402
+from realmate.runtime.transport import CommandCaller, Delivery, TransportUnavailable, commands  # noqa: E402
+
+
+def tell(**facts: Any) -> None:
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
+class LinesFromStdin(Entrypoint):
+    """Spawns a worker for each line."""
+
+    def start(self) -> None:
+        self._reader = self.container.spawn_managed_thread(self._read)
+
+    def stop(self) -> None:
+        self._reader.kill()
+
+    def _read(self) -> None:
+        for line in GreenPipe(sys.stdin.fileno(), "r"):
+            self.container.spawn_worker(self, (json.loads(line),), {})
+
+
+class CallerService:
+    name = "caller"
+    transport = CommandCaller()
+
+    @LinesFromStdin.decorator
+    def call(self, order: dict[str, Any]) -> None:
+        started = time.monotonic()
+        reply = None
+        with contextlib.suppress(TransportUnavailable):
+            reply = self.transport.call(order["payload"].encode(), timeout_s=order["timeout_s"]).decode()
+        tell(call=order["call"], reply=reply, took_s=time.monotonic() - started)
+
+
+class EchoService:
+    """Answers at once."""
+
+    name = "consumer"
+
+    @commands
+    def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:
+        tell(
+            deliveries=[
+                {"id": each.id, "payload": each.payload.decode(), "redelivered": each.redelivered}
+                for each in deliveries
+            ]
+        )
+        return self.answer(deliveries)
+
+    def answer(self, deliveries: Sequence[Delivery]) -> list[bytes]:
+        return [b"echo " + each.payload for each in deliveries]
+
+
+class HangingService(EchoService):
+    """Never answers."""
+
+    def answer(self, deliveries: Sequence[Delivery]) -> list[bytes]:
+        eventlet.sleep(3600)
+        return super().answer(deliveries)
+
+
+class SlowService(EchoService):
+    """Answers after longer than a claim takes."""
+
+    def answer(self, deliveries: Sequence[Delivery]) -> list[bytes]:
+        eventlet.sleep(2)
+        return super().answer(deliveries)
+
+
+class FailingOnceService(EchoService):
+    """Raises unless all it is handed is redelivered."""
+
+    def answer(self, deliveries: Sequence[Delivery]) -> list[bytes]:
+        if not all(each.redelivered for each in deliveries):
+            raise RuntimeError("the store is away")
+        return super().answer(deliveries)
+
+
+SERVICES = {
+    "caller": CallerService,
+    "echo": EchoService,
+    "hanging": HangingService,
+    "slow": SlowService,
+    "failing once": FailingOnceService,
+}
+
+
+def main() -> None:
+    loaded = settings.load()
+    logs.configure(loaded, service=sys.argv[1])
+    container = ServiceContainer(SERVICES[sys.argv[1]], nameko_config(loaded))
+    signal.signal(signal.SIGTERM, lambda *_: eventlet.spawn_n(container.stop))
+    container.start()
+    tell(started=True)
+    container.wait()
+
+
+if __name__ == "__main__":
+    main()
