@@ -1,0 +1,13 @@
+"""The HTTP server of every process: fast, strict, bounded, and drained on the way out.
+
+From outside in: `server` accepts; `connection` is one client; `parser` turns its bytes into requests; `routes` finds
+who answers; `batches` (for services) or `direct` (health, metrics) does; `answers` writes it. `entrypoint` makes Nameko
+extensions of all this.
+"""
+
+from __future__ import annotations
+
+from realmate.runtime.http.entrypoint import HealthServer, http_batch
+from realmate.runtime.http.request import Request
+
+__all__ = ["HealthServer", "Request", "http_batch"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import secrets
 from dataclasses import dataclass
 
 
@@ -23,3 +26,19 @@ class Request:
     """time.monotonic() when the request was complete."""
     param: str = ""
     """What the route's `{…}` segment matched."""
+    version: str = "1.1"
+    """Of HTTP: "1.0" or "1.1"."""
+    keep_alive: bool = True
+    """Whether the sender wants to use the connection again."""
+
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_PROCESS = secrets.token_hex(5)
+_COUNTER = itertools.count(1)
+
+
+def choose_request_id(from_sender: str | None) -> str:
+    """The sender's id, if it can neither break a log line nor a header; else a new one, unique among processes."""
+    if from_sender is not None and _SANE_ID.fullmatch(from_sender):
+        return from_sender
+    return f"{_PROCESS}-{next(_COUNTER):x}"

@@ -1,0 +1,61 @@
+"""A response as the bytes of an HTTP/1.1 answer."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+
+import structlog
+
+from realmate.runtime.http.refusals import FAILED
+from realmate.runtime.http.request import Request
+from realmate.wire.responses import Response
+
+log = structlog.get_logger(__name__)
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+
+
+class _Date:
+    """The Date header, formatted once a second and not once a request."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = ""
+
+    def now(self) -> str:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._text = formatdate(second, usegmt=True)
+        return self._text
+
+
+_date = _Date()
+
+
+def encode(response: Response, request_id: str, *, connection: str | None = None, with_body: bool = True) -> bytes:
+    """`connection` is the Connection header, where one is needed; `with_body` is False for the answer to a HEAD."""
+    extra = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
+    if extra.count("\n") != len(response.headers) or extra.count("\r") != len(response.headers):
+        raise ValueError("a header with a line break in it would become two")
+    if connection is not None:
+        extra += f"connection: {connection}\r\n"
+    head = (
+        f"{_STATUS_LINES[response.status]}content-type: {response.content_type}\r\n"
+        f"content-length: {len(response.body)}\r\ndate: {_date.now()}\r\nx-request-id: {request_id}\r\n{extra}\r\n"
+    )
+    return head.encode("latin-1") + response.body if with_body else head.encode("latin-1")
+
+
+def encode_or_fail(response: Response, request: Request, connection: str | None) -> bytes:
+    """The answer to `request`, or, if a service returned what cannot be sent, a 503: no request goes unanswered."""
+    with_body = request.method != "HEAD"
+    try:
+        return encode(response, request.request_id, connection=connection, with_body=with_body)
+    except Exception:
+        log.exception("unsendable response", request_id=request.request_id, path=request.path)
+        return encode(FAILED, request.request_id, connection=connection, with_body=with_body)

@@ -1,0 +1,128 @@
+"""Requests of one route on their way to workers: a worker takes all that wait.
+
+Nothing waits on purpose. While fewer than `http_batches_in_flight` are at work, whatever became readable in one turn of
+the hub leaves together at the end of that turn; while all are at work, newcomers queue, and the next free worker takes
+them. So a lonely request leaves at once, and under load batches grow by themselves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import eventlet
+import eventlet.hubs
+import structlog
+
+from realmate.runtime.http import observation
+from realmate.runtime.http.refusals import FAILED, OVERLOADED, STOPPING
+from realmate.runtime.http.request import Request
+from realmate.runtime.http.routes import Answering
+from realmate.runtime.settings import Settings
+from realmate.wire.responses import Response
+
+DRAIN_POLL_S = 0.01
+
+log = structlog.get_logger(__name__)
+
+
+class Batch:
+    """Requests that one worker took. `finish` answers them, and does nothing the second time."""
+
+    def __init__(self, taken: Sequence[tuple[Request, Answering]], queue: BatchQueue) -> None:
+        self._taken = taken
+        self._queue = queue
+        self._open = True
+
+    @property
+    def requests(self) -> list[Request]:
+        return [request for request, _ in self._taken]
+
+    def finish(self, responses: Sequence[Response]) -> None:
+        """One response for each request, in order."""
+        if not self._open:
+            return
+        self._open = False
+        now = time.monotonic()
+        for (request, connection), response in zip(self._taken, responses, strict=True):
+            connection.answer(request, response)
+        self._queue.metrics.answered(
+            [response.status for response in responses], [now - request.arrived_at for request, _ in self._taken]
+        )
+        self._queue.batch_finished(self)
+
+    def fail(self, why: str, error: BaseException | None = None) -> None:
+        """Every request gets a 503; the log gets everything."""
+        if self._open:
+            ids = [request.request_id for request, _ in self._taken]
+            log.error("batch failed", route=self._queue.template, why=why, request_ids=ids, exc_info=error)
+            self.finish([FAILED] * len(self._taken))
+
+
+class BatchQueue:
+    """The handler behind a batch route. `spawn(batch)` starts a worker, without blocking."""
+
+    def __init__(self, template: str, spawn: Callable[[Batch], None], settings: Settings) -> None:
+        self.template = template
+        self.metrics = observation.RouteMetrics(template)
+        self._spawn = spawn
+        self._settings = settings
+        self._hub: Any = eventlet.hubs.get_hub()
+        self._queue: deque[tuple[Request, Answering]] = deque()
+        self._at_work: set[Batch] = set()
+        self._scheduled = False
+        self._stopping = False
+
+    def take(self, request: Request, connection: Answering) -> Response | None:
+        if self._stopping:
+            return self._turn_away(STOPPING, "stopping")
+        if len(self._queue) >= self._settings.http_queue:
+            return self._turn_away(OVERLOADED, "queue_full")
+        self._queue.append((request, connection))
+        if not self._scheduled and len(self._at_work) < self._settings.http_batches_in_flight:
+            self._scheduled = True
+            self._hub.schedule_call_global(0, self._dispatch)  # at the end of this turn of the hub
+        return None
+
+    def batch_finished(self, batch: Batch) -> None:
+        self._at_work.discard(batch)
+        self._dispatch()
+
+    def drain(self, deadline: float) -> bool:
+        """Wait until all that was taken is answered, then take no more. False if that did not happen in time."""
+        while True:
+            eventlet.sleep(DRAIN_POLL_S)  # first of all: other routes of the port are only about to drain, too
+            self._stopping = not self._queue and not self._at_work
+            if self._stopping or time.monotonic() >= deadline:
+                return self._stopping
+
+    def abandon(self) -> None:
+        """Turn away what waits, and what is at work: its worker is too late, or about to be killed."""
+        self._stopping = True
+        while self._queue:
+            request, connection = self._queue.popleft()
+            connection.answer(request, self._turn_away(STOPPING, "stopping"))
+        for batch in list(self._at_work):
+            batch.fail("the process had to stop before its worker was done")
+
+    def _turn_away(self, response: Response, reason: str) -> Response:
+        observation.rejected(reason)
+        self.metrics.answered([response.status], [])
+        return response
+
+    def _dispatch(self) -> None:
+        self._scheduled = False
+        while self._queue and len(self._at_work) < self._settings.http_batches_in_flight:
+            size = min(len(self._queue), self._settings.http_max_batch)
+            batch = Batch([self._queue.popleft() for _ in range(size)], self)
+            self._at_work.add(batch)
+            self.metrics.took(size)
+            self._start(batch)
+
+    def _start(self, batch: Batch) -> None:
+        try:
+            self._spawn(batch)
+        except Exception as error:  # noqa: BLE001 (the batch must be answered, whatever Nameko raises; logged there)
+            batch.fail("no worker could be started", error)

@@ -1,0 +1,43 @@
+"""Routes that never wait for a worker: health and metrics, each request in a greenlet of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import eventlet
+import structlog
+
+from realmate.runtime import metrics as exposition
+from realmate.runtime.http.observation import RouteMetrics
+from realmate.runtime.http.refusals import FAILED
+from realmate.runtime.http.request import Request
+from realmate.runtime.http.routes import Answering
+from realmate.wire.responses import Response
+
+log = structlog.get_logger(__name__)
+
+
+class DirectRoute:
+    """The handler behind a direct route. `respond` may block its greenlet, and should not for long."""
+
+    def __init__(self, template: str, respond: Callable[[Request], Response]) -> None:
+        self._template = template
+        self._respond = respond
+        self._metrics = RouteMetrics(template)
+
+    def take(self, request: Request, connection: Answering) -> None:
+        eventlet.spawn_n(self._run, request, connection)
+
+    def _run(self, request: Request, connection: Answering) -> None:
+        try:
+            response = self._respond(request)
+        except Exception:
+            log.exception("direct route failed", route=self._template, request_id=request.request_id)
+            response = FAILED
+        connection.answer(request, response)
+        self._metrics.answered([response.status], [time.monotonic() - request.arrived_at])
+
+
+def metrics(_request: Request) -> Response:
+    return Response(200, exposition.render(), exposition.CONTENT_TYPE)

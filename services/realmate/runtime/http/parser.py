@@ -1,0 +1,217 @@
+"""Bytes in, complete requests out: the HTTP/1 protocol without a socket (the server's half of RFC 9112).
+
+`Connection` feeds it. It refuses what could be read in two ways (request smuggling), what is larger than the limits,
+and what it does not speak: then `refusal` holds the answer, and nothing is parsed any more. llhttp (through httptools)
+knows the grammar and refuses bad, repeated or contradictory lengths by itself; the rules it leaves to us are here.
+
+The laws, tested as properties: however the bytes are split, the same requests come out, in order; memory is bounded by
+the limits and the size of one piece.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+import httptools
+
+from realmate.runtime.http import refusals
+from realmate.runtime.http.request import Request, choose_request_id
+from realmate.wire.responses import Response
+
+FRAMING_PER_BODY_BYTE = 6
+"""What the worst honest sender costs: a chunk for each byte, `1 CR LF x CR LF`. More is extensions and trailers."""
+
+_HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:\[\]%-]*")
+_ABSOLUTE = re.compile(r"https?://[^/?]*", re.IGNORECASE)
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+class _RefusedError(Exception):
+    """Unwinds llhttp from a callback; `RequestParser.refusal` has the answer."""
+
+
+class RequestParser:
+    """One connection's incoming side. `on_…` are llhttp's callbacks, not for anyone else."""
+
+    def __init__(self, *, max_head_bytes: int, max_body_bytes: int) -> None:
+        self._max_head_bytes = max_head_bytes
+        self._max_body_bytes = max_body_bytes
+        self._llhttp = httptools.HttpRequestParser(self)
+        self._now = 0.0
+        self._complete: list[Request] = []  # by the piece that is being parsed
+        self.refusal: Response | None = None
+        """What to answer after the requests before it; then the connection must close."""
+        self.finished = False
+        """True after a request that wanted the connection closed: what follows it is ignored."""
+        self._reset()
+        self.began_at: float | None = None
+        """When the first byte of the request that is under way came; None between requests."""
+
+    def feed(self, data: bytes, now: float) -> list[Request]:
+        """The requests that `data` completes. `now` is time.monotonic()."""
+        if self.refusal is not None or self.finished:
+            return []
+        self._now = now
+        self._parse(data)
+        complete, self._complete = self._complete, []
+        if self.began_at is not None and not complete and self.refusal is None:
+            self._bound_framing(len(data))
+        return complete
+
+    def time_out(self) -> None:
+        """Give the request that is under way up."""
+        self.refusal = self.refusal or refusals.TIMED_OUT
+
+    def _parse(self, data: bytes) -> None:
+        while True:
+            try:
+                self._llhttp.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # We offer no other protocol, so Upgrade is to be ignored (RFC 9110, 7.8), but llhttp stops there and
+                # skips the body. So the head goes through a new parser once more, without that header.
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self._llhttp = httptools.HttpRequestParser(self)
+                continue
+            except httptools.HttpParserInvalidMethodError:
+                self._stop_at(refusals.UNKNOWN_METHOD)
+            except httptools.HttpParserError as error:
+                self._stop_at(refusals.malformed(str(error)))
+            return
+
+    def _stop_at(self, refusal: Response) -> None:
+        if not self.finished:  # llhttp complains of bytes after `Connection: close`; those are merely ignored
+            self.refusal = self.refusal or refusal
+
+    def _bound_framing(self, fed_bytes: int) -> None:
+        """Refuse a head, chunk extension or trailer that grows without end: llhttp keeps no count of those."""
+        self._fed_bytes += fed_bytes
+        if self._fed_bytes - FRAMING_PER_BODY_BYTE * len(self._body) > self._max_head_bytes:
+            self.refusal = refusals.head_too_large(self._max_head_bytes)
+
+    def _head_without_upgrade(self) -> bytes:
+        lines = [f"{self._method} {self._target.decode('latin-1')} HTTP/{self._version}"]
+        lines += [f"{name}: {value}" for name, value in self._headers.items() if name != "upgrade"]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    def _reset(self) -> None:
+        self._target = b""
+        self._headers: dict[str, str] = {}
+        self._body = bytearray()
+        self._head_bytes = 0
+        self._fed_bytes = 0  # of the pieces that hold nothing but this request
+        self._in_body = False
+        self._upgrading = False
+        self.awaits_continue = False
+        """True while a sender holds its body back until it sees `100 Continue`."""
+
+    def _refusing(self, refusal: Response) -> _RefusedError:
+        """To be raised: `raise self._refusing(…)` shows a reader, and mypy, that nothing comes after it."""
+        self.refusal = refusal
+        return _RefusedError()
+
+    def on_message_begin(self) -> None:
+        self._reset()
+        self.began_at = self._now
+
+    def on_url(self, piece: bytes) -> None:
+        self._target += piece
+        self._count_head(len(piece))
+
+    def on_header(self, raw_name: bytes, raw_value: bytes | None) -> None:
+        raw_value = raw_value or b""
+        self._count_head(len(raw_name) + len(raw_value) + len(": \r\n"))
+        if self._in_body:
+            return  # a trailer: counted, and dropped, as it must not pass for a header (RFC 9110, 6.5.1)
+        name = raw_name.decode("latin-1").lower()
+        value = raw_value.strip().decode("latin-1")
+        if name not in self._headers:
+            self._headers[name] = value
+        elif name == "host":
+            raise self._refusing(refusals.malformed("it has more than one Host"))
+        else:
+            self._headers[name] += f", {value}"
+
+    def _count_head(self, more_bytes: int) -> None:
+        self._head_bytes += more_bytes
+        if self._head_bytes > self._max_head_bytes:
+            raise self._refusing(refusals.head_too_large(self._max_head_bytes))
+
+    def on_headers_complete(self) -> None:
+        self._version = self._llhttp.get_http_version()
+        self._method = self._llhttp.get_method().decode("ascii")
+        if self._version not in ("1.1", "1.0"):
+            raise self._refusing(refusals.UNKNOWN_VERSION)
+        if self._method == "CONNECT":
+            raise self._refusing(refusals.UNKNOWN_METHOD)
+        self._check_host()
+        self._path, self._query = self._split_target(self._target.decode("latin-1"))
+        self._check_body()
+        self._in_body = True
+        self._upgrading = self._llhttp.should_upgrade()
+
+    def _check_host(self) -> None:
+        host = self._headers.get("host")
+        if host is None:
+            if self._version != "1.0":
+                raise self._refusing(refusals.malformed("it has no Host"))
+        elif not _HOST.fullmatch(host):
+            raise self._refusing(refusals.malformed("its Host has a character that no host has"))
+
+    def _split_target(self, target: str) -> tuple[str, str]:
+        """Path and query of an origin-form or absolute-form target (RFC 9112, 3.2)."""
+        if "#" in target:
+            raise self._refusing(refusals.malformed("its target has a fragment"))
+        if not target.startswith("/"):
+            target = _ABSOLUTE.sub("", target, count=1)
+        path, _, query = target.partition("?")
+        return self._decode_path(path) if "%" in path else path or "/", query
+
+    def _decode_path(self, path: str) -> str:
+        if _BAD_PERCENT.search(path):
+            raise self._refusing(refusals.malformed("its path has a % that encodes nothing"))
+        return unquote(path)  # what is not UTF-8 becomes U+FFFD, and so a path that no route knows
+
+    def _check_body(self) -> None:
+        headers = self._headers
+        coding = headers.get("transfer-encoding")
+        if coding is not None:
+            if self._version == "1.0":  # RFC 9112, 6.1: faulty framing, whatever else it says
+                raise self._refusing(refusals.malformed("HTTP/1.0 has no Transfer-Encoding"))
+            if coding.lower() != "chunked":
+                raise self._refusing(refusals.UNKNOWN_CODING)
+        elif int(headers.get("content-length", 0)) > self._max_body_bytes:
+            raise self._refusing(refusals.body_too_large(self._max_body_bytes))
+        expectation = headers.get("expect")
+        if expectation is not None and self._version != "1.0":
+            if expectation.lower() != "100-continue":
+                raise self._refusing(refusals.UNKNOWN_EXPECTATION)
+            self.awaits_continue = True
+
+    def on_body(self, piece: bytes) -> None:
+        self.awaits_continue = False
+        self._body += piece
+        if len(self._body) > self._max_body_bytes:
+            raise self._refusing(refusals.body_too_large(self._max_body_bytes))
+
+    def on_message_complete(self) -> None:
+        if self._upgrading:
+            return  # it comes again, without the Upgrade: see _parse
+        self.began_at = None
+        self.awaits_continue = False
+        keep_alive = self._llhttp.should_keep_alive()
+        self.finished = not keep_alive
+        self._complete.append(
+            Request(
+                self._method,
+                self._path,
+                self._query,
+                self._headers,
+                bytes(self._body),
+                choose_request_id(self._headers.get("x-request-id")),
+                self._now,
+                version=self._version,
+                keep_alive=keep_alive,
+            )
+        )
+        self._body.clear()

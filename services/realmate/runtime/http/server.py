@@ -1,0 +1,200 @@
+"""One listening port of this process: accepts, routes, reaps, drains.
+
+The services of a process share it (`share`): webhook and query can answer on one port, and a service without a batch
+route still answers for its health. It opens with the first that asks and closes with the last that lets go. Accepting,
+like everything on the request path, is a callback of eventlet's hub; one greenlet reaps what is too slow.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from typing import Any
+
+import eventlet
+import eventlet.hubs
+import structlog
+from eventlet.patcher import original
+
+from realmate.runtime.health import health
+from realmate.runtime.http import observation
+from realmate.runtime.http.connection import Connection
+from realmate.runtime.http.direct import DirectRoute, metrics
+from realmate.runtime.http.refusals import TOO_MANY_CONNECTIONS
+from realmate.runtime.http.request import Request
+from realmate.runtime.http.routes import Routes
+from realmate.runtime.settings import Settings
+from realmate.wire.responses import Response
+
+BACKLOG = 2048
+ACCEPTS_PER_TURN = 64
+"""So that a flood of newcomers does not starve those who are connected."""
+ACCEPT_PAUSE_S = 0.2
+TURNED_AWAY_AT_ONCE = 64
+"""Connections beyond the limit that are kept for a moment, so that their 503 is not lost in a reset."""
+REAP_INTERVAL_S = 1.0
+CLOSE_POLL_S = 0.01
+LAST_ANSWERS_S = 0.3
+"""Work that is given up at the end of the drain is answered 503 only then, and those answers must still leave."""
+
+_OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+# eventlet's own sockets would switch greenlets; these never do.
+_plain_socket: Any = original("socket")
+
+log = structlog.get_logger(__name__)
+
+
+class HttpServer:
+    """Use `share` to get one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.draining = False
+        self.routes = Routes()
+        self.routes.add("GET", "/healthz", DirectRoute("/healthz", lambda _request: health.live()))
+        self.routes.add("GET", "/readyz", DirectRoute("/readyz", lambda _request: health.ready()))
+        self.routes.add("GET", "/metrics", DirectRoute("/metrics", metrics))
+        self._unmatched = observation.RouteMetrics("unmatched")
+        self._hub: Any = eventlet.hubs.get_hub()
+        self._connections: set[Connection] = set()
+        self._listener: Any = None  # the hub's, while we accept
+        self._users: set[object] = set()
+        self._starting: set[object] = set()
+        self._reaper: Any = None
+        self._socket = _listen(settings.host, settings.port)
+        self.port: int = self._socket.getsockname()[1]
+
+    def join(self, user: object) -> None:
+        self._users.add(user)
+        self._starting.add(user)
+
+    def start(self, user: object) -> None:
+        """Accept, once all who share this server are ready: a route must not be a 404 while its service starts."""
+        self._starting.discard(user)
+        if not self._starting and self._reaper is None:
+            self._resume_accepting()
+            self._reaper = eventlet.spawn(self._reap)
+            log.info("listening", host=self.settings.host, port=self.port)
+
+    def leave(self, user: object) -> None:
+        """One user less. When the last has left: accept no more, close what is idle, let the rest have its answers."""
+        self._users.discard(user)
+        if self._users or self.draining:
+            return
+        self.draining = True
+        _servers.pop((self.settings.host, self.settings.port), None)
+        self._on_acceptable(self._socket.fileno())  # who is connected already may have sent a request
+        self._pause_accepting()
+        self._socket.close()
+        for connection in list(self._connections):
+            connection.drain()
+
+    def close(self, deadline: float) -> None:
+        """After `leave`: if it was the last one's, wait for the answers that are due, and then close everything."""
+        if self._users:
+            return
+        while time.monotonic() < deadline + LAST_ANSWERS_S and any(client.owes for client in self._connections):
+            eventlet.sleep(CLOSE_POLL_S)
+        for connection in list(self._connections):
+            connection.close()
+        if self._reaper is not None:
+            self._reaper.kill()
+
+    def take(self, request: Request, connection: Connection) -> Response | None:
+        handler = self.routes.match(request)
+        if not isinstance(handler, Response):
+            return handler.take(request, connection)
+        self._unmatched.answered([handler.status], [])
+        return handler
+
+    def forget(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        observation.connections.dec()
+
+    def _on_acceptable(self, _fd: int) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                client, _address = self._socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_DESCRIPTORS:
+                    self._wait_for_descriptors(error)
+                    return
+                continue  # a client that was gone before it was accepted
+            self._welcome(client)
+
+    def _welcome(self, client: socket.socket) -> None:
+        limit = self.settings.http_max_connections
+        if len(self._connections) >= limit + TURNED_AWAY_AT_ONCE:
+            observation.rejected("too_many_connections")
+            client.close()
+            return
+        client.setblocking(False)  # noqa: FBT003 (socket's signature)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Connection(client, self)
+        self._connections.add(connection)
+        observation.connections.inc()
+        if len(self._connections) > limit:
+            observation.rejected("too_many_connections")
+            connection.refuse(TOO_MANY_CONNECTIONS)
+
+    def _wait_for_descriptors(self, error: OSError) -> None:
+        """The listener stays readable while descriptors are short; without a pause, we would spin on it."""
+        log.warning("cannot accept", error=str(error), connections=len(self._connections))
+        self._pause_accepting()
+        self._hub.schedule_call_global(ACCEPT_PAUSE_S, self._resume_accepting)
+
+    def _resume_accepting(self) -> None:
+        if self._listener is None and not self.draining:
+            self._listener = self._hub.add(
+                self._hub.READ, self._socket.fileno(), self._on_acceptable, lambda _error: None, None
+            )
+
+    def _pause_accepting(self) -> None:
+        if self._listener is not None:
+            self._hub.remove(self._listener)
+            self._listener = None
+
+    def _reap(self) -> None:
+        shortest_s = min(self.settings.http_read_timeout_s, self.settings.http_idle_timeout_s)
+        while True:
+            eventlet.sleep(min(REAP_INTERVAL_S, shortest_s / 4))
+            now = time.monotonic()
+            for connection in list(self._connections):
+                self._expire(connection, now)
+
+    def _expire(self, connection: Connection, now: float) -> None:
+        try:
+            connection.expire(now)
+        except Exception:
+            log.exception("connection failed")
+
+
+_servers: dict[tuple[str, int], HttpServer] = {}
+
+
+def share(settings: Settings, user: object) -> HttpServer:
+    """This process's server for the host and port of `settings`. Raises OSError if it cannot listen there."""
+    key = (settings.host, settings.port)
+    if key not in _servers:
+        _servers[key] = HttpServer(settings)
+    server = _servers[key]
+    server.join(user)
+    return server
+
+
+def _listen(host: str, port: int) -> Any:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = _plain_socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)  # noqa: FBT003 (socket's signature)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener

@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realmate.runtime.http.parser import RequestParser
+from realmate.runtime.http.request import Request
+
+HOST = b"Host: realmate\r\n"
+POST = b"POST /webhook/ HTTP/1.1\r\n" + HOST
+
+
+def parser(*, max_head_bytes: int = 1000, max_body_bytes: int = 100) -> RequestParser:
+    return RequestParser(max_head_bytes=max_head_bytes, max_body_bytes=max_body_bytes)
+
+
+def feed(incoming: RequestParser, *pieces: bytes) -> list[Request]:
+    return [request for piece in pieces for request in incoming.feed(piece, 0.0)]
+
+
+def refusal(*pieces: bytes) -> int | None:
+    """The status with which these bytes are refused, or None."""
+    incoming = parser()
+    feed(incoming, *pieces)
+    return incoming.refusal and incoming.refusal.status
+
+
+def get(target: bytes, headers: bytes = b"") -> bytes:
+    return b"GET " + target + b" HTTP/1.1\r\n" + HOST + headers + b"\r\n"
+
+
+def chunked(*lines: bytes) -> bytes:
+    return POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+class TestARequest:
+    def test_has_method_path_query_headers_and_body(self) -> None:
+        head = b"POST /a/b?x=1&y=%20 HTTP/1.1\r\nHost: h\r\nX-Thing: one \r\nx-thing:two\r\nContent-Length: 3\r\n\r\n"
+        [request] = parser().feed(head + b"abc", 12.5)
+        assert (request.method, request.path, request.query) == ("POST", "/a/b", "x=1&y=%20")
+        assert request.headers == {"host": "h", "x-thing": "one, two", "content-length": "3"}
+        assert request.body == b"abc"
+        assert request.arrived_at == 12.5
+        assert request.keep_alive
+
+    @pytest.mark.parametrize(
+        ("target", "path"),
+        [
+            (b"/caf%C3%A9/%41", "/café/A"),
+            (b"http://other.example:80/a?b", "/a"),
+            (b"http://other.example", "/"),
+            (b"HTTP://other.example?b", "/"),
+            (b"//a//b", "//a//b"),
+        ],
+    )
+    def test_has_its_path_decoded_and_without_an_authority(self, target: bytes, path: str) -> None:
+        [request] = feed(parser(), get(target))
+        assert request.path == path
+
+    def test_may_follow_empty_lines(self) -> None:
+        assert len(feed(parser(), b"\r\n\r\n" + get(b"/"))) == 1
+
+    def test_may_come_with_the_next_in_one_piece(self) -> None:
+        requests = feed(parser(), get(b"/1") + POST + b"Content-Length: 2\r\n\r\nhi" + get(b"/3"))
+        assert [(request.path, request.body) for request in requests] == [
+            ("/1", b""),
+            ("/webhook/", b"hi"),
+            ("/3", b""),
+        ]
+
+    def test_before_a_malformed_one_still_counts(self) -> None:
+        incoming = parser()
+        assert len(feed(incoming, get(b"/1") + b"nonsense\r\n\r\n", get(b"/2"))) == 1
+        assert incoming.refusal is not None
+
+    def test_may_be_chunked_with_extensions_and_trailers_that_are_dropped(self) -> None:
+        [request] = feed(parser(), chunked(b"3;a=b", b"abc", b"2", b"de", b"0", b"Host: evil", b"X-Request-Id: evil"))
+        assert request.body == b"abcde"
+        assert request.headers == {"host": "realmate", "transfer-encoding": "chunked"}
+
+    @pytest.mark.parametrize(
+        "body", [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"]
+    )
+    def test_keeps_its_body_when_it_offers_an_upgrade_that_is_ignored(self, body: bytes) -> None:
+        offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nX-A: b\r\n"
+        upgrade, following = feed(parser(), POST + offer + body + get(b"/next"))
+        assert (upgrade.method, upgrade.path, upgrade.body) == ("POST", "/webhook/", b"abc")
+        assert upgrade.headers["x-a"] == "b"
+        assert following.path == "/next"
+
+    def test_takes_the_senders_request_id_if_that_is_sane(self) -> None:
+        [request] = feed(parser(), get(b"/", b"X-Request-Id: 01H-trace/7:a+b=_.\r\n"))
+        assert request.request_id == "01H-trace/7:a+b=_."
+
+    @pytest.mark.parametrize("insane", [b"a b", b'"quoted"', b"", b"x" * 129, b"\xc3\xa9", b"a\tb"])
+    def test_gets_a_new_request_id_if_the_senders_could_harm_a_log(self, insane: bytes) -> None:
+        first, second = feed(parser(), get(b"/", b"X-Request-Id: " + insane + b"\r\n") * 2)
+        assert re.fullmatch(r"[0-9a-f]+-[0-9a-f]+", first.request_id)
+        assert first.request_id != second.request_id
+
+
+class TestTheConnection:
+    @pytest.mark.parametrize(
+        ("head", "keep_alive"),
+        [
+            (b"GET / HTTP/1.1\r\nHost: h\r\n", True),
+            (b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n", False),
+            (b"GET / HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, close\r\n", False),
+            (b"GET / HTTP/1.0\r\n", False),
+            (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n", True),
+        ],
+    )
+    def test_is_kept_alive_as_the_version_and_the_sender_say(self, head: bytes, *, keep_alive: bool) -> None:
+        incoming = parser()
+        [request] = feed(incoming, head + b"\r\n")
+        assert request.keep_alive is keep_alive
+        assert incoming.finished is not keep_alive
+
+    def test_ignores_what_follows_the_last_request(self) -> None:
+        last = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+        for pieces in ([last + get(b"/2")], [last, get(b"/2")]):
+            incoming = parser()
+            assert len(feed(incoming, *pieces)) == 1
+            assert incoming.refusal is None
+
+    def test_knows_when_the_request_under_way_began(self) -> None:
+        incoming = parser()
+        assert incoming.began_at is None
+        incoming.feed(b"GET / HT", 1.0)
+        incoming.feed(b"TP/1.1\r\n", 2.0)
+        assert incoming.began_at == 1.0
+        incoming.feed(HOST + b"\r\nGET", 3.0)
+        assert incoming.began_at == 3.0
+        incoming.feed(b" / HTTP/1.1\r\n" + HOST + b"\r\n", 4.0)
+        assert incoming.began_at is None
+
+    def test_refuses_a_request_that_takes_too_long(self) -> None:
+        incoming = parser()
+        feed(incoming, b"GET /")
+        incoming.time_out()
+        assert incoming.refusal is not None
+        assert incoming.refusal.status == 408
+        assert feed(incoming, b" HTTP/1.1\r\n" + HOST + b"\r\n") == []
+
+
+class TestExpectContinue:
+    HEAD = POST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+
+    def test_is_awaited_until_the_body_comes(self) -> None:
+        incoming = parser()
+        feed(incoming, self.HEAD)
+        assert incoming.awaits_continue
+        feed(incoming, b"a")
+        assert not incoming.awaits_continue
+        assert [request.body for request in feed(incoming, b"bc")] == [b"abc"]
+
+    def test_needs_no_answer_when_the_body_came_along(self) -> None:
+        incoming = parser()
+        assert len(feed(incoming, self.HEAD + b"abc")) == 1
+        assert not incoming.awaits_continue
+
+    def test_does_not_ask_for_a_body_that_is_too_large(self) -> None:
+        assert refusal(POST + b"Expect: 100-continue\r\nContent-Length: 101\r\n\r\n") == 413
+
+    def test_means_nothing_in_http_1_0(self) -> None:
+        incoming = parser()
+        feed(incoming, b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        assert not incoming.awaits_continue
+
+
+@pytest.mark.parametrize(
+    ("status", "sent"),
+    [
+        (400, b"GET / HTTP/1.1\r\n\r\n"),
+        (400, b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
+        (400, b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n"),
+        (400, b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
+        (400, POST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc"),
+        (400, POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc"),
+        (400, POST + b"Content-Length: 3, 3\r\n\r\nabc"),
+        (400, POST + b"Content-Length: +3\r\n\r\nabc"),
+        (400, POST + b"Content-Length: -3\r\n\r\nabc"),
+        (400, POST + b"Content-Length: 0x3\r\n\r\nabc"),
+        (400, POST + b"Content-Length:\r\n\r\nabc"),
+        (400, POST + b"Content-Length: 99999999999999999999\r\n\r\nabc"),
+        (400, POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (400, POST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"),
+        (400, POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (400, b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (501, POST + b"Transfer-Encoding: gzip\r\n\r\nabc"),
+        (501, POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+        (501, POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
+        (400, chunked(b"zz", b"abc", b"0")),
+        (400, chunked(b"-3", b"abc", b"0")),
+        (400, chunked(b"2", b"abc", b"0")),
+        (400, chunked(b"fffffffffffffffff", b"abc", b"0")),
+        (400, POST + b"Transfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n"),
+        (417, POST + b"Expect: 200-ok\r\nContent-Length: 3\r\n\r\n"),
+        (400, get(b"/%zz")),
+        (400, get(b"/%4")),
+        (400, get(b"/%ff")),
+        (400, get(b"/a#b")),
+        (400, get(b"/\xc3\xa9")),
+        (400, get(b"/a b")),
+        (400, b"GET / HTTP/1.1\nHost: a\n\n"),
+        (400, get(b"/", b"Broken : x\r\n")),
+        (400, get(b"/", b"Folded: x\r\n y\r\n")),
+        (400, get(b"/", b"Nul: a\0b\r\n")),
+        (400, get(b"/", b"Bare: a\rb\r\n")),
+        (505, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
+        (505, b"GET / HTTP/0.9\r\n\r\n"),
+        (505, b"GET /\r\n\r\n"),
+        (400, b"GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
+        (501, b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (501, b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (501, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+    ],
+)
+def test_what_can_be_read_in_two_ways_or_not_at_all_is_refused(status: int, sent: bytes) -> None:
+    assert refusal(sent) == status
+    assert refusal(*(sent[i : i + 1] for i in range(len(sent)))) == status
+
+
+class TestLimits:
+    def test_a_head_of_exactly_the_limit_is_taken_and_one_byte_more_is_not(self) -> None:
+        counted = len(b"/") + len(b"Hostrealmate: \r\n") + len(b"A: \r\n")
+        assert refusal(get(b"/", b"A: " + b"x" * (1000 - counted) + b"\r\n")) is None
+        assert refusal(get(b"/", b"A: " + b"x" * (1001 - counted) + b"\r\n")) == 431
+
+    @pytest.mark.parametrize(
+        "endless",
+        [
+            b"GET /" + b"a" * 1001,
+            b"GET / HTTP/1.1\r\nA: " + b"x" * 1001,
+            b"GET / HTTP/1.1\r\n" + b"x" * 1001,
+            b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200,
+            b"GET / HTTP/1.1\r\nA:" + b" " * 1001,
+            POST + b"Transfer-Encoding: chunked\r\n\r\n1;ext=" + b"x" * 1001,
+            POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nTrailer: " + b"x" * 1001,
+            POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1;longextension\r\nx\r\n" * 99,
+        ],
+    )
+    def test_heads_extensions_and_trailers_without_end_are_refused(self, endless: bytes) -> None:
+        assert refusal(endless) == 431
+        assert refusal(*(endless[i : i + 7] for i in range(0, len(endless), 7))) == 431
+
+    def test_a_body_is_refused_by_its_announced_length_before_it_comes(self) -> None:
+        assert refusal(POST + b"Content-Length: 100\r\n\r\n") is None
+        assert refusal(POST + b"Content-Length: 101\r\n\r\n") == 413
+
+    def test_a_chunked_body_is_refused_when_it_has_grown_too_large(self) -> None:
+        chunk = b"a\r\n0123456789\r\n"
+        head = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+        assert refusal(head + chunk * 10) is None
+        assert refusal(head + chunk * 10, b"1\r\nx\r\n") == 413
+
+    def test_a_body_in_chunks_of_one_byte_is_taken(self) -> None:
+        incoming = parser(max_body_bytes=5000)
+        sent = POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 5000 + b"0\r\n\r\n"
+        [request] = feed(incoming, *(sent[i : i + 50] for i in range(0, len(sent), 50)))
+        assert request.body == b"x" * 5000
+
+
+TOKEN = st.text("abcdefgXYZ-", min_size=1, max_size=12).map(lambda name: f"X-{name}".encode())
+VALUE = st.binary(max_size=20).map(lambda raw: re.sub(rb"[^\x21-\x7e]", b".", raw))
+BODY = st.binary(max_size=60)
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> bytes:
+    """A valid request: any target, headers and body, by length or in chunks."""
+    body = draw(BODY)
+    lines = [b"POST /" + draw(st.text("ab/", max_size=9)).encode() + b" HTTP/1.1", b"Host: h"]
+    lines += [name + b": " + value for name, value in draw(st.lists(st.tuples(TOKEN, VALUE), max_size=4))]
+    if draw(st.booleans()):
+        return b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"", body])
+    size = draw(st.integers(1, 9))
+    chunks = [body[i : i + size] for i in range(0, len(body), size)]
+    coded = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in [*chunks, b""])
+    return b"\r\n".join([*lines, b"Transfer-Encoding: chunked", b"", coded])
+
+
+def seen(requests: list[Request]) -> list[tuple[str, dict[str, str], bytes]]:
+    return [(request.path, request.headers, request.body) for request in requests]
+
+
+def cut(stream: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted(at % (len(stream) + 1) for at in cuts), len(stream)]
+    return [stream[start:end] for start, end in itertools.pairwise(edges)]
+
+
+@given(st.lists(messages(), min_size=1, max_size=4), st.lists(st.integers(0, 5000), max_size=12))
+def test_however_the_bytes_are_split_the_same_requests_come_out(sent: list[bytes], cuts: list[int]) -> None:
+    stream = b"".join(sent)
+    whole, pieces = parser(), parser()
+    expected = seen(feed(whole, stream))
+    assert len(expected) == len(sent)
+    assert seen(feed(pieces, *cut(stream, cuts))) == expected
+    assert pieces.refusal is None
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=6))
+def test_any_bytes_at_all_give_requests_or_a_refusal_or_a_wish_for_more(noise: bytes, cuts: list[int]) -> None:
+    incoming = parser()
+    for piece in cut(noise, cuts):
+        for request in incoming.feed(piece, 0.0):
+            assert len(request.body) <= 100
+    assert incoming.refusal is None or 400 <= incoming.refusal.status <= 505
