@@ -1,0 +1,252 @@
+"""`decide` against a model of the contract, over random histories.
+
+The model is declarative where `decide` is a state machine: it keeps what was sent and when, and reads off it who is in
+a conversation and which messages are a group. It knows no timers, so it also says that timers decide nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from uuid import UUID
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from realmate.domain.decide import Decision, decide, decide_due
+from realmate.domain.events import CloseConversation, Event, NewConversation, NewMessage, Verdict
+from realmate.domain.model import (
+    Conversation,
+    ConversationId,
+    HeldMessage,
+    Kind,
+    KnownMessage,
+    Message,
+    MessageId,
+    Reply,
+    Status,
+)
+
+WINDOW, TOLERANCE = timedelta(seconds=5), timedelta(seconds=6)
+T0 = datetime(2025, 6, 4, 14, 20, tzinfo=UTC)
+CONVERSATIONS = [ConversationId(UUID(int=number)) for number in (1, 2)]
+MESSAGES = [MessageId(UUID(int=number)) for number in range(10, 18)]
+
+
+@dataclass
+class Model:
+    """contract.md in a few lines."""
+
+    opened_at: dict[ConversationId, datetime] = field(default_factory=dict)
+    closed: set[ConversationId] = field(default_factory=set)
+    taken: dict[MessageId, tuple[ConversationId, str, datetime]] = field(default_factory=dict)
+
+    def verdict(self, event: Event, now: datetime) -> Verdict:
+        conversation_id = event.conversation_id
+        known, closed = conversation_id in self.opened_at, conversation_id in self.closed
+        if isinstance(event, NewConversation):
+            self.opened_at.setdefault(conversation_id, now)
+            return Verdict.CONVERSATION_EXISTS if known else Verdict.CREATED
+        if isinstance(event, CloseConversation):
+            if not known or closed:
+                return Verdict.CONVERSATION_ALREADY_CLOSED if closed else Verdict.CONVERSATION_NOT_FOUND
+            self.closed.add(conversation_id)
+            return Verdict.CLOSED
+        return self.verdict_on_message(event, now)
+
+    def verdict_on_message(self, message: NewMessage, now: datetime) -> Verdict:
+        conversation_id = message.conversation_id
+        if message.message_id in self.taken:
+            if self.taken[message.message_id][:2] != (conversation_id, message.content):
+                return Verdict.MESSAGE_CONFLICT
+            return Verdict.DUPLICATE if self.is_in_time(message.message_id, now) else Verdict.HOLD_EXPIRED
+        if conversation_id in self.closed:
+            return Verdict.CONVERSATION_CLOSED
+        self.taken[message.message_id] = (conversation_id, message.content, now)
+        return Verdict.ACCEPTED if conversation_id in self.opened_at else Verdict.HELD
+
+    def is_in_time(self, message_id: MessageId, now: datetime) -> bool:
+        """Its conversation came within the tolerance, or still may."""
+        conversation_id, _, sent_at = self.taken[message_id]
+        return self.opened_at.get(conversation_id, now) - sent_at <= TOLERANCE
+
+    def groups(self, conversation_id: ConversationId) -> list[list[MessageId]]:
+        """Its messages in the order of arrival, parted where more than the window lies between two."""
+        if conversation_id not in self.opened_at:
+            return []
+        mine = [it for it, taken in self.taken.items() if taken[0] == conversation_id and self.is_in_time(it, T0)]
+        parted = [[it] for it in mine[:1]]
+        for before, after in pairwise(mine):
+            if self.taken[after][2] - self.taken[before][2] > WINDOW:
+                parted.append([])
+            parted[-1].append(after)
+        return parted
+
+
+@dataclass
+class Memory:
+    """The least that a store must do around `decide`. It checks what holds after each single decision."""
+
+    conversations: dict[ConversationId, Conversation] = field(default_factory=dict)
+    messages: dict[MessageId, Message] = field(default_factory=dict)
+    replies: list[Reply] = field(default_factory=list)
+
+    def apply(self, event: Event, now: datetime) -> Verdict | None:
+        before = self.load(event.conversation_id, with_held=isinstance(event, NewConversation))
+        known = self.messages.get(event.message_id) if isinstance(event, NewMessage) else None
+        if known:
+            known = KnownMessage(known.conversation_id, known.kind, known.content, known.arrived_at)
+        decision = decide(before, event, now, known=known)
+        self.save(before, decision, now, closing=isinstance(event, CloseConversation))
+        return decision.verdict
+
+    def sweep(self, now: datetime) -> None:
+        for conversation_id in self.conversations:
+            before = self.load(conversation_id, with_held=True)
+            if before.due_at is not None and before.due_at <= now:
+                self.save(before, decide_due(before, now), now)
+
+    def load(self, conversation_id: ConversationId, *, with_held: bool) -> Conversation:
+        """As stores may, without the held messages where they decide nothing."""
+        held = self.of(conversation_id, Kind.HELD) if with_held else []
+        return replace(
+            self.conversations.get(conversation_id, Conversation(conversation_id)),
+            held=tuple(HeldMessage(it.id, it.seq, it.arrived_at) for it in held),
+        )
+
+    def save(self, before: Conversation, decision: Decision, now: datetime, *, closing: bool = False) -> None:
+        if before.status is Status.CLOSED:
+            assert replace(decision, verdict=None) == Decision(before), "a closed conversation never changes"
+        if decision.message:
+            self.messages[decision.message.id] = decision.message
+        for kind, moved in ((Kind.INBOUND, decision.admitted), (Kind.EXPIRED, decision.expired)):
+            for held in moved:
+                assert self.messages[held.id].kind is Kind.HELD
+                self.messages[held.id] = replace(self.messages[held.id], kind=kind)
+        self.conversations[before.id] = replace(decision.conversation, held=())
+        self.replies += decision.replies
+        for reply in decision.replies:
+            assert reply.made_at == now
+            assert reply.window_ended_at == max(it.arrived_at for it in self.answered_by(reply)) + WINDOW
+            assert closing or reply.window_ended_at < now, "no reply before its window ended"
+        self.check_that_work_is_due(before.id)
+
+    def check_that_work_is_due(self, conversation_id: ConversationId) -> None:
+        """What waits is looked at in time; otherwise a reply could be forgotten."""
+        conversation = self.conversations[conversation_id]
+        ends = [it.arrived_at + TOLERANCE for it in self.of(conversation_id, Kind.HELD)]
+        if conversation.group:
+            ends.append(conversation.group.last_arrived_at + WINDOW)
+        assert not ends or (conversation.due_at is not None and conversation.due_at <= min(ends))
+
+    def of(self, conversation_id: ConversationId, kind: Kind) -> list[Message]:
+        return [it for it in self.messages.values() if it.conversation_id == conversation_id and it.kind is kind]
+
+    def answered_by(self, reply: Reply) -> list[Message]:
+        inbound = self.of(reply.conversation_id, Kind.INBOUND)
+        return [it for it in inbound if reply.first_seq <= it.seq <= reply.last_seq]
+
+    def named(self, conversation_id: ConversationId) -> list[list[MessageId]]:
+        """The ids in each reply, in the order of arrival."""
+        mine = [reply for reply in self.replies if reply.conversation_id == conversation_id]
+        return [[it.id for it in self.answered_by(reply)] for reply in mine]
+
+
+SWEEP = None
+Step = tuple[timedelta, Event | None]
+
+conversation_ids = st.sampled_from(CONVERSATIONS)
+timestamps = st.sampled_from([T0 - timedelta(days=365), T0, T0 + timedelta(days=365)])
+new_messages = st.builds(
+    NewMessage, conversation_ids, timestamps, st.sampled_from(MESSAGES), st.sampled_from(["Oi", "Oi", "Oi", "Olá"])
+)
+events = st.one_of(
+    new_messages,
+    new_messages,
+    new_messages,
+    st.builds(NewConversation, conversation_ids, timestamps),
+    st.builds(CloseConversation, conversation_ids, timestamps),
+)
+#: Both limits are inclusive, so a microsecond on either side of them is where mistakes live.
+pauses = st.sampled_from([0, 0, 0.5, 1, 2.5, 4.999999, 5, 5.000001, 5.999999, 6, 6.000001, 20]).map(
+    lambda seconds: timedelta(seconds=seconds)
+)
+thoroughly = settings(deadline=None, max_examples=300)
+histories = st.lists(st.tuples(pauses, st.one_of(events, events, st.just(SWEEP))), max_size=40)
+
+
+def play(history: list[Step]) -> tuple[Memory, Model]:
+    """Send the history to both; they must agree on each verdict. Then time passes, and the last sweep is done."""
+    memory, model, now = Memory(), Model(), T0
+    for pause, event in history:
+        now += pause
+        if event is SWEEP:
+            memory.sweep(now)
+        else:
+            assert memory.apply(event, now) == model.verdict(event, now)
+    memory.sweep(now + timedelta(minutes=1))
+    return memory, model
+
+
+def say(number: int, conversation_id: ConversationId = CONVERSATIONS[0]) -> NewMessage:
+    return NewMessage(conversation_id, T0, MESSAGES[number], "Oi")
+
+
+def seconds(pause: float) -> timedelta:
+    return timedelta(seconds=pause)
+
+
+OPEN, CLOSE = NewConversation(CONVERSATIONS[0], T0), CloseConversation(CONVERSATIONS[0], T0)
+
+
+@thoroughly
+@given(histories)
+@example([(seconds(0), OPEN), (seconds(0), say(0)), (seconds(2), say(1)), (seconds(3), say(2))])
+@example([(seconds(0), say(0)), (seconds(2), OPEN)])
+@example([(seconds(0), say(0)), (seconds(8), OPEN), (seconds(0), say(0))])
+@example([(seconds(0), say(0)), (seconds(5.5), say(1)), (seconds(0.5), OPEN), (seconds(5), say(2))])
+@example([(seconds(0), say(0)), (seconds(5), OPEN), (seconds(0), CLOSE)])
+@example([(seconds(0), OPEN), (seconds(0), say(0)), (seconds(20), CLOSE)])
+def test_every_verdict_and_every_group_is_the_models(history: list[Step]) -> None:
+    memory, model = play(history)
+    for conversation_id in CONVERSATIONS:
+        assert memory.named(conversation_id) == model.groups(conversation_id)
+    never_in = {it.id for it in memory.messages.values() if it.kind is Kind.EXPIRED}
+    assert never_in == {it for it in model.taken if not model.is_in_time(it, T0 + timedelta(days=1))}
+
+
+@thoroughly
+@given(histories)
+def test_every_accepted_message_is_in_exactly_one_reply(history: list[Step]) -> None:
+    memory, _ = play(history)
+    for conversation_id in CONVERSATIONS:
+        named = [it for group in memory.named(conversation_id) for it in group]
+        assert sorted(named) == sorted(it.id for it in memory.of(conversation_id, Kind.INBOUND))
+
+
+@thoroughly
+@given(histories)
+def test_nothing_waits_for_ever(history: list[Step]) -> None:
+    memory, _ = play(history)
+    for conversation_id, conversation in memory.conversations.items():
+        assert conversation.group is None
+        assert conversation.due_at is None
+        assert memory.of(conversation_id, Kind.HELD) == []
+
+
+@thoroughly
+@given(histories)
+def test_sending_every_event_twice_changes_nothing(history: list[Step]) -> None:
+    once, _ = play(history)
+    twice, _ = play([step for pause, event in history for step in ((pause, event), (timedelta(0), event))])
+    assert twice == once
+
+
+@given(st.sampled_from(CONVERSATIONS), st.sampled_from(["Oi", "Olá"]))
+def test_the_id_of_a_reply_is_taken(conversation_id: ConversationId, content: str) -> None:
+    reply = KnownMessage(CONVERSATIONS[0], Kind.OUTBOUND, "Oi", T0)
+    message = NewMessage(conversation_id, T0, MESSAGES[0], content)
+    decision = decide(Conversation(conversation_id, Status.OPEN), message, T0, known=reply)
+    assert decision.verdict is Verdict.MESSAGE_CONFLICT
+    assert decision.message is None
