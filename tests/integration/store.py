@@ -16,8 +16,8 @@ from sqlalchemy.orm import sessionmaker
 from realmate.conversations.batches import Batches
 from realmate.domain.events import Verdict
 from realmate.domain.model import Rules
-from realmate.migrations.runner import sqlalchemy_url
 from realmate.query.reads import ConversationView, read
+from realmate.runtime.settings import sqlalchemy_url
 from realmate.runtime.transport.interface import Delivery
 from realmate.wire.commands import (
     CloseCommand,

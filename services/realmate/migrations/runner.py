@@ -16,6 +16,8 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from realmate.runtime.settings import sqlalchemy_url
+
 _LOCK = 7_263_546  # any number that only Realmate's migrations use in this database
 
 
@@ -57,9 +59,3 @@ def _upgrade(connection: Connection) -> Upgrade:
     connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
     connection.commit()
     return Upgrade(before, after or "")
-
-
-def sqlalchemy_url(database_url: str) -> str:
-    """DATABASE_URL as SQLAlchemy wants it, with the driver named."""
-    _, _, rest = database_url.partition("://")
-    return f"postgresql+psycopg2://{rest}"

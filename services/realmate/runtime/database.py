@@ -19,9 +19,9 @@ from prometheus_client import Counter
 from sqlalchemy import MetaData, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from realmate.migrations.runner import sqlalchemy_url
 from realmate.runtime.config import settings_of
 from realmate.runtime.health import health
+from realmate.runtime.settings import sqlalchemy_url
 
 RETRIES = Counter("realmate_transaction_retries", "Transactions tried again", ["reason"])
 

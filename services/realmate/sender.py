@@ -1,0 +1,183 @@
+"""Plays the sender of the webhook: `realmate send`, for people who try a server, and for scripts that feed it.
+
+It judges nothing: lines go out as they are, and what the server answers is shown. The one answer it acts on is 503,
+whose meaning is "nothing was promised, send it again".
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import requests
+
+BURST = (
+    "Olá, tudo bem?",
+    "Quero alugar um apartamento com varanda.",
+    "Pode ser no centro, até R$ 3.000.",
+)
+PAUSE_BETWEEN_MESSAGES_S = 0.3
+REPLY_PATIENCE_S = 60.0
+REQUEST_TIMEOUT_S = 30.0
+ATTEMPTS = 5
+LONGEST_RETRY_AFTER_S = 10.0
+
+
+class SendError(Exception):
+    """The events cannot be sent; the message says why and what to do, for a person."""
+
+
+class Server:
+    """A Realmate server, as a sender and a reader see it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._session = requests.Session()
+        # A proxy from the environment is for the world outside, never for this machine.
+        self._session.trust_env = urlsplit(self.url).hostname not in {"127.0.0.1", "::1", "localhost"}
+
+    def post(self, event: bytes) -> requests.Response:
+        """The answer to one event; to a 503, the answer to the last of a few attempts. Raises SendError."""
+        for _ in range(ATTEMPTS - 1):
+            answer = self._request("POST", "/webhook/", event)
+            if answer.status_code != requests.codes.service_unavailable:
+                return answer
+            time.sleep(_retry_after_s(answer))
+        return self._request("POST", "/webhook/", event)
+
+    def conversation(self, conversation_id: str) -> dict[str, Any]:
+        """As a reader sees it. Raises SendError."""
+        answer = self._request("GET", f"/conversations/{conversation_id}/")
+        if not answer.ok:
+            raise SendError(f"the conversation cannot be read: {answer.status_code} {_said(answer)}")
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def _request(self, method: str, path: str, body: bytes | None = None) -> requests.Response:
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            return self._session.request(
+                method, self.url + path, data=body, headers=headers, timeout=REQUEST_TIMEOUT_S, allow_redirects=False
+            )
+        except requests.ConnectionError as error:
+            raise SendError(
+                f"nothing answers at {self.url}; start it with `make run`, or name another server with --url"
+            ) from error
+        except (requests.RequestException, ValueError) as error:  # a timeout, or a URL that is none
+            raise SendError(f"cannot send to {self.url}: {error}") from error
+
+
+def converse(url: str, contents: Sequence[str] = ()) -> bool:
+    """Play one conversation and show it; return whether every event was welcome. Raises SendError."""
+    server = Server(url)
+    conversation_id = str(uuid.uuid4())
+    click.echo(f"Conversation {conversation_id} at {server.url}\n")
+    welcome = _play(server, "NEW_CONVERSATION", {"id": conversation_id})
+    for content in contents or BURST:
+        message = {"id": str(uuid.uuid4()), "content": content, "conversation_id": conversation_id}
+        welcome &= _play(server, "NEW_MESSAGE", message)
+        time.sleep(PAUSE_BETWEEN_MESSAGES_S)
+    if welcome:
+        _await_reply(server, conversation_id)
+    welcome &= _play(server, "CLOSE_CONVERSATION", {"id": conversation_id})
+    if welcome:
+        _show_conversation(server.conversation(conversation_id))
+    return welcome
+
+
+def replay(url: str, lines: Iterable[bytes], *, rate: float | None = None) -> bool:
+    """Send each line that is not blank, `rate` a second at most; return whether all were welcome. Raises SendError."""
+    server = Server(url)
+    statuses: Counter[int] = Counter()
+    for number, line in _paced(lines, rate):
+        answer = server.post(line)
+        statuses[answer.status_code] += 1
+        click.echo(f"{number:>6}  {_event_type(line):18}  {_verdict(answer)}")
+    counts = ", ".join(f"{count} answered {status}" for status, count in sorted(statuses.items()))
+    click.echo(f"\n{statuses.total()} sent" + (f": {counts}" if counts else ""))
+    return all(_is_welcome(status) for status in statuses)
+
+
+def _paced(lines: Iterable[bytes], rate: float | None) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers, no faster than `rate` a second."""
+    due_at = time.monotonic()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        if rate is not None:
+            time.sleep(max(0.0, due_at - time.monotonic()))
+            due_at = max(due_at, time.monotonic() - 1) + 1 / rate  # after a stall, catch up on a second at most
+        yield number, line.strip()
+
+
+def _play(server: Server, kind: str, data: dict[str, str]) -> bool:
+    event = {"type": kind, "timestamp": datetime.now(UTC).isoformat(), "data": data}
+    answer = server.post(json.dumps(event).encode())
+    click.echo(f"  → {data.get('content', kind):45}  {_verdict(answer, with_body=False)}")
+    return _is_welcome(answer.status_code)
+
+
+def _await_reply(server: Server, conversation_id: str) -> None:
+    click.echo("\n  The reply comes when 5 s pass in silence ", nl=False)
+    started_at = time.monotonic()
+    while not any(message["type"] == "OUTBOUND" for message in server.conversation(conversation_id)["messages"]):
+        if time.monotonic() - started_at > REPLY_PATIENCE_S:
+            raise SendError(f"no reply within {REPLY_PATIENCE_S:g} s; is the conversations service running?")
+        time.sleep(0.5)
+        click.echo(".", nl=False)
+    click.echo(f" it came {time.monotonic() - started_at:.1f} s later.\n")
+
+
+def _show_conversation(conversation: dict[str, Any]) -> None:
+    click.echo(f"\nThe conversation as anybody reads it now ({conversation['status']}):\n")
+    for message in conversation["messages"]:
+        inbound = message["type"] == "INBOUND"
+        click.secho(f"  {message['timestamp']}  {message['type']}", fg="cyan" if inbound else "green")
+        for line in message["content"].splitlines():
+            click.echo(f"      {line}")
+
+
+def _verdict(answer: requests.Response, *, with_body: bool = True) -> str:
+    """Status and meaning of an answer, in the colour of its kind."""
+    said = _said(answer, with_body=with_body)
+    return click.style(f"{answer.status_code} {said}", fg="green" if _is_welcome(answer.status_code) else "red")
+
+
+def _said(answer: requests.Response, *, with_body: bool = True) -> str:
+    """A problem's code and what is wrong; of a success the body, or its status alone; of anything else the text."""
+    try:
+        body = answer.json()
+    except requests.JSONDecodeError:
+        return answer.text.strip().partition("\n")[0]
+    if isinstance(body, dict) and "code" in body:
+        fields = [f"{error.get('field')}: {error.get('message')}" for error in body.get("errors", [])]
+        return f"{body['code']}: {'; '.join(fields) or body.get('detail', '')}"
+    if isinstance(body, dict) and "status" in body and not with_body:
+        return str(body["status"])
+    return json.dumps(body, ensure_ascii=False)
+
+
+def _event_type(line: bytes) -> str:
+    """What the line says it is; the server decides whether that is so."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return "(not JSON)"
+    return str(event.get("type", "(no type)")) if isinstance(event, dict) else "(no object)"
+
+
+def _is_welcome(status: int) -> bool:
+    return 200 <= status <= 299  # noqa: PLR2004 (what 2xx means)
+
+
+def _retry_after_s(answer: requests.Response) -> float:
+    """Seconds to wait, as the server asks, within reason; a second where it names none (RFC 9110, 10.2.3)."""
+    header = answer.headers.get("Retry-After", "")
+    return min(float(header), LONGEST_RETRY_AFTER_S) if header.isdecimal() else 1.0
