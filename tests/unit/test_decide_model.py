@@ -21,7 +21,6 @@ from realmate.domain.model import (
     ConversationId,
     HeldMessage,
     Kind,
-    KnownMessage,
     Message,
     MessageId,
     Reply,
@@ -95,8 +94,6 @@ class Memory:
     def apply(self, event: Event, now: datetime) -> Verdict | None:
         before = self.load(event.conversation_id, with_held=isinstance(event, NewConversation))
         known = self.messages.get(event.message_id) if isinstance(event, NewMessage) else None
-        if known:
-            known = KnownMessage(known.conversation_id, known.kind, known.content, known.arrived_at)
         decision = decide(before, event, now, known=known)
         self.save(before, decision, now, closing=isinstance(event, CloseConversation))
         return decision.verdict
@@ -110,21 +107,19 @@ class Memory:
     def load(self, conversation_id: ConversationId, *, with_held: bool) -> Conversation:
         """As stores may, without the held messages where they decide nothing."""
         held = self.of(conversation_id, Kind.HELD) if with_held else []
-        return replace(
-            self.conversations.get(conversation_id, Conversation(conversation_id)),
-            held=tuple(HeldMessage(it.id, it.seq, it.arrived_at) for it in held),
-        )
+        stored = self.conversations.get(conversation_id, Conversation(conversation_id))
+        return stored._replace(held=tuple(HeldMessage(it.id, it.seq, it.arrived_at) for it in held))
 
     def save(self, before: Conversation, decision: Decision, now: datetime, *, closing: bool = False) -> None:
         if before.status is Status.CLOSED:
-            assert replace(decision, verdict=None) == Decision(before), "a closed conversation never changes"
+            assert decision._replace(verdict=None) == Decision(before), "a closed conversation never changes"
         if decision.message:
             self.messages[decision.message.id] = decision.message
         for kind, moved in ((Kind.INBOUND, decision.admitted), (Kind.EXPIRED, decision.expired)):
             for held in moved:
                 assert self.messages[held.id].kind is Kind.HELD
                 self.messages[held.id] = replace(self.messages[held.id], kind=kind)
-        self.conversations[before.id] = replace(decision.conversation, held=())
+        self.conversations[before.id] = decision.conversation._replace(held=())
         self.replies += decision.replies
         for reply in decision.replies:
             assert reply.made_at == now
@@ -245,7 +240,7 @@ def test_sending_every_event_twice_changes_nothing(history: list[Step]) -> None:
 
 @given(st.sampled_from(CONVERSATIONS), st.sampled_from(["Oi", "Olá"]))
 def test_the_id_of_a_reply_is_taken(conversation_id: ConversationId, content: str) -> None:
-    reply = KnownMessage(CONVERSATIONS[0], Kind.OUTBOUND, "Oi", T0)
+    reply = Message(MESSAGES[0], CONVERSATIONS[0], 2, Kind.OUTBOUND, "Oi", T0, T0)
     message = NewMessage(conversation_id, T0, MESSAGES[0], content)
     decision = decide(Conversation(conversation_id, Status.OPEN), message, T0, known=reply)
     assert decision.verdict is Verdict.MESSAGE_CONFLICT

@@ -59,9 +59,7 @@ LOCK_DUE = text(
     )
 )
 
-KNOWN_MESSAGES = text(
-    "SELECT id, conversation_id, kind, content, arrived_at FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))"
-)
+KNOWN_MESSAGES = text(f"SELECT {_MESSAGE} FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))")
 
 HELD_MESSAGES = text(
     "SELECT id, conversation_id, seq, arrived_at FROM messages"

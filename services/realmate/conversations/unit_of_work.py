@@ -28,7 +28,6 @@ from realmate.domain.model import (
     Group,
     HeldMessage,
     Kind,
-    KnownMessage,
     Message,
     MessageId,
     Reply,
@@ -40,6 +39,8 @@ from realmate.runtime.database import Overtaken
 
 _PLAIN_COLUMNS = [name for name in statements.CONVERSATION_COLUMNS if not name.startswith("group_")]
 
+_STATUS = {int(status): status for status in Status}  # a quarter of the cost of Status(number)
+
 _encoder = msgspec.json.Encoder(uuid_format="hex")
 
 
@@ -49,7 +50,7 @@ class UnitOfWork:
         self._rules = rules
         self._stored: dict[ConversationId, Conversation] = {}
         self._current: dict[ConversationId, Conversation] = {}
-        self._known: dict[MessageId, KnownMessage] = {}
+        self._known: dict[MessageId, Message] = {}
         self._messages: dict[MessageId, Message] = {}
         self._admitted: list[HeldMessage] = []
         self.expired: list[HeldMessage] = []
@@ -113,9 +114,7 @@ class UnitOfWork:
 
     def _load_known(self, message_ids: list[MessageId]) -> None:
         for row in self._connection.execute(statements.KNOWN_MESSAGES, {"ids": uuid_array(message_ids)}):
-            self._known[MessageId(row.id)] = KnownMessage(
-                ConversationId(row.conversation_id), Kind(row.kind), row.content, row.arrived_at
-            )
+            self._known[MessageId(row.id)] = _message(row)
 
     def _load_held(self, conversation_ids: Iterable[ConversationId]) -> None:
         """Complete the PENDING ones among these: only opening and sweeping look at what is held."""
@@ -127,7 +126,7 @@ class UnitOfWork:
         for row in self._connection.execute(statements.HELD_MESSAGES, {"ids": uuid_array(held)}):
             held[row.conversation_id].append(HeldMessage(MessageId(row.id), row.seq, row.arrived_at))
         for key, messages in held.items():
-            self._stored[key] = self._current[key] = replace(self._stored[key], held=tuple(messages))
+            self._stored[key] = self._current[key] = self._stored[key]._replace(held=tuple(messages))
 
     # --- decide ---
 
@@ -144,10 +143,7 @@ class UnitOfWork:
     def _take(self, decision: Decision) -> None:
         self._current[decision.conversation.id] = decision.conversation
         if message := decision.message:
-            self._messages[message.id] = message
-            self._known[message.id] = KnownMessage(
-                message.conversation_id, message.kind, message.content, message.arrived_at
-            )
+            self._messages[message.id] = self._known[message.id] = message
         for held in decision.admitted:
             if held.id in self._messages:  # held by this very transaction
                 self._messages[held.id] = replace(self._messages[held.id], kind=Kind.INBOUND)
@@ -200,7 +196,7 @@ def _conversation(row: Row[Any]) -> Conversation:
     group = None if row.group_first_seq is None else Group(row.group_first_seq, row.group_last_at)
     return Conversation(
         ConversationId(row.id),
-        Status(row.status),
+        _STATUS[row.status],
         row.created_at,
         row.updated_at,
         row.opened_timestamp,
@@ -208,6 +204,18 @@ def _conversation(row: Row[Any]) -> Conversation:
         row.last_seq,
         group,
         row.due_at,
+    )
+
+
+def _message(row: Row[Any]) -> Message:
+    return Message(
+        MessageId(row.id),
+        ConversationId(row.conversation_id),
+        row.seq,
+        Kind(row.kind),
+        row.content,
+        row.timestamp,
+        row.arrived_at,
     )
 
 

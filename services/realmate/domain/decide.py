@@ -16,16 +16,14 @@ heard of is a blank PENDING one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from realmate.domain.events import CloseConversation, Event, NewConversation, NewMessage, Verdict
-from realmate.domain.model import Conversation, Group, HeldMessage, Kind, KnownMessage, Message, Reply, Rules, Status
+from realmate.domain.model import Conversation, Group, HeldMessage, Kind, Message, Reply, Rules, Status
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What is true afterwards, and what has to be written for it."""
 
     conversation: Conversation
@@ -50,7 +48,7 @@ def decide(
     event: Event,
     now: datetime,
     *,
-    known: KnownMessage | None = None,
+    known: Message | None = None,
     rules: Rules = DEFAULT_RULES,
 ) -> Decision:
     """Decide one event.
@@ -61,7 +59,7 @@ def decide(
         return Decision(conversation, _verdict_on_known(event, known, now, rules))
     conversation, overdue = _answer_if_over(conversation, now, rules)
     decision = _TRANSITIONS[conversation.status, type(event)](conversation, event, now, rules)
-    return replace(decision, replies=(overdue, *decision.replies)) if overdue else decision
+    return decision._replace(replies=(overdue, *decision.replies)) if overdue else decision
 
 
 def decide_due(conversation: Conversation, now: datetime, rules: Rules = DEFAULT_RULES) -> Decision:
@@ -74,11 +72,11 @@ def decide_due(conversation: Conversation, now: datetime, rules: Rules = DEFAULT
     elif waiting:
         due_at = waiting[0].arrived_at + rules.hold_tolerance
     return Decision(
-        replace(conversation, held=waiting, due_at=due_at), expired=expired, replies=(overdue,) if overdue else ()
+        conversation._replace(held=waiting, due_at=due_at), expired=expired, replies=(overdue,) if overdue else ()
     )
 
 
-def _verdict_on_known(event: NewMessage, known: KnownMessage, now: datetime, rules: Rules) -> Verdict:
+def _verdict_on_known(event: NewMessage, known: Message, now: datetime, rules: Rules) -> Verdict:
     """The id is taken. The very same message again is harmless, and says what became of the first."""
     same = known.conversation_id == event.conversation_id and known.content == event.content
     if not same or known.kind is Kind.OUTBOUND:
@@ -109,7 +107,7 @@ def _answer(
     seq = conversation.last_seq + 1
     window_ended_at = group.last_arrived_at + rules.group_window
     reply = Reply(conversation.id, seq, group.first_seq, last_seq, window_ended_at, made_at=now)
-    return replace(conversation, last_seq=seq, group=None, due_at=None, updated_at=now), reply
+    return conversation._replace(last_seq=seq, group=None, due_at=None, updated_at=now), reply
 
 
 # --- NEW_CONVERSATION ---
@@ -118,8 +116,7 @@ def _answer(
 def _open(conversation: Conversation, event: NewConversation, now: datetime, rules: Rules) -> Decision:
     """Open it; the held messages still within their wait enter as if they had come after it, grouped by arrival."""
     expired, admitted = _split_held(conversation, now, rules)
-    opened = replace(
-        conversation,
+    opened = conversation._replace(
         status=Status.OPEN,
         created_at=now,
         updated_at=now,
@@ -152,8 +149,7 @@ def _hold(conversation: Conversation, event: NewMessage, now: datetime, rules: R
     """Keep it until its conversation comes or its wait is over."""
     message = _message(conversation, event, Kind.HELD, now)
     held = HeldMessage(message.id, message.seq, now)
-    waiting = replace(
-        conversation,
+    waiting = conversation._replace(
         last_seq=message.seq,
         held=(*conversation.held, held),
         due_at=conversation.due_at or now + rules.hold_tolerance,
@@ -179,8 +175,7 @@ def _message(conversation: Conversation, event: NewMessage, kind: Kind, now: dat
 def _join_group(conversation: Conversation, seq: int, arrived_at: datetime, rules: Rules) -> Conversation:
     """The conversation with message `seq` in its group: the pending one, or a new one."""
     group = conversation.group
-    return replace(
-        conversation,
+    return conversation._replace(
         last_seq=max(conversation.last_seq, seq),
         updated_at=max(conversation.updated_at or arrived_at, arrived_at),
         group=Group(group.first_seq if group else seq, arrived_at),
@@ -193,7 +188,7 @@ def _join_group(conversation: Conversation, seq: int, arrived_at: datetime, rule
 
 def _close(conversation: Conversation, event: CloseConversation, now: datetime, rules: Rules) -> Decision:
     """Close it for good; what is pending is answered at once, so that nothing is left to change later."""
-    closed = replace(conversation, status=Status.CLOSED, updated_at=now, closed_timestamp=event.timestamp)
+    closed = conversation._replace(status=Status.CLOSED, updated_at=now, closed_timestamp=event.timestamp)
     if closed.group is None:
         return Decision(closed, Verdict.CLOSED)
     closed, reply = _answer(closed, closed.group, closed.last_seq, now, rules)

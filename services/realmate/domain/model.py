@@ -3,6 +3,8 @@
 Within a conversation every message has a sequence number (`seq`) in the order of arrival; it breaks ties between equal
 timestamps and bounds the groups. Moments are timezone-aware datetimes of the database's clock, except
 `Message.timestamp`, which is the sender's and is never compared with a clock.
+
+What is made anew for every event is a named tuple: as immutable as a frozen dataclass, at a third of the cost.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 from uuid import UUID
 
 ConversationId = NewType("ConversationId", UUID)
@@ -44,8 +46,7 @@ class Rules:
     reply_heading: str = "Mensagens recebidas:"
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """The run of INBOUND messages that is not answered yet."""
 
     first_seq: int
@@ -55,8 +56,7 @@ class Group:
         return now - self.last_arrived_at > rules.group_window
 
 
-@dataclass(frozen=True, slots=True)
-class HeldMessage:
+class HeldMessage(NamedTuple):
     """A message that waits for its conversation."""
 
     id: MessageId
@@ -67,8 +67,7 @@ class HeldMessage:
         return now - self.arrived_at > rules.hold_tolerance
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(NamedTuple):
     """One conversation as far as decisions need it; messages that decide nothing any more are not here."""
 
     id: ConversationId
@@ -98,7 +97,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message to be stored."""
+    """A message as it is stored, or is to be."""
 
     id: MessageId
     conversation_id: ConversationId
@@ -106,16 +105,6 @@ class Message:
     kind: Kind
     content: str
     timestamp: datetime
-    arrived_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class KnownMessage:
-    """What is already stored under a message id."""
-
-    conversation_id: ConversationId
-    kind: Kind
-    content: str
     arrived_at: datetime
 
 

@@ -83,6 +83,11 @@ def _connect_args(service: str, timeout_s: float, *, read_only: bool) -> dict[st
         "default_transaction_read_only": "on" if read_only else "off",
         # The statements are short and many; compiling them costs more than it gives.
         "jit": "off",
+        # Each of our statements finds its rows by an index, however small a table is, or old its statistics are.
+        # (An UPDATE of one conversation read all 17,000 of a fresh database: 1.7 ms instead of 0.2.)
+        "enable_seqscan": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
         "timezone": "UTC",
     }
     return {

@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     )
     http_max_batch: int = Field(256, ge=1, le=10_000, description="Requests one worker takes at once, at most.")
     http_batches_in_flight: int = Field(
-        3, ge=1, le=64, description="Batches at work at the same time; newcomers wait and form the next batch."
+        4, ge=1, le=64, description="Batches at work at the same time; newcomers wait and form the next batch."
     )
     http_queue: int = Field(
         4096, ge=1, description="Requests that may wait for a batch; beyond it the answer is 503 at once."
