@@ -101,6 +101,7 @@ def test_an_unknown_conversation_is_not_found_and_a_close_does_not_make_it_known
         "6a41b347-8d80-4ce9-84ba-7af66f369f6",
         "0x41b3478d804ce984ba7af66f369f6a",
         "%00",
+        "%ff",
         "a%20b",
     ],
 )

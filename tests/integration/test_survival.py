@@ -5,89 +5,27 @@ Real processes: one intake, two conversations services that share the stream and
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from realmate.local.ports import free_port
-from realmate.local.postgres import Postgres
-from realmate.local.service import Migration, Service
-from realmate.local.valkey import Valkey
+from installation import Answer, Installation, event, start_installation
 
-WINDOW_S = 0.5
 SENDERS = 12
 LOAD_S = 4.0
 SETTLED_WITHIN_S = 30.0
 
-Answer = tuple[int, dict[str, Any]]
-
-
-@dataclass
-class Installation:
-    postgres: Postgres
-    valkey: Valkey
-    intake: Service
-    state: list[Service]
-
-    def ask(self, method: str, path: str, body: object = None) -> Answer:
-        """One request on a connection of its own. Raises OSError or HTTPException when no answer came."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.intake.port, timeout=15)
-        try:
-            connection.request(method, path, body if body is None else json.dumps(body))
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
-        finally:
-            connection.close()
-
-    def insist(self, body: object) -> Answer:
-        """Send an event until it is answered otherwise than with a 503, as a sender does."""
-        while True:
-            try:
-                answer = self.ask("POST", "/webhook/", body)
-            except (OSError, http.client.HTTPException):
-                time.sleep(0.05)
-            else:
-                if answer[0] != 503:
-                    return answer
-                time.sleep(0.1)
-
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
-    with ExitStack() as stack:
-        postgres = stack.enter_context(Postgres(tmp_path / "postgres"))
-        valkey = stack.enter_context(Valkey(tmp_path / "valkey"))
-        (tmp_path / "metrics").mkdir()
-        environment = {
-            **os.environ,
-            "HOST": "127.0.0.1",
-            "DATABASE_URL": postgres.url,
-            "REDIS_URL": valkey.url,
-            "GROUP_WINDOW_S": str(WINDOW_S),
-            "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics"),
-        }
-        Migration(environment, tmp_path / "migrate.log").start()
-
-        def start(*names: str, log: str) -> Service:
-            service = Service(names, environment | {"PORT": str(free_port())}, tmp_path / log)
-            stack.enter_context(service)
-            return service
-
-        state = [start("conversations", log=f"conversations-{number}.log") for number in range(2)]
-        intake = start("webhook", "query", log="intake.log")
-        for service in (*state, intake):
-            service.wait_ready()
-        yield Installation(postgres, valkey, intake, state)
+    with start_installation(tmp_path, GROUP_WINDOW_S="0.5") as installation:
+        yield installation
 
 
 @dataclass
@@ -113,10 +51,6 @@ class Sender:
         if said[1].get("status") not in {"accepted", "duplicate"}:
             self.refused.append(said)
         return message
-
-
-def event(kind: str, **data: str) -> dict[str, Any]:
-    return {"type": kind, "timestamp": "2025-06-04T14:20:05Z", "data": data}
 
 
 def nothing(_: Installation) -> None:

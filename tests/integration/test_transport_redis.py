@@ -5,15 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,37 +27,45 @@ PATIENCE_S = 20.0  # what a loaded machine may need, not what is promised
 CLAIM_IDLE_S = 0.5
 
 
+def eventually(claim: Callable[[], bool], patience_s: float = PATIENCE_S) -> bool:
+    give_up_at = time.monotonic() + patience_s
+    while not claim():
+        if time.monotonic() > give_up_at:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 class Process:
-    """One service of transport_process.py, and what it has printed."""
+    """One service of transport_process.py, and what it has told.
+
+    It tells by a file, not a pipe: what it told before it answered can be read as soon as the answer is here.
+    """
 
     def __init__(self, kind: str, url: str, log: Path) -> None:
         self.log = log
+        self._told = log.with_suffix(".told")
         environment = {"REDIS_URL": url, "CLAIM_IDLE_S": str(CLAIM_IDLE_S), "LOG_FORMAT": "json"}
-        with log.open("w") as stderr:
+        with log.open("w") as stderr, self._told.open("w") as stdout:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore::DeprecationWarning", str(PROCESS), kind],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=stdout,
                 stderr=stderr,
                 text=True,
                 env=os.environ | environment,
             )
-        self._started = threading.Event()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
 
     def __enter__(self) -> Self:
-        assert self._started.wait(PATIENCE_S), self.log.read_text()
+        assert eventually(lambda: any("started" in facts for facts in self.told())), self.log.read_text()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGKILL)
         self._process.wait()
-        self._reader.join()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe
-            pipe.close()
+        assert self._process.stdin
+        self._process.stdin.close()
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -71,60 +77,66 @@ class Process:
         assert self._process.wait(PATIENCE_S) == 0, self.log.read_text()
         return time.monotonic() - started
 
+    def told(self) -> list[dict[str, Any]]:
+        """In whole lines: the last one may be half written."""
+        return [json.loads(line) for line in self._told.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
     def log_events(self) -> list[str]:
         return [json.loads(line)["event"] for line in self.log.read_text().splitlines() if line.startswith("{")]
 
-    def _send(self, line: dict[str, Any]) -> None:
+    def send(self, line: dict[str, Any]) -> None:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(line) + "\n")
         self._process.stdin.flush()
 
-    def _read(self) -> None:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            facts = json.loads(line)
-            if "started" in facts:
-                self._started.set()
-            else:
-                self.heard(facts)
 
-    def heard(self, facts: dict[str, Any]) -> None:
-        raise NotImplementedError
+@dataclass
+class Call:
+    """A call under way in a caller's process."""
+
+    caller: Process
+    number: int
+
+    def result(self, timeout_s: float) -> dict[str, Any]:
+        """`reply` (None: TransportUnavailable) and `took_s`."""
+        assert eventually(lambda: bool(self._outcome()), timeout_s)
+        return self._outcome()[0]
+
+    def _outcome(self) -> list[dict[str, Any]]:
+        return [facts for facts in self.caller.told() if facts.get("call") == self.number]
 
 
 class CallerProcess(Process):
     def __init__(self, url: str, log: Path) -> None:
         self._numbers = itertools.count()
-        self._calls: dict[int, Future[dict[str, Any]]] = {}
         super().__init__("caller", url, log)
 
-    def start_call(self, payload: str, *, timeout_s: float = 5.0) -> Future[dict[str, Any]]:
-        """The future gets `reply` (None: TransportUnavailable) and `took_s`."""
-        number = next(self._numbers)
-        self._calls[number] = Future()
-        self._send({"call": number, "payload": payload, "timeout_s": timeout_s})
-        return self._calls[number]
+    def start_call(self, payload: str, *, timeout_s: float = 5.0) -> Call:
+        call = Call(self, next(self._numbers))
+        self.send({"call": call.number, "payload": payload, "timeout_s": timeout_s})
+        return call
 
     def call(self, payload: str, *, timeout_s: float = 5.0) -> dict[str, Any]:
         return self.start_call(payload, timeout_s=timeout_s).result(PATIENCE_S)
 
-    def heard(self, facts: dict[str, Any]) -> None:
-        self._calls[facts["call"]].set_result(facts)
-
 
 class ConsumerProcess(Process):
     def __init__(self, kind: str, url: str, log: Path) -> None:
-        self._batches: queue.Queue[list[dict[str, Any]]] = queue.Queue()
-        self.handed: list[dict[str, Any]] = []
+        self._taken = 0
         super().__init__(kind, url, log)
+
+    @property
+    def handed(self) -> list[dict[str, Any]]:
+        return [delivery for batch in self._batches() for delivery in batch]
 
     def next_batch(self) -> list[dict[str, Any]]:
         """The deliveries the service was handed together."""
-        return self._batches.get(timeout=PATIENCE_S)
+        assert eventually(lambda: len(self._batches()) > self._taken)
+        self._taken += 1
+        return self._batches()[self._taken - 1]
 
-    def heard(self, facts: dict[str, Any]) -> None:
-        self.handed.extend(facts["deliveries"])
-        self._batches.put(facts["deliveries"])
+    def _batches(self) -> list[list[dict[str, Any]]]:
+        return [facts["deliveries"] for facts in self.told() if "deliveries" in facts]
 
 
 class Processes:
@@ -158,15 +170,6 @@ def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
 def broker(redis_url: str) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(redis_url, protocol=2) as client:
         yield client
-
-
-def eventually(claim: Callable[[], bool]) -> bool:
-    give_up_at = time.monotonic() + PATIENCE_S
-    while not claim():
-        if time.monotonic() > give_up_at:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_a_call_gets_the_reply_to_its_own_batch(redis_url: str, processes: Processes) -> None:

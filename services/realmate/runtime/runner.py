@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import faulthandler
 import os
+import resource
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -47,6 +48,7 @@ def serve(names: Sequence[str]) -> int:
     green.check_patched()
     settings = load()
     logs.configure(settings, service="+".join(names))
+    _allow_many_connections()
     signals = _catch_signals(settings)
     runner = _runner(names, settings)
     try:
@@ -87,6 +89,12 @@ def _why_no_start(error: OSError, settings: Settings) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {settings.port} is taken; choose another with PORT=…"
     return f"cannot start on {settings.host}:{settings.port}: {error.strerror or error}"
+
+
+def _allow_many_connections() -> None:
+    """The usual soft limit, 1024 descriptors, is there for select(); epoll needs none (systemd's advice, too)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _catch_signals(settings: Settings) -> int:

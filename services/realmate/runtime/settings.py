@@ -88,7 +88,10 @@ class Settings(BaseSettings):
         " Shorter than COMMAND_TIMEOUT_S, so that the sender still gets its verdict.",
     )
     sweep_interval_s: float = Field(
-        0.05, gt=0, le=1, description="Seconds between two looks for due replies and expired messages."
+        0.1,
+        gt=0,
+        le=1,
+        description="Seconds between two looks for due replies and expired messages. A reply is due within 0.25 s.",
     )
 
     # What the process tells.

@@ -1,0 +1,83 @@
+"""A whole Realmate of real processes, for tests that break it: one intake, two conversations services, both stores."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from realmate.local.ports import free_port
+from realmate.local.postgres import Postgres
+from realmate.local.service import Migration, Service
+from realmate.local.valkey import Valkey
+
+Answer = tuple[int, dict[str, Any]]
+
+
+@dataclass
+class Installation:
+    postgres: Postgres
+    valkey: Valkey
+    intake: Service
+    state: list[Service]
+
+    def ask(self, method: str, path: str, body: object = None, *, of: Service | None = None) -> Answer:
+        """One request on a connection of its own, to the intake. Raises OSError or HTTPException without an answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", (of or self.intake).port, timeout=15)
+        try:
+            connection.request(method, path, body if body is None else json.dumps(body))
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            connection.close()
+
+    def insist(self, body: object) -> Answer:
+        """Send an event until it is answered otherwise than with a 503, as a sender does."""
+        while True:
+            try:
+                answer = self.ask("POST", "/webhook/", body)
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.05)
+            else:
+                if answer[0] != 503:
+                    return answer
+                time.sleep(0.1)
+
+
+def event(kind: str, **data: str) -> dict[str, Any]:
+    return {"type": kind, "timestamp": "2025-06-04T14:20:05Z", "data": data}
+
+
+@contextmanager
+def start_installation(directory: Path, **settings: str) -> Iterator[Installation]:
+    """Everything started and ready; `settings` are the services' environment variables."""
+    with ExitStack() as stack:
+        postgres = stack.enter_context(Postgres(directory / "postgres"))
+        valkey = stack.enter_context(Valkey(directory / "valkey"))
+        (directory / "metrics").mkdir()
+        environment = {
+            **os.environ,
+            "HOST": "127.0.0.1",
+            "DATABASE_URL": postgres.url,
+            "REDIS_URL": valkey.url,
+            **settings,
+            "PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics"),
+        }
+        Migration(environment, directory / "migrate.log").start()
+
+        def start(*names: str, log: str) -> Service:
+            service = Service(names, environment | {"PORT": str(free_port())}, directory / log)
+            stack.enter_context(service)
+            return service
+
+        state = [start("conversations", log=f"conversations-{number}.log") for number in range(2)]
+        intake = start("webhook", "query", log="intake.log")
+        for service in (*state, intake):
+            service.wait_ready()
+        yield Installation(postgres, valkey, intake, state)

@@ -1,0 +1,136 @@
+"""A part is away: the answer is a 503 that says when to try again, readiness names the part, and it heals by itself."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from installation import Installation, event, start_installation
+
+COMMAND_TIMEOUT_S = 2.0
+PATIENCE_S = 30.0
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    with start_installation(tmp_path, COMMAND_TIMEOUT_S=str(COMMAND_TIMEOUT_S), LOG_FORMAT="json") as installation:
+        yield installation
+
+
+def opening() -> dict[str, object]:
+    return event("NEW_CONVERSATION", id=str(uuid.uuid4()))
+
+
+def assert_unavailable(installation: Installation, method: str, path: str, body: object = None) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", installation.intake.port, timeout=15)
+    connection.request(method, path, body if body is None else json.dumps(body), {"X-Request-Id": "the-lost-one"})
+    response = connection.getresponse()
+    assert response.status == 503
+    assert response.headers["Retry-After"] == "1"
+    assert response.headers["X-Request-Id"] == "the-lost-one"
+    assert json.loads(response.read())["code"] == "unavailable"
+    connection.close()
+
+
+def wait_ready(installation: Installation) -> None:
+    give_up_at = time.monotonic() + PATIENCE_S
+    for service in (installation.intake, *installation.state):
+        while installation.ask("GET", "/readyz", of=service)[0] != 200:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.1)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """A process and its children neither die nor move: what a hanging disk or a pulled cable looks like."""
+    process = psutil.Process(pid)
+    family = [process, *process.children(recursive=True)]
+    for each in family:
+        each.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for each in family:
+            each.send_signal(signal.SIGCONT)
+
+
+def test_without_consumers_nothing_is_promised(installation: Installation) -> None:
+    for service in installation.state:
+        service.kill()
+    assert_unavailable(installation, "POST", "/webhook/", opening())
+    installation.state[0].start()
+    assert installation.insist(opening())[0] == 201
+
+
+def test_without_redis_the_intake_is_not_ready_and_promises_nothing(installation: Installation) -> None:
+    installation.valkey.kill()
+    assert_unavailable(installation, "POST", "/webhook/", opening())
+    assert installation.ask("GET", "/readyz") == (
+        503,
+        {"status": "not ready", "failing": {"transport": "unavailable"}},
+    )
+    assert installation.ask("GET", "/healthz")[0] == 200
+    installation.valkey.start()
+    wait_ready(installation)
+    assert installation.insist(opening())[0] == 201
+
+
+def test_without_postgres_nothing_is_promised_and_nothing_read(installation: Installation) -> None:
+    installation.postgres.kill()
+    assert_unavailable(installation, "POST", "/webhook/", opening())
+    assert_unavailable(installation, "GET", f"/conversations/{uuid.uuid4()}/")
+    status, body = installation.ask("GET", "/readyz", of=installation.state[0])
+    assert (status, body["failing"]) == (503, {"database": "unavailable"})
+    logged = "".join(service.log.read_text() for service in installation.state)
+    assert "the-lost-one" in logged, "a request can be followed to the database's error"
+    installation.postgres.start()
+    wait_ready(installation)
+    assert installation.insist(opening())[0] == 201
+
+
+def test_a_postgres_that_hangs_costs_a_503_and_no_restart(installation: Installation) -> None:
+    """No answer at all is worse than a refusal: nothing tells the client but its own clock."""
+    with frozen(installation.postgres.pid):
+        assert_unavailable(installation, "POST", "/webhook/", opening())
+        assert_unavailable(installation, "GET", f"/conversations/{uuid.uuid4()}/")
+        for service in (installation.intake, *installation.state):
+            assert installation.ask("GET", "/healthz", of=service)[0] == 200
+            assert installation.ask("GET", "/readyz", of=service)[0] == 503
+    wait_ready(installation)
+    assert installation.insist(opening())[0] == 201
+
+
+def test_a_redis_that_hangs_costs_a_503_and_no_restart(installation: Installation) -> None:
+    with frozen(installation.valkey.pid):
+        assert_unavailable(installation, "POST", "/webhook/", opening())
+        assert installation.ask("GET", "/healthz")[0] == 200
+        assert installation.ask("GET", "/readyz")[0] == 503
+    wait_ready(installation)
+    assert installation.insist(opening())[0] == 201
+
+
+def test_the_order_of_starting_does_not_matter(installation: Installation) -> None:
+    """Services that find no store wait for it; they are alive, not ready, and need no restart."""
+    services = [installation.intake, *installation.state]
+    for service in services:
+        service.stop()
+    installation.postgres.kill()
+    installation.valkey.kill()
+    for service in services:
+        service.start()
+    time.sleep(2)
+    assert all(service.running for service in services)
+    installation.valkey.start()
+    installation.postgres.start()
+    for service in services:
+        service.wait_ready()
+    assert installation.insist(opening())[0] == 201
