@@ -3,7 +3,7 @@
 -- each client opens a conversation and sends it ten messages (step 1 to 10), then opens the next.
 --
 -- It is cheaper than Realmate's own in three ways, all in pgbench's favour: the server makes the ids in a statement that
--- is needed anyway, single values stand where Realmate has arrays, and no reply is ever written (due_at is tomorrow: the
+-- is needed anyway, single values stand where Realmate has JSON, and no reply is ever written (due_at is tomorrow: the
 -- index has its work, but Realmate's sweep leaves these conversations alone).
 \set step (:step + 1) % 11
 BEGIN;
@@ -20,8 +20,6 @@ ON CONFLICT DO NOTHING;
 \else
 SELECT last_seq + 1 AS seq, gen_random_uuid() AS message, clock_timestamp() AS now, created_at, opened_timestamp
 FROM conversations WHERE id = CAST(:conversation AS uuid) FOR UPDATE \gset
--- Is it known already?
-SELECT conversation_id, kind, content, arrived_at FROM messages WHERE id = CAST(:message AS uuid);
 UPDATE conversations
 SET status = 1, created_at = CAST(:created_at AS timestamptz), updated_at = CAST(:now AS timestamptz),
     opened_timestamp = CAST(:opened_timestamp AS timestamptz), closed_timestamp = NULL,

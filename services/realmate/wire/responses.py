@@ -1,12 +1,11 @@
 """HTTP answers as values: what the services return and what the HTTP runtime writes.
 
-Errors are RFC 9457 problems. `type` stays `about:blank`-like simple: a URN made of the code, so that a client can
-switch on `code` and a person can read `title` and `detail`. No stack trace, no class name ever enters one.
+Errors are RFC 9457 problems: a program switches on `code` (or on `type`, a URN made of it), a person reads `title` and
+`detail`. No stack trace, no class name ever enters one.
 """
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -40,7 +39,7 @@ def problem(
     """An RFC 9457 problem with Realmate's `code` member."""
     members: dict[str, Any] = {
         "type": f"urn:realmate:problem:{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": code.replace("_", " ").capitalize(),
         "status": status,
         "detail": detail,
         "code": code,
