@@ -54,21 +54,26 @@ def event(kind: str, **data: str) -> dict[str, Any]:
     return {"type": kind, "timestamp": "2025-06-04T14:20:05Z", "data": data}
 
 
+def environment_of(postgres: Postgres, valkey: Valkey, directory: Path) -> dict[str, str]:
+    """What a service's process needs to know, but for its port."""
+    metrics = directory / "metrics"
+    metrics.mkdir()
+    return {
+        **os.environ,
+        "HOST": "127.0.0.1",
+        "DATABASE_URL": postgres.url,
+        "REDIS_URL": valkey.url,
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+    }
+
+
 @contextmanager
 def start_installation(directory: Path, **settings: str) -> Iterator[Installation]:
     """Everything started and ready; `settings` are the services' environment variables."""
     with ExitStack() as stack:
         postgres = stack.enter_context(Postgres(directory / "postgres"))
         valkey = stack.enter_context(Valkey(directory / "valkey"))
-        (directory / "metrics").mkdir()
-        environment = {
-            **os.environ,
-            "HOST": "127.0.0.1",
-            "DATABASE_URL": postgres.url,
-            "REDIS_URL": valkey.url,
-            **settings,
-            "PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics"),
-        }
+        environment = environment_of(postgres, valkey, directory) | settings
         Migration(environment, directory / "migrate.log").start()
 
         def start(*names: str, log: str) -> Service:

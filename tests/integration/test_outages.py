@@ -14,7 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from installation import Installation, event, start_installation
+from installation import Installation, environment_of, event, start_installation
+from realmate.local.ports import free_port
+from realmate.local.postgres import Postgres
+from realmate.local.service import Migration, Service
+from realmate.local.valkey import Valkey
 
 COMMAND_TIMEOUT_S = 2.0
 PATIENCE_S = 30.0
@@ -134,3 +138,28 @@ def test_the_order_of_starting_does_not_matter(installation: Installation) -> No
     for service in services:
         service.wait_ready()
     assert installation.insist(opening())[0] == 201
+
+
+def test_without_a_schema_services_wait_for_the_migration(tmp_path: Path) -> None:
+    """They say what is missing, and do not fill the log with it."""
+    with Postgres(tmp_path / "postgres") as postgres, Valkey(tmp_path / "valkey") as valkey:
+        environment = environment_of(postgres, valkey, tmp_path)
+        log = tmp_path / "conversations.log"
+        with Service(["conversations"], environment | {"PORT": str(free_port())}, log) as service:
+            installation = Installation(postgres, valkey, intake=service, state=[])
+            give_up_at = time.monotonic() + PATIENCE_S
+            while (answer := readiness(installation)) != (503, {"database": "not migrated: run `realmate migrate`"}):
+                assert time.monotonic() < give_up_at, answer
+                time.sleep(0.1)
+            time.sleep(3)
+            assert log.read_text().count("UndefinedTable") < 40, "two timers, each with growing pauses"
+            Migration(environment, tmp_path / "migrate.log").start()
+            service.wait_ready()
+
+
+def readiness(installation: Installation) -> tuple[int, object]:
+    try:
+        status, body = installation.ask("GET", "/readyz")
+    except OSError:
+        return 0, None
+    return status, body.get("failing")

@@ -25,14 +25,15 @@ FORGET_APPLIED_AFTER_S = 300.0
 
 
 def sweep(db: Any, rules: Rules) -> None:
-    """Settle all that is due. An outage of the database is left to the next round."""
+    """Settle all that is due. What an outage or a conflict leaves undone, the next round does."""
     try:
         while _sweep_once(db, rules) == ROWS_PER_TRANSACTION:
             pass
     except Exception as error:
-        if not (is_outage(error) or is_conflict(error)):
+        if is_conflict(error):
+            log.warning("sweep met a conflict", reason=repr(error))
+        elif not is_outage(error):  # of which readiness tells
             raise
-        log.debug("sweep interrupted", reason=str(error).partition("\n")[0])
 
 
 def _sweep_once(db: Any, rules: Rules) -> int:

@@ -20,7 +20,7 @@ from sqlalchemy import MetaData, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from realmate.runtime.config import settings_of
-from realmate.runtime.health import health
+from realmate.runtime.health import NotReady, health
 from realmate.runtime.settings import sqlalchemy_url
 
 RETRIES = Counter("realmate_transaction_retries", "Transactions tried again", ["reason"])
@@ -70,8 +70,10 @@ class Database(nameko_sqlalchemy.Database):
         health.register("database", self.ping)
 
     def ping(self) -> None:
+        """Raise unless the database answers and has our schema."""
         with self.engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+            if connection.execute(text("SELECT to_regclass('conversations')")).scalar() is None:
+                raise NotReady("not migrated: run `realmate migrate`")
 
 
 def _connect_args(service: str, timeout_s: float, *, read_only: bool) -> dict[str, Any]:

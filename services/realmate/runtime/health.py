@@ -21,7 +21,11 @@ CHECK_TIMEOUT_S = 2.0
 log = structlog.get_logger(__name__)
 
 Check = Callable[[], None]
-"""Returns when the part is well, raises when it is not."""
+"""Returns when the part is well, raises when it is not: NotReady with a reason for all to see, or anything else."""
+
+
+class NotReady(Exception):
+    """The part cannot do its work; the message says why, and gives nothing away."""
 
 
 class Health:
@@ -53,11 +57,9 @@ class Health:
         return _not_ready(self._failing) if self._failing else Response(200, b'{"status":"ready"}')
 
     def _run_checks(self) -> None:
-        failing: dict[str, str] = {}
-        for part, check in list(self._checks.items()):
-            reason = _failure_of(check)
-            if reason is not None:
-                failing[part] = reason
+        running = {part: eventlet.spawn(_failure_of, check) for part, check in self._checks.items()}
+        reasons = {part: check.wait() for part, check in running.items()}
+        failing = {part: reason for part, reason in reasons.items() if reason is not None}
         for part in failing.keys() - self._failing.keys():
             log.warning("not ready", part=part, reason=failing[part])
         for part in self._failing.keys() - failing.keys():
@@ -72,6 +74,8 @@ def _failure_of(check: Check) -> str | None:
             check()
     except eventlet.Timeout:  # a BaseException: `except Exception` would let it through
         return f"no answer within {CHECK_TIMEOUT_S:g} s"
+    except NotReady as reason:
+        return str(reason)
     except Exception as error:
         log.debug("check failed", exc_info=error)
         return "unavailable"

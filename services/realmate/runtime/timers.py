@@ -7,6 +7,7 @@ missed ticks in a hot loop. This one sleeps on the monotonic clock and never ove
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import eventlet
@@ -15,6 +16,9 @@ from nameko.extensions import Entrypoint
 
 from realmate.runtime.config import settings_of
 from realmate.runtime.settings import Settings
+
+LONGEST_PAUSE_S = 5.0
+"""After failures. A fault that stays must not fill the log."""
 
 
 class Periodic(Entrypoint):
@@ -42,20 +46,19 @@ class Periodic(Entrypoint):
             self._loop.wait()
 
     def _run(self) -> None:
+        pause_s = self._pause_s
         while not self._stopping.ready():
             done = Event()
-            self.container.spawn_worker(self, (), {}, handle_result=_signal(done))
-            done.wait()
-            with eventlet.Timeout(self._pause_s, exception=False):
+            self.container.spawn_worker(self, (), {}, handle_result=partial(_tell, done))
+            failed = done.wait()
+            pause_s = min(2 * pause_s, max(LONGEST_PAUSE_S, self._pause_s)) if failed else self._pause_s
+            with eventlet.Timeout(pause_s, exception=False):
                 self._stopping.wait()
 
 
-def _signal(done: Event) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
-    def handle_result(_worker_ctx: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
-        done.send()
-        return result, exc_info
-
-    return handle_result
+def _tell(done: Event, _worker_ctx: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
+    done.send(exc_info is not None)
+    return result, exc_info
 
 
 periodic = Periodic.decorator
