@@ -218,6 +218,20 @@ def test_a_batch_waits_for_a_database_that_restarts(tmp_path: Path) -> None:
             assert len(inbound(view)) == 2
 
 
+def test_a_batch_out_of_time_does_not_take_those_merged_with_it_along(tmp_path: Path) -> None:
+    with Postgres(tmp_path / "postgres") as server:
+        upgrade(server.url)
+        with open_store(server.url, PATIENT) as store:
+            server.kill()
+            hasty, patient = delivery([opening(uuid.uuid4())], timeout_s=0.5), delivery([opening(uuid.uuid4())])
+            with ThreadPoolExecutor(1) as pool:
+                answers = pool.submit(store.deliver, hasty, patient)
+                time.sleep(1)
+                server.start()
+                assert answers.result() == [None, [Verdict.CREATED]]
+            assert store.scalar("SELECT count(*) FROM conversations") == 1
+
+
 def test_without_a_database_nothing_is_decided(tmp_path: Path) -> None:
     with Postgres(tmp_path / "postgres") as server, open_store(server.url, PATIENT) as store:
         server.kill()

@@ -39,23 +39,30 @@ class Batches:
         """One reply a delivery: its verdicts, after the commit, or NOTHING_DECIDED."""
         commands = {delivery.id: decoded for delivery in deliveries if (decoded := _decode(delivery)) is not None}
         decodable = [delivery for delivery in deliveries if delivery.id in commands]
-        replies = self._apply_patiently(decodable, commands) if decodable else {}
+        replies = self._apply_in_time(decodable, commands) if decodable else {}
         return [replies.get(delivery.id, NOTHING_DECIDED) for delivery in deliveries]
 
-    def _apply_patiently(self, deliveries: Sequence[Delivery], commands: dict[str, list[Command]]) -> dict[str, bytes]:
+    def _apply_in_time(
+        self, deliveries: Sequence[Delivery], commands: dict[str, list[Command]], *, look_first: bool = False
+    ) -> dict[str, bytes]:
+        """Try until the first of the deadlines; after an outage, those with more time are tried on without that one."""
         deadline = min(delivery.deadline for delivery in deliveries)
-        redelivered = any(delivery.redelivered for delivery in deliveries)
+        look_first = look_first or any(delivery.redelivered for delivery in deliveries)
         try:
             with observation.TRANSACTION_SECONDS.time():
                 return patiently(
                     lambda attempt: self._apply_once(
-                        deliveries, commands, deadline, look_first=redelivered or attempt > 0
+                        deliveries, commands, deadline, look_first=look_first or attempt > 0
                     ),
                     deadline,
                 )
         except Exception as error:  # noqa: BLE001 (whatever it is: log everything, promise nothing)
-            _log_failure(error, commands)
-            return {}
+            may_pass = is_outage(error) or is_conflict(error)
+            rest = [delivery for delivery in deliveries if may_pass and delivery.deadline > deadline]
+            _log_failure(
+                error, [commands[delivery.id] for delivery in deliveries if delivery not in rest], may_pass=may_pass
+            )
+        return self._apply_in_time(rest, commands, look_first=True) if rest else {}
 
     def _apply_once(
         self, deliveries: Sequence[Delivery], commands: dict[str, list[Command]], deadline: float, *, look_first: bool
@@ -100,10 +107,10 @@ def _already_applied(connection: Any, deliveries: Sequence[Delivery]) -> dict[st
     return {row.id: bytes(row.verdicts) for row in connection.execute(statements.APPLIED, {"ids": ids})}
 
 
-def _log_failure(error: Exception, commands: dict[str, list[Command]]) -> None:
-    request_ids = [command.request_id for batch in commands.values() for command in batch]
+def _log_failure(error: Exception, batches: Sequence[Sequence[Command]], *, may_pass: bool) -> None:
+    request_ids = [command.request_id for batch in batches for command in batch]
     facts = {"events": len(request_ids), "request_ids": request_ids[:_LOGGED_REQUEST_IDS]}
-    if is_outage(error) or is_conflict(error):
+    if may_pass:
         log.warning("batch given up: no commit in time", reason=str(error).partition("\n")[0], **facts)
     else:
         log.error("batch failed", exc_info=error, **facts)

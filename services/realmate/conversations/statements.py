@@ -69,11 +69,16 @@ HELD_MESSAGES = text(
 SET_KIND = text("UPDATE messages SET kind = :kind WHERE id = ANY(CAST(:ids AS uuid[]))")
 
 GROUP_MEMBERS = text("""
-    SELECT message.conversation_id, message.id, message.seq, message.timestamp
-    FROM json_to_recordset(:replies) AS reply (conversation_id uuid, first_seq integer, last_seq integer)
+    SELECT reply.conversation_id, reply.seq,
+        array_agg(CAST(message.id AS text) ORDER BY message.timestamp, message.seq) AS message_ids
+    FROM json_to_recordset(:replies) AS reply (conversation_id uuid, seq integer, first_seq integer, last_seq integer)
     JOIN messages AS message ON message.conversation_id = reply.conversation_id
         AND message.seq BETWEEN reply.first_seq AND reply.last_seq AND message.kind = 1
+    GROUP BY reply.conversation_id, reply.seq
 """)
+
+SAVED = ("new", "changed", "messages", "batches")
+"""SAVE's parameters: JSON arrays of rows."""
 
 # Who comes second with a new row gets no error but a smaller count, and looks again.
 SAVE = text(f"""

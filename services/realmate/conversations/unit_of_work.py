@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from operator import attrgetter
 from typing import Any
 from uuid import uuid4
 
@@ -36,8 +35,6 @@ from realmate.domain.model import (
     render_reply,
 )
 from realmate.runtime.database import Overtaken
-
-_PLAIN_COLUMNS = [name for name in statements.CONVERSATION_COLUMNS if not name.startswith("group_")]
 
 _STATUS = {int(status): status for status in Status}  # a quarter of the cost of Status(number)
 
@@ -80,20 +77,15 @@ class UnitOfWork:
         """
         self._set_kind(self._admitted, Kind.INBOUND)
         self._set_kind(self.expired, Kind.EXPIRED)
-        rows: dict[str, list[Any]] = {
-            "new": [
-                _row(after) for key, after in self._current.items() if key not in self._stored and not after.is_blank
-            ],
-            "changed": [
-                _row(after) for key, after in self._current.items() if self._stored.get(key, after) is not after
-            ],
-            "messages": [*self._messages.values(), *self._render_replies()],
-            "batches": [{"id": batch_id, "verdicts": f"\\x{verdicts.hex()}"} for batch_id, verdicts in applied],
-        }
-        parameters = {name: _encoder.encode(part).decode() for name, part in rows.items()}
-        written = self._connection.execute(statements.SAVE, parameters).scalar_one()
-        if written != sum(map(len, rows.values())):
-            raise Overtaken
+        current, stored = self._current.items(), self._stored
+        self._write(
+            new=[_row(after) for key, after in current if key not in stored and not after.is_blank],
+            changed=[_row(after) for key, after in current if stored.get(key, after) is not after],
+            messages=list(self._messages.values()),
+            batches=[{"id": batch_id, "verdicts": f"\\x{verdicts.hex()}"} for batch_id, verdicts in applied],
+        )
+        if self.replies:  # after the messages, of which a reply may name some
+            self._write(messages=self._render_replies())
 
     # --- load ---
 
@@ -159,37 +151,45 @@ class UnitOfWork:
             ids = uuid_array(message.id for message in held)
             self._connection.execute(statements.SET_KIND, {"kind": int(kind), "ids": ids})
 
-    def _render_replies(self) -> list[Message]:
-        if not self.replies:
-            return []
-        members = self._members_by_conversation()
-        return [
-            Message(
-                MessageId(uuid4()),
-                reply.conversation_id,
-                reply.seq,
-                Kind.OUTBOUND,
-                render_reply(
-                    [member.id for member in members[reply.conversation_id] if reply.answers(member.seq)], self._rules
-                ),
-                timestamp=reply.made_at,
-                arrived_at=reply.made_at,
-            )
-            for reply in self.replies
-        ]
+    def _write(self, **rows: list[Any]) -> None:
+        """Write these rows: `new` and `changed` conversations, `messages`, applied `batches`. Raise Overtaken."""
+        parameters = {name: _encoder.encode(rows.get(name, ())).decode() for name in statements.SAVED}
+        written = self._connection.execute(statements.SAVE, parameters).scalar_one()
+        if written != sum(len(part) for part in rows.values()):
+            raise Overtaken
 
-    def _members_by_conversation(self) -> dict[ConversationId, list[Any]]:
-        """The INBOUND messages of the answered groups, in the contract's order: stored ones and those about to be."""
-        members: dict[ConversationId, list[Any]] = {reply.conversation_id: [] for reply in self.replies}
-        replies = _encoder.encode(self.replies).decode()
-        for row in self._connection.execute(statements.GROUP_MEMBERS, {"replies": replies}):
-            members[row.conversation_id].append(row)
-        for message in self._messages.values():
-            if message.kind is Kind.INBOUND and message.conversation_id in members:
-                members[message.conversation_id].append(message)
-        for group in members.values():
-            group.sort(key=attrgetter("timestamp", "seq"))
-        return members
+    def _render_replies(self) -> list[Message]:
+        replies = {(reply.conversation_id, reply.seq): reply for reply in self.replies}
+        groups = self._connection.execute(
+            statements.GROUP_MEMBERS, {"replies": _encoder.encode(self.replies).decode()}
+        ).all()
+        return [self._render(replies[group.conversation_id, group.seq], group.message_ids) for group in groups]
+
+    def _render(self, reply: Reply, message_ids: Sequence[str]) -> Message:
+        return Message(
+            MessageId(uuid4()),
+            reply.conversation_id,
+            reply.seq,
+            Kind.OUTBOUND,
+            render_reply(message_ids, self._rules),
+            timestamp=reply.made_at,
+            arrived_at=reply.made_at,
+        )
+
+
+class _Row(msgspec.Struct, omit_defaults=True):
+    """A conversation as a row of its table. What is null is left out: the rest is less to write and to parse."""
+
+    id: ConversationId
+    status: Status
+    created_at: datetime | None
+    updated_at: datetime | None
+    last_seq: int
+    opened_timestamp: datetime | None = None
+    closed_timestamp: datetime | None = None
+    due_at: datetime | None = None
+    group_first_seq: int | None = None
+    group_last_at: datetime | None = None
 
 
 def _conversation(row: Row[Any]) -> Conversation:
@@ -219,9 +219,17 @@ def _message(row: Row[Any]) -> Message:
     )
 
 
-def _row(conversation: Conversation) -> dict[str, Any]:
-    group = conversation.group
-    row = {name: getattr(conversation, name) for name in _PLAIN_COLUMNS}
-    row["group_first_seq"] = group.first_seq if group else None
-    row["group_last_at"] = group.last_arrived_at if group else None
+def _row(conversation: Conversation) -> _Row:
+    row = _Row(
+        conversation.id,
+        conversation.status,
+        conversation.created_at,
+        conversation.updated_at,
+        conversation.last_seq,
+        conversation.opened_timestamp,
+        conversation.closed_timestamp,
+        conversation.due_at,
+    )
+    if group := conversation.group:
+        row.group_first_seq, row.group_last_at = group
     return row

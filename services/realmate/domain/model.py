@@ -120,10 +120,7 @@ class Reply:
     """When the group's time was over: `made_at` minus this is the lateness (negative for a flush at closing)."""
     made_at: datetime
 
-    def answers(self, seq: int) -> bool:
-        return self.first_seq <= seq <= self.last_seq
 
-
-def render_reply(message_ids: Iterable[MessageId], rules: Rules) -> str:
-    """The reply's text: the heading, then one id a line, no newline at the end."""
+def render_reply(message_ids: Iterable[MessageId | str], rules: Rules) -> str:
+    """The reply's text: the heading, then one id (in its canonical form) a line, no newline at the end."""
     return "\n".join([rules.reply_heading, *map(str, message_ids)])

@@ -141,7 +141,7 @@ def patiently(work: Callable[[int], T], deadline: float) -> T:
             conflict = is_conflict(error)
         RETRIES.labels("conflict" if conflict else "outage").inc()
         attempt += 1
-        if not conflict:
+        if attempt > 1 or not conflict:  # who was overtaken once need not wait to look again
             eventlet.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (to spread, not to hide)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
