@@ -186,6 +186,7 @@ def test_work_that_does_not_end_does_not_keep_a_process_alive(tmp_path: Path, re
         family = [psutil.Process(server.pid), *psutil.Process(server.pid).children()]
         for member in family:
             member.suspend()
+        time.sleep(1)  # ten times the sweep's pause: one is under way, and hangs
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=10)
         for member in family:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from email.utils import formatdate
 from http import HTTPStatus
 
 import structlog
+from werkzeug.http import http_date
 
 from realmate.runtime.http.refusals import FAILED
 from realmate.runtime.http.request import Request
@@ -30,7 +30,7 @@ class _Date:
         second = int(time.time())
         if second != self._second:
             self._second = second
-            self._text = formatdate(second, usegmt=True)
+            self._text = http_date(second)
         return self._text
 
 

@@ -38,9 +38,6 @@ class Routes:
             raise ValueError(f"two handlers for {method} {template}")
         methods[method] = handler
 
-    def remove(self, method: str, template: str) -> None:
-        self._methods_of(template).pop(method, None)
-
     def match(self, request: Request) -> Handler | Response:
         """The request's handler, with `request.param` filled in, or a 404 or 405 problem."""
         path = request.path.removesuffix("/")
