@@ -105,6 +105,8 @@ class UnitOfWork:
         )
 
     def _load_known(self, message_ids: list[MessageId]) -> None:
+        if not message_ids:
+            return
         for row in self._connection.execute(statements.KNOWN_MESSAGES, {"ids": uuid_array(message_ids)}):
             self._known[MessageId(row.id)] = _message(row)
 

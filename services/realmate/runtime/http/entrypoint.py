@@ -59,21 +59,11 @@ def _always_ending(service_method: BatchMethod) -> BatchMethod:
     return run
 
 
-class BatchHttp(Entrypoint):
-    """One route, whose requests are handed to the service method in batches."""
+class _ServerUser:
+    """What extensions on the shared server have in common: their way in, and two ways out. `setup` sets `_server`."""
 
+    container: Any
     _server: HttpServer | None = None
-
-    def __init__(self, method: str, path: str, **kwargs: Any) -> None:
-        self._method = method
-        self._path = path
-        super().__init__(**kwargs)
-
-    def setup(self) -> None:
-        settings = settings_of(self.container)
-        self._server = share(settings, self)
-        self._queue = BatchQueue(self._path, self._spawn, settings)
-        self._server.routes.add(self._method, self._path, self._queue)
 
     def start(self) -> None:
         if self._server is not None:
@@ -85,6 +75,24 @@ class BatchHttp(Entrypoint):
 
     def kill(self) -> None:
         self._leave(0)
+
+    def _leave(self, timeout_s: float) -> None:
+        raise NotImplementedError
+
+
+class BatchHttp(_ServerUser, Entrypoint):
+    """One route, whose requests are handed to the service method in batches."""
+
+    def __init__(self, method: str, path: str, **kwargs: Any) -> None:
+        self._method = method
+        self._path = path
+        super().__init__(**kwargs)
+
+    def setup(self) -> None:
+        settings = settings_of(self.container)
+        self._server = share(settings, self)
+        self._queue = BatchQueue(self._path, self._spawn, settings)
+        self._server.routes.add(self._method, self._path, self._queue)
 
     def _leave(self, timeout_s: float) -> None:
         if self._server is None:  # it never got as far as listening
@@ -117,23 +125,11 @@ def _fits(result: Any, requests: int) -> bool:
     )
 
 
-class HealthServer(DependencyProvider):
+class HealthServer(_ServerUser, DependencyProvider):
     """Health and metrics for a service without HTTP routes; they answer until its entrypoints have drained."""
-
-    _server: HttpServer | None = None
 
     def setup(self) -> None:
         self._server = share(settings_of(self.container), self)
-
-    def start(self) -> None:
-        if self._server is not None:
-            self._server.start(self)
-
-    def stop(self) -> None:
-        self._leave(settings_of(self.container).drain_timeout_s)
-
-    def kill(self) -> None:
-        self._leave(0)
 
     def _leave(self, timeout_s: float) -> None:
         if self._server is None:
