@@ -94,6 +94,13 @@ class SlowService(EchoService):
         return super().answer(deliveries)
 
 
+class FailingService(EchoService):
+    """Always raises."""
+
+    def answer(self, deliveries: Sequence[Delivery]) -> list[bytes]:
+        raise RuntimeError(f"the store is away, {len(deliveries)} deliveries are not applied")
+
+
 class FailingOnceService(EchoService):
     """Raises unless all it is handed is redelivered."""
 
@@ -108,6 +115,7 @@ SERVICES = {
     "echo": EchoService,
     "hanging": HangingService,
     "slow": SlowService,
+    "failing": FailingService,
     "failing once": FailingOnceService,
 }
 

@@ -32,7 +32,9 @@ class Settings(BaseSettings):
         None, description="Redis or Valkey, `redis://host:6379/0`; `realmate up` starts one where this is not set."
     )
     transport_url: str | None = Field(
-        None, description="What carries commands between webhook and conversations. Default: `REDIS_URL`."
+        None,
+        description="What carries commands between webhook and conversations: `redis://…`, or"
+        " `amqp://user:password@host:5672//` for RabbitMQ. Default: `REDIS_URL`.",
     )
     realmate_data_dir: Path = Field(
         Path(".realmate"), description="Where `realmate up` keeps its embedded stores; survives a restart."
@@ -68,8 +70,18 @@ class Settings(BaseSettings):
         10.0, gt=0, description="Seconds from a request's first byte to its last; slower gets 408 (slow-loris)."
     )
     http_idle_timeout_s: float = Field(75.0, gt=0, description="Seconds an idle keep-alive connection stays open.")
+    drain_delay_s: float = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="Seconds a stopping process still takes requests, not ready any more and closing each connection"
+        " with its answer: until whoever routes to it has noticed. Behind a load balancer 5 or so.",
+    )
     drain_timeout_s: float = Field(
-        8.0, ge=0, le=600, description="Seconds a stopping process gives to work in flight. Kill grace must be longer."
+        8.0,
+        ge=0,
+        le=600,
+        description="Seconds a stopping process then gives to work in flight. Kill grace must be longer than both and 3 s.",
     )
     consumer_batches_in_flight: int = Field(
         1,
@@ -84,8 +96,8 @@ class Settings(BaseSettings):
     claim_idle_s: float = Field(
         1.5,
         gt=0,
-        description="Seconds after which a batch is claimed from a consumer that died or froze."
-        " Shorter than COMMAND_TIMEOUT_S, so that the sender still gets its verdict.",
+        description="Seconds after which a batch is claimed from a consumer that died or froze; with RabbitMQ also the"
+        " heartbeat, in whole seconds. Shorter than COMMAND_TIMEOUT_S, so that the sender still gets its verdict.",
     )
     sweep_interval_s: float = Field(
         0.1,
@@ -127,6 +139,11 @@ class Settings(BaseSettings):
         if url is None:
             raise SettingsError("REDIS_URL (or TRANSPORT_URL) is not set, and this service needs it")
         return url
+
+    @property
+    def heartbeat_s(self) -> int:
+        """What AMQP calls a heartbeat: the broker gives up a client that was silent for this long or a little more."""
+        return max(1, round(self.claim_idle_s))
 
     @property
     def database(self) -> str:

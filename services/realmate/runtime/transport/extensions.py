@@ -20,38 +20,50 @@ from realmate.runtime.config import settings_of
 from realmate.runtime.health import health
 from realmate.runtime.settings import Settings, SettingsError
 from realmate.runtime.transport import metrics
+from realmate.runtime.transport.amqp_caller import AmqpCaller
+from realmate.runtime.transport.amqp_source import AmqpSource
 from realmate.runtime.transport.interface import Caller, Delivery, Source, Spawn, TransportUnavailable
 from realmate.runtime.transport.redis_caller import RedisCaller
 from realmate.runtime.transport.redis_source import RedisSource
 
 READINESS_PART = "transport"
-REDIS_SCHEMES = ("redis", "rediss", "unix")
+REDIS, AMQP = "redis", "amqp"
+BROKERS = {"redis": REDIS, "rediss": REDIS, "unix": REDIS, "amqp": AMQP, "amqps": AMQP}
+"""By the scheme of the transport's URL."""
 
 log = structlog.get_logger(__name__)
 
 
 def open_caller(settings: Settings, *, spawn: Spawn) -> Caller:
     """The intake's end of the transport that the settings name. Raises SettingsError."""
-    _require_known_scheme(settings)
-    return RedisCaller(settings.transport, spawn=spawn)
+    url = settings.transport
+    if _broker_of(url) == AMQP:
+        return AmqpCaller(url, heartbeat_s=settings.heartbeat_s, spawn=spawn)
+    return RedisCaller(url, spawn=spawn)
 
 
 def open_source(settings: Settings, *, spawn: Spawn) -> Source:
     """The consumer's end of the transport that the settings name. Raises SettingsError."""
-    _require_known_scheme(settings)
+    url = settings.transport
+    if _broker_of(url) == AMQP:
+        return AmqpSource(
+            url,
+            heartbeat_s=settings.heartbeat_s,
+            prefetch=settings.consumer_max_merge * settings.consumer_batches_in_flight,
+            pause_s=settings.claim_idle_s,
+            spawn=spawn,
+        )
     return RedisSource(
-        settings.transport,
-        claim_idle_s=settings.claim_idle_s,
-        connections=settings.consumer_batches_in_flight,
-        spawn=spawn,
+        url, claim_idle_s=settings.claim_idle_s, connections=settings.consumer_batches_in_flight, spawn=spawn
     )
 
 
-def _require_known_scheme(settings: Settings) -> None:
-    scheme = urlsplit(settings.transport).scheme
-    if scheme not in REDIS_SCHEMES:
-        known = ", ".join(f"{each}://" for each in REDIS_SCHEMES)
+def _broker_of(url: str) -> str:
+    scheme = urlsplit(url).scheme
+    if scheme not in BROKERS:
+        known = ", ".join(f"{each}://" for each in BROKERS)
         raise SettingsError(f"TRANSPORT_URL: {scheme}:// is no transport; known are {known}")
+    return BROKERS[scheme]
 
 
 class CommandCaller(DependencyProvider):

@@ -1,0 +1,93 @@
+"""The intake's end of the transport on RabbitMQ.
+
+Commands are published with confirms. Replies come to a queue of this process's own, which lives as long as its
+connection; when that is lost, replies may be, so the calls still waiting send their batch again, marked as redelivered,
+with the new queue to answer to. A broker's restart is ridden out for as long as a call's time lasts.
+"""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+from typing import Any
+
+import structlog
+from kombu import Connection, Queue
+
+from realmate.runtime.transport.amqp_envelopes import ATTEMPT, decode_response, encode_request
+from realmate.runtime.transport.amqp_link import (
+    EXCHANGE,
+    ROUTING_KEY,
+    Publishers,
+    declare_commands,
+    outage,
+)
+from realmate.runtime.transport.amqp_listener import Listener
+from realmate.runtime.transport.calls import Call, Calls
+from realmate.runtime.transport.interface import Spawn
+
+CONNECTIONS = 8
+"""More calls at a time than this wait for a connection; the intake has fewer batches in flight."""
+
+log = structlog.get_logger(__name__)
+
+
+class AmqpCaller:
+    def __init__(self, url: str, *, heartbeat_s: int, spawn: Spawn) -> None:
+        self._outage = outage()
+        self._calls = Calls(self._send)
+        self._reply_to = ""
+        self._publishers = Publishers(url, connections=CONNECTIONS)
+        self._listener = Listener(url, heartbeat_s=heartbeat_s, consume=self._consume, outage=self._outage, spawn=spawn)
+
+    def call(self, payload: bytes, *, timeout_s: float) -> bytes:
+        return self._calls.run(payload, timeout_s=timeout_s)
+
+    def ping(self) -> None:
+        self._listener.check()
+        self._publishers.ping()
+
+    def close(self) -> None:
+        self._listener.close()
+        self._publishers.close()
+
+    def _send(self, call: Call) -> None:
+        reply_to = ""
+        while reply_to != self._reply_to:  # lost while we published: the reply would go to a queue that is gone
+            self._listener.wait()
+            reply_to = self._reply_to
+            self._outage.persist("send", partial(self._publish, call, reply_to))
+
+    def _publish(self, call: Call, reply_to: str) -> None:
+        call.attempts += 1
+        self._publishers.publish(
+            encode_request(call.payload),
+            exchange=EXCHANGE.name,
+            routing_key=ROUTING_KEY,
+            reply_to=reply_to,
+            correlation_id=call.id,
+            headers={ATTEMPT: call.attempts},
+            expiration=call.left_ms / 1000,
+            mandatory=True,  # refused rather than lost, should somebody have deleted the queue
+        )
+
+    def _consume(self, connection: Connection, channel: Any) -> None:
+        self._publishers.close()  # if the broker was away, their connections ended with it
+        declare_commands(connection)
+        reply_to = str(uuid.uuid4())
+        replies = Queue(f"rpc.reply-webhook-{reply_to}", EXCHANGE, routing_key=reply_to, durable=False, exclusive=True)(
+            channel
+        )
+        replies.declare()
+        replies.consume(callback=self._on_reply, no_ack=True)
+        self._reply_to = reply_to
+        self._calls.send_again()
+
+    def _on_reply(self, message: Any) -> None:
+        try:
+            reply = decode_response(message.body)
+        except ValueError:
+            log.exception("unreadable reply dropped")
+            return
+        if reply is not None:
+            self._calls.answer(message.properties.get("correlation_id", ""), reply)

@@ -1,0 +1,57 @@
+"""A broker that is away: trying again, for as long as somebody waits, and one log line an outage.
+
+Each end of each transport has one `Outage` for its broker. Whatever the broker says against a command (away, starting,
+read-only, out of memory, wrong password) may pass: retrying is for all of it, and the log has the reason.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TypeVar
+
+import eventlet
+import structlog
+
+from realmate.runtime.transport.interface import TransportUnavailable
+
+BACKOFF_S = (0.02, 1.0)
+"""First and longest pause between two attempts, before jitter."""
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Outage:
+    def __init__(self, broker: str, errors: tuple[type[Exception], ...]) -> None:
+        self._lost, self._back = f"{broker} lost", f"{broker} back"
+        self._errors = errors
+        self._failing: set[str] = set()
+
+    def persist(self, activity: str, command: Callable[[], T], *, worthwhile: Callable[[], bool] = lambda: True) -> T:
+        """Run `command` until the broker takes it, for as long as that is worthwhile; then TransportUnavailable."""
+        pause_s, longest_s = BACKOFF_S
+        while True:
+            try:
+                result = command()
+            except self._errors as error:
+                self.began(activity, error)
+                if not worthwhile():
+                    raise TransportUnavailable(str(error)) from error
+            else:
+                self.ended(activity)
+                return result
+            eventlet.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter, so that replicas spread)
+            pause_s = min(pause_s * 2, longest_s)
+
+    def began(self, activity: str, error: Exception) -> None:
+        if not self._failing:  # one line an outage, however many greenlets notice it and however often they try
+            log.warning(self._lost, activity=activity, error=str(error))
+        self._failing.add(activity)
+
+    def ended(self, activity: str) -> None:
+        if activity in self._failing:
+            self._failing.remove(activity)
+            if not self._failing:
+                log.info(self._back)

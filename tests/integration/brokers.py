@@ -1,0 +1,104 @@
+"""The brokers behind the transport, as its tests look at them: Valkey and RabbitMQ, real ones."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import kombu
+import redis
+from amqp.exceptions import NotFound
+
+from rabbitmq import RabbitMQ
+from realmate.local.child import Child
+from realmate.local.valkey import Valkey
+
+STREAM = "realmate:commands"
+GROUP = "conversations"
+EXCHANGE = "nameko-rpc"
+QUEUE = "rpc-conversations"
+ROUTING_KEY = "conversations.apply"
+
+
+class Broker(Protocol):
+    name: str
+    """As it stands in the logs: `redis lost`, `rabbitmq back`."""
+    server: Child
+
+    @property
+    def url(self) -> str: ...
+
+    def empty(self) -> None:
+        """Make it as new."""
+
+    def waiting(self) -> int:
+        """Batches that nobody has answered yet, as far as the broker tells: RabbitMQ leaves out those delivered."""
+
+    def consumers(self) -> int:
+        """Consumers that are there."""
+
+    def put_rubbish(self) -> None:
+        """Send what no caller sends."""
+
+
+class RedisBroker:
+    name = "redis"
+
+    def __init__(self, server: Valkey) -> None:
+        self.server = server
+        self.client = redis.Redis.from_url(server.url, protocol=2)
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def empty(self) -> None:
+        self.client.flushall()
+
+    def waiting(self) -> int:
+        return self.client.xlen(STREAM)
+
+    def consumers(self) -> int:
+        return len(self.client.xinfo_consumers(STREAM, GROUP))
+
+    def put_rubbish(self) -> None:
+        self.client.xadd(STREAM, {"from": "another world"})
+
+
+class RabbitBroker:
+    name = "rabbitmq"
+
+    def __init__(self, server: RabbitMQ) -> None:
+        self.server = server
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def empty(self) -> None:
+        with kombu.Connection(self.url) as connection:
+            connection.channel().queue_delete(QUEUE)
+
+    def waiting(self) -> int:
+        return self._look()[0]
+
+    def consumers(self) -> int:
+        return self._look()[1]
+
+    def put_rubbish(self) -> None:
+        self.publish({"from": "another world"}, serializer="json")
+
+    def publish(self, body: object, *, serializer: str) -> None:
+        """A message of somebody else's, to the commands' queue, which must be there."""
+        with kombu.Connection(self.url, transport_options={"confirm_publish": True}) as connection:
+            kombu.Producer(connection.channel()).publish(
+                body, serializer=serializer, exchange=EXCHANGE, routing_key=ROUTING_KEY, mandatory=True
+            )
+
+    def _look(self) -> tuple[int, int]:
+        """Messages that are ready, and consumers."""
+        with kombu.Connection(self.url) as connection:
+            try:
+                _, messages, consumers = connection.channel().queue_declare(QUEUE, passive=True)
+            except NotFound:
+                return 0, 0
+            return messages, consumers
