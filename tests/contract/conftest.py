@@ -1,6 +1,6 @@
 """The contract suite runs against any Realmate: `pytest tests/contract --base-url http://host:port`.
 
-Without the option it runs against `realmate up`, started once a session and only if a test needs it.
+Without the option it runs against `realmate up` on each transport, started once a session and only if a test needs it.
 """
 
 from __future__ import annotations
@@ -10,26 +10,38 @@ import pytest
 from client import Client
 from server import SharedServer
 
-SERVER = pytest.StashKey[SharedServer]()
+SERVERS = pytest.StashKey[dict[str, SharedServer]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--base-url", help="Test the Realmate at this URL instead of one started here.")
 
 
-@pytest.fixture(scope="session")
-def base_url(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where the Realmate under test is, without a slash at the end."""
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "base_url" in metafunc.fixturenames:
+        transports = ["given"] if given_url(metafunc.config) else ["redis", "rabbitmq"]
+        metafunc.parametrize("base_url", transports, indirect=True, scope="session")
+
+
+def given_url(config: pytest.Config) -> str | None:
     # A run of all tests finds this conftest too late for the parser, hence the default.
-    given: str | None = pytestconfig.getoption("--base-url", default=None)
+    url: str | None = config.getoption("--base-url", default=None)
+    return url
+
+
+@pytest.fixture(scope="session")
+def base_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where the Realmate under test is, without a slash at the end: one on each transport, or the given one."""
+    given = given_url(request.config)
     if given:
         return given.rstrip("/")
     directory = tmp_path_factory.getbasetemp()
-    if hasattr(pytestconfig, "workerinput"):  # an xdist worker's own directory is in the session's
+    if hasattr(request.config, "workerinput"):  # an xdist worker's own directory is in the session's
         directory = directory.parent
-    directory = directory / "contract-server"
+    directory = directory / f"contract-server-{request.param}"
     directory.mkdir(exist_ok=True)
-    server = pytestconfig.stash.setdefault(SERVER, SharedServer(directory))
+    servers = request.config.stash.setdefault(SERVERS, {})
+    server = servers.setdefault(request.param, SharedServer(directory, transport=request.param))
     return server.join()
 
 
@@ -40,6 +52,6 @@ def client(base_url: str) -> Client:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     # Not in the fixture: waiting there for the other workers would count as a test's time.
-    server = session.config.stash.get(SERVER, None)
-    if server is not None:
+    servers = session.config.stash.get(SERVERS, {}).values()
+    for server in sorted(servers, key=lambda server: server.started_here):  # or two would wait for each other
         server.leave()

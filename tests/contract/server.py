@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from rabbitmq import RabbitMQ
 from realmate.local.ports import free_port
 from realmate.runtime.settings import Settings
 
@@ -27,8 +28,10 @@ STOP_TIMEOUT_S = 20.0
 class SharedServer:
     """This process's share in the server of `directory`, which all workers of the session have in common."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, transport: str) -> None:
+        """`transport` is redis, which `realmate up` brings, or rabbitmq, which is started beside it."""
         self._directory = directory
+        self._rabbitmq = RabbitMQ(directory / "rabbitmq") if transport == "rabbitmq" else None
         self._url = directory / "url"
         self._process: subprocess.Popen[bytes] | None = None
         self._users = (directory / "users.lock").open("w")
@@ -42,12 +45,18 @@ class SharedServer:
                 self._url.write_text(self._start())
             return self._url.read_text()
 
+    @property
+    def started_here(self) -> bool:
+        return self._process is not None
+
     def leave(self) -> None:
         """Stop the server once nobody uses it, if it was started here. Else just go."""
         if self._process is not None:
             fcntl.flock(self._users, fcntl.LOCK_EX)  # waits until all others have left
             self._url.unlink(missing_ok=True)
             _stop(self._process)
+            if self._rabbitmq is not None:
+                self._rabbitmq.stop()
             shutil.rmtree(self._directory / "data", ignore_errors=True)  # 80 MB, and pytest would keep the last three
         self._users.close()
 
@@ -56,6 +65,9 @@ class SharedServer:
         # Realmate's defaults are under test, not the settings of whoever runs the tests.
         inherited = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
         environment = {**inherited, "PORT": str(port), "REALMATE_DATA_DIR": str(data)}
+        if self._rabbitmq is not None:
+            self._rabbitmq.start()
+            environment["TRANSPORT_URL"] = self._rabbitmq.url
         command = [sys.executable, "-m", "realmate", "up", "--exit-with-parent"]
         with output.open("wb") as log:
             process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

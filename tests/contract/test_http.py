@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
-from raw_http import CHUNKED, RawConnection, get, in_chunks, post
 
 from client import PATIENCE_S, event
+from raw_http import CHUNKED, RawConnection, get, in_chunks, post
 
 UNKNOWN = "/conversations/00000000-0000-4000-8000-000000000000/"
 """Nobody opens this one."""

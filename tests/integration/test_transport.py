@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
-import pytest
-
 from brokers import Broker
-from transport_processes import CLAIM_IDLE_S, PATIENCE_S, PROCESS, Processes, eventually
+from transport_processes import CLAIM_IDLE_S, PATIENCE_S, Processes, eventually
 
 SOON_S = 8.0
 """DRAIN_TIMEOUT_S: nothing had to be given up."""
+
 
 def test_a_call_gets_the_reply_to_its_own_batch(broker: Broker, processes: Processes) -> None:
     consumer, caller = processes.consumer(broker.url), processes.caller(broker.url)
@@ -233,21 +230,3 @@ def test_callers_and_consumers_stop_soon_while_the_broker_is_away(own_broker: Br
 
     assert consumer.terminate() < SOON_S
     assert caller.terminate() < SOON_S
-
-
-@pytest.mark.parametrize("kind", ["caller", "echo"])
-def test_an_unknown_transport_is_refused_with_the_known_ones_named(kind: str) -> None:
-    process = subprocess.run(
-        [sys.executable, str(PROCESS), kind],
-        env=os.environ | {"TRANSPORT_URL": "carrier-pigeon://loft"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-
-    assert process.returncode != 0
-    assert (
-        "carrier-pigeon:// is no transport; known are redis://, rediss://, unix://, amqp://, amqps://" in process.stderr
-    )

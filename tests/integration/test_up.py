@@ -327,3 +327,9 @@ def test_an_unreachable_redis_is_told_in_one_line(tmp_path: Path, database_url: 
 def test_a_wrong_setting_is_told_in_one_line(tmp_path: Path) -> None:
     assert "PORT" in fails(tmp_path / "data", PORT="eight thousand")
     assert "GROUP_WINDOW_S" in fails(tmp_path / "data", GROUP_WINDOW_S="-1")
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_an_unreachable_transport_is_told_in_one_line(tmp_path: Path, scheme: str) -> None:
+    url = f"{scheme}://127.0.0.1:{free_port()}"
+    assert "TRANSPORT_URL" in fails(tmp_path / "data", TRANSPORT_URL=url)

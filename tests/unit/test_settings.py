@@ -35,6 +35,11 @@ def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PORT", "70000", "PORT: .*65535"),
         ("DATABASE_URL", "mysql://x", "DATABASE_URL: must start with postgresql://"),
         ("REDIS_URL", "http://x", "REDIS_URL: must start with redis://"),
+        (
+            "TRANSPORT_URL",
+            "pigeon://loft",
+            "TRANSPORT_URL: must start with one of redis://, rediss://, unix://, amqp://",
+        ),
         ("LOG_LEVEL", "LOUD", "LOG_LEVEL: "),
         ("CLAIM_IDLE_S", "9", "CLAIM_IDLE_S must be shorter than COMMAND_TIMEOUT_S"),
     ],

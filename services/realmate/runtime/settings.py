@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+TRANSPORT_SCHEMES = ("redis", "rediss", "unix", "amqp", "amqps")
 
 
 class SettingsError(Exception):
@@ -81,7 +84,8 @@ class Settings(BaseSettings):
         8.0,
         ge=0,
         le=600,
-        description="Seconds a stopping process then gives to work in flight. Kill grace must be longer than both and 3 s.",
+        description="Seconds a stopping process then gives to work in flight."
+        " Kill grace must be longer than both and 3 s.",
     )
     consumer_batches_in_flight: int = Field(
         1,
@@ -124,6 +128,14 @@ class Settings(BaseSettings):
     def _redis_only(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must start with redis://, rediss:// or unix://")
+        return url
+
+    @field_validator("transport_url")
+    @classmethod
+    def _known_transport(cls, url: str | None) -> str | None:
+        if url is not None and urlsplit(url).scheme not in TRANSPORT_SCHEMES:
+            known = ", ".join(f"{scheme}://" for scheme in TRANSPORT_SCHEMES)
+            raise ValueError(f"must start with one of {known}")
         return url
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from nameko.extensions import DependencyProvider, Entrypoint
 
 from realmate.runtime.config import settings_of
 from realmate.runtime.health import health
-from realmate.runtime.settings import Settings, SettingsError
+from realmate.runtime.settings import Settings
 from realmate.runtime.transport import metrics
 from realmate.runtime.transport.amqp_caller import AmqpCaller
 from realmate.runtime.transport.amqp_source import AmqpSource
@@ -27,25 +27,22 @@ from realmate.runtime.transport.redis_caller import RedisCaller
 from realmate.runtime.transport.redis_source import RedisSource
 
 READINESS_PART = "transport"
-REDIS, AMQP = "redis", "amqp"
-BROKERS = {"redis": REDIS, "rediss": REDIS, "unix": REDIS, "amqp": AMQP, "amqps": AMQP}
-"""By the scheme of the transport's URL."""
 
 log = structlog.get_logger(__name__)
 
 
 def open_caller(settings: Settings, *, spawn: Spawn) -> Caller:
-    """The intake's end of the transport that the settings name. Raises SettingsError."""
+    """The intake's end of the transport that the settings name. Raises SettingsError where they name none."""
     url = settings.transport
-    if _broker_of(url) == AMQP:
+    if _is_amqp(url):
         return AmqpCaller(url, heartbeat_s=settings.heartbeat_s, spawn=spawn)
     return RedisCaller(url, spawn=spawn)
 
 
 def open_source(settings: Settings, *, spawn: Spawn) -> Source:
-    """The consumer's end of the transport that the settings name. Raises SettingsError."""
+    """The consumer's end of the transport that the settings name. Raises SettingsError where they name none."""
     url = settings.transport
-    if _broker_of(url) == AMQP:
+    if _is_amqp(url):
         return AmqpSource(
             url,
             heartbeat_s=settings.heartbeat_s,
@@ -58,12 +55,8 @@ def open_source(settings: Settings, *, spawn: Spawn) -> Source:
     )
 
 
-def _broker_of(url: str) -> str:
-    scheme = urlsplit(url).scheme
-    if scheme not in BROKERS:
-        known = ", ".join(f"{each}://" for each in BROKERS)
-        raise SettingsError(f"TRANSPORT_URL: {scheme}:// is no transport; known are {known}")
-    return BROKERS[scheme]
+def _is_amqp(url: str) -> bool:
+    return urlsplit(url).scheme in {"amqp", "amqps"}
 
 
 class CommandCaller(DependencyProvider):
