@@ -59,6 +59,7 @@ def up(*, exit_with_parent: bool) -> None:
     REALMATE_DATA_DIR    where the embedded stores keep their data (.realmate); it survives a restart
     DATABASE_URL         use this PostgreSQL instead of the embedded one
     REDIS_URL            use this Redis or Valkey instead of the embedded one
+    TRANSPORT_URL        carry commands over this broker instead, such as amqp://user:password@host:5672//
 
     Ctrl-C stops it all; a second Ctrl-C does so at once.
     """
@@ -81,7 +82,9 @@ def migrate(wait_s: float) -> None:
         url = load().database
     with one_line_for(DatabaseUnreachable):
         done = _patiently(lambda: upgrade(url), DatabaseUnreachable, wait_s)
-    if done.before == done.after:
+    if done.is_ahead:
+        click.echo(f"The database is that of a later version ({done.after}), which serves this one too: nothing to do.")
+    elif done.before == done.after:
         click.echo(f"The database is up to date ({done.after}).")
     else:
         click.echo(f"The database is migrated: {done.before or 'empty'} → {done.after}.")

@@ -5,83 +5,24 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-from raw_http import Answer, RawConnection, get, post
 
-HERE = Path(__file__).parent
-START_TIMEOUT_S = 30.0
-
-
-class Server:
-    """A running http_process.py; settings are given as environment variables."""
-
-    def __init__(self, log: Path, *services: str, **settings: object) -> None:
-        self._log = log
-        environment = {"PORT": "0", "LOG_FORMAT": "json"} | {name: str(value) for name, value in settings.items()}
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, HERE / "http_process.py", *services],
-                env=os.environ | environment,
-                stdout=output,
-                stderr=output,
-            )
-        self.address = ("127.0.0.1", self._port())
-
-    def _port(self) -> int:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline and self.process.poll() is None:
-            for line in self.log_lines("listening"):
-                return int(line["port"])
-            time.sleep(0.02)
-        raise RuntimeError(f"did not start: {self._log.read_text()}")
-
-    def log_lines(self, event: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith('{"')]
-        return [line for line in lines if line["event"] == event]
-
-    def connect(self, *, timeout_s: float = 20.0, receive_buffer: int | None = None) -> RawConnection:
-        return RawConnection(self.address, timeout_s=timeout_s, receive_buffer=receive_buffer)
-
-    def ask(self, data: bytes) -> Answer:
-        with self.connect() as client:
-            return client.ask(data)
-
-    def terminate(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-
-    def stop(self) -> int:
-        if self.process.poll() is None:
-            self.terminate()
-        try:
-            return self.process.wait(20)
-        finally:
-            self.process.kill()
-
-
-Start = Callable[..., Server]
+from http_server import HERE, Server, Start, eventually, starting, wait_for_workers
+from raw_http import Answer, get, post
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a server with these services and settings."""
-    with ExitStack() as running:
-
-        def start(*services: str, **settings: object) -> Server:
-            server = Server(tmp_path / f"{len(list(tmp_path.iterdir()))}.log", *services, **settings)
-            running.callback(server.stop)
-            return server
-
+    with starting(tmp_path) as start:
         yield start
 
 
@@ -91,19 +32,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     shared = Server(tmp_path_factory.mktemp("http") / "log", "echo", "trouble", "quiet")
     yield shared
     assert shared.stop() == 0
-
-
-def wait_for_workers(server: Server, workers: int) -> None:
-    """Until that many workers of /slow/ have been started."""
-    line = f'realmate_http_batch_requests_count{{route="/slow/"}} {workers}.0'.encode()
-    eventually(lambda: line in server.ask(get("/metrics")).body)
-
-
-def eventually(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 class TestRouting:
@@ -336,47 +264,6 @@ def test_when_descriptors_run_out_the_connected_are_served_and_the_others_later(
         eventually(lambda: server.log_lines("cannot accept"))
         assert first.ask(post("/echo/", b"2")).status == 200
     assert server.ask(post("/echo/", b"3")).status == 200
-
-
-class TestDrain:
-    def test_work_in_flight_is_answered_and_the_connection_closed(self, start: Start) -> None:
-        server = start("echo", "trouble", "quiet")
-        with server.connect() as busy, server.connect() as idle:
-            assert idle.ask(post("/echo/", b"x")).status == 200
-            busy.send(post("/slow/", b"1"))
-            wait_for_workers(server, 1)
-            server.terminate()
-            assert idle.ends()
-            with pytest.raises(ConnectionRefusedError), server.connect():
-                pass
-            answer = busy.read()
-            assert (answer.status, answer.headers["connection"]) == (200, "close")
-            assert busy.ends()
-        assert server.process.wait(10) == 0
-
-    def test_what_waits_for_a_worker_is_still_worked_on(self, start: Start) -> None:
-        server = start("trouble", HTTP_BATCHES_IN_FLIGHT=1, HTTP_MAX_BATCH=1)
-        with ThreadPoolExecutor(3) as pool:
-            jobs = [pool.submit(server.ask, post("/slow/", b"1.5")) for _ in range(3)]
-            wait_for_workers(server, 1)
-            time.sleep(0.5)  # for the other two to come and wait
-            server.terminate()
-            assert [job.result().status for job in jobs] == [200, 200, 200]
-        assert server.process.wait(10) == 0
-
-    def test_work_that_outlasts_the_drain_is_answered_503(self, start: Start) -> None:
-        server = start("trouble", DRAIN_TIMEOUT_S=0.5)
-        with server.connect() as client:
-            client.send(post("/slow/", b"60"))
-            wait_for_workers(server, 1)
-            server.terminate()
-            assert client.read().status == 503
-        assert server.process.wait(10) != 0  # the runner's last resort, as the worker cannot be waited for
-
-    def test_a_service_without_routes_stops_too(self, start: Start) -> None:
-        server = start("quiet")
-        assert server.ask(get("/readyz")).status == 200
-        assert server.stop() == 0
 
 
 def test_a_taken_port_ends_the_process_with_one_clear_line(tmp_path: Path) -> None:

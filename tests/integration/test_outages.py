@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
-import signal
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
-from installation import Installation, environment_of, event, start_installation
+from installation import Installation, environment_of, event, frozen, start_installation
 from realmate.local.ports import free_port
 from realmate.local.postgres import Postgres
 from realmate.local.service import Migration, Service
@@ -51,20 +48,6 @@ def wait_ready(installation: Installation) -> None:
         while installation.ask("GET", "/readyz", of=service)[0] != 200:
             assert time.monotonic() < give_up_at
             time.sleep(0.1)
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """A process and its children neither die nor move: what a hanging disk or a pulled cable looks like."""
-    process = psutil.Process(pid)
-    family = [process, *process.children(recursive=True)]
-    for each in family:
-        each.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for each in family:
-            each.send_signal(signal.SIGCONT)
 
 
 def test_without_consumers_nothing_is_promised(installation: Installation) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from realmate.local.child import Child, LocalError, signal_on_parent_death
-from realmate.local.given_stores import check_database, check_redis
+from realmate.local.given_stores import check_database, check_redis, check_transport
 from realmate.local.greeting import greeting
 from realmate.local.ports import check_free, free_port
 from realmate.local.postgres import Postgres
@@ -76,6 +76,8 @@ class Installation:
         started_at = time.monotonic()
         check_free(self._settings.host, self._port)
         self._lock = locked(self._data_dir)
+        if self._settings.transport_url is not None:
+            check_transport(self._settings.transport_url)
         environment = self._environment(self._database_url(), self._redis_url())
         with progress("Migrating the database"):
             Migration(environment, self._log("migrate")).start()
@@ -147,6 +149,7 @@ class Installation:
             **os.environ,
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_url,
+            "DRAIN_DELAY_S": "0",  # nobody chooses between replicas here
             "DRAIN_TIMEOUT_S": str(min(self._settings.drain_timeout_s, SERVICES_DRAIN_S)),
             "PROMETHEUS_MULTIPROC_DIR": str(metrics),  # so that /metrics on the one port tells of all processes
         }

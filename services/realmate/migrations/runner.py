@@ -1,6 +1,8 @@
 """Brings a database to this version's schema. Called by `realmate migrate` alone, never by a service's replica.
 
 Safe to run twice and at the same time: a session-level advisory lock makes the second one wait and find nothing to do.
+Safe to run after a rollback: a schema newer than this version is left as it is, since it still serves this version
+(docs/architecture.md, "Changing the schema").
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ class Upgrade:
 
     before: str | None
     after: str
+    is_ahead: bool = False
+    """The database is that of a later version."""
 
 
 def upgrade(database_url: str, *, connect_timeout_s: int = 5) -> Upgrade:
@@ -54,8 +58,10 @@ def _upgrade(connection: Connection) -> Upgrade:
     connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
     before = MigrationContext.configure(connection).get_current_revision()
     connection.commit()  # the lock is the session's, not the transaction's
-    command.upgrade(config, "head")
-    after = ScriptDirectory.from_config(config).get_current_head()
+    head = ScriptDirectory.from_config(config).get_current_head() or ""
+    is_ahead = before is not None and before.isdigit() and before > head  # our revisions are 0001, 0002, …
+    if not is_ahead:
+        command.upgrade(config, "head")
     connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
     connection.commit()
-    return Upgrade(before, after or "")
+    return Upgrade(before, before if before and is_ahead else head, is_ahead=is_ahead)

@@ -28,6 +28,9 @@ RETRIES = Counter("realmate_transaction_retries", "Transactions tried again", ["
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 
+SCHEMA_REVISION = "0001"
+"""The newest of `migrations/versions`: what this version's statements need. Revisions are numbered in their order."""
+
 SERIALIZATION_FAILURE = "40001"
 DEADLOCK_DETECTED = "40P01"
 
@@ -70,9 +73,13 @@ class Database(nameko_sqlalchemy.Database):
         health.register("database", self.ping)
 
     def ping(self) -> None:
-        """Raise unless the database answers and has our schema."""
+        """Raise unless the database answers and has our schema, or a later one: each serves the version before it."""
         with self.engine.connect() as connection:
-            if connection.execute(text("SELECT to_regclass('conversations')")).scalar() is None:
+            is_migrated = connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is not None
+            revision = (
+                connection.execute(text("SELECT version_num FROM alembic_version")).scalar() if is_migrated else None
+            )
+            if revision is None or revision < SCHEMA_REVISION:
                 raise NotReady("not migrated: run `realmate migrate`")
 
 

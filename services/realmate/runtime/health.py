@@ -1,13 +1,15 @@
 """Liveness and readiness of one process, answered outside the worker pool.
 
 `/healthz` says that the process turns over. `/readyz` says that it can do its work now: it is not draining, and each
-registered check (a store, a transport) passes. Checks run at most once in `CACHE_S`, however often the route is asked.
+registered check (a store, a transport) passes. Checks run at most once in `CACHE_S`, however often the route is asked,
+and once in `WATCH_S` even if nobody asks: the log, too, tells what the process waits for, and since when it can work.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import eventlet
 import msgspec
@@ -17,6 +19,7 @@ from realmate.wire.responses import Response
 
 CACHE_S = 0.5
 CHECK_TIMEOUT_S = 2.0
+WATCH_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +37,7 @@ class Health:
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
         self._failing: dict[str, str] = {}
+        self._was_ready = False
         self._checked_at = -CACHE_S
         self._lock = eventlet.semaphore.Semaphore()
         self.draining = False
@@ -56,29 +60,49 @@ class Health:
                 self._run_checks()
         return _not_ready(self._failing) if self._failing else Response(200, b'{"status":"ready"}')
 
+    def watch(self) -> None:
+        """Look again and again, for the log, until the process drains."""
+        while not self.draining:
+            self.ready()
+            eventlet.sleep(WATCH_S)
+
     def _run_checks(self) -> None:
         running = {part: eventlet.spawn(_failure_of, check) for part, check in self._checks.items()}
-        reasons = {part: check.wait() for part, check in running.items()}
-        failing = {part: reason for part, reason in reasons.items() if reason is not None}
-        for part in failing.keys() - self._failing.keys():
-            log.warning("not ready", part=part, reason=failing[part])
-        for part in self._failing.keys() - failing.keys():
-            log.info("ready again", part=part)
-        self._failing = failing
+        found = {part: check.wait() for part, check in running.items()}
         self._checked_at = time.monotonic()
+        failures = {part: failure for part, failure in found.items() if failure is not None}
+        self._tell(failures)
+        self._failing = {part: failure.reason for part, failure in failures.items()}
+        self._was_ready = not failures
+
+    def _tell(self, failures: dict[str, _Failure]) -> None:
+        """Log what changed: one line an outage, whoever asks and however often."""
+        for part, failure in failures.items():
+            if self._failing.get(part) != failure.reason:
+                log.warning("not ready: waiting", part=part, reason=failure.reason, error=failure.error)
+        for part in self._failing.keys() - failures.keys():
+            log.info("available", part=part)
+        if not failures and not self._was_ready:
+            log.info("ready")
 
 
-def _failure_of(check: Check) -> str | None:
+class _Failure(NamedTuple):
+    reason: str
+    """For all to see."""
+    error: str | None = None
+    """For the log."""
+
+
+def _failure_of(check: Check) -> _Failure | None:
     try:
         with eventlet.Timeout(CHECK_TIMEOUT_S):
             check()
     except eventlet.Timeout:  # a BaseException: `except Exception` would let it through
-        return f"no answer within {CHECK_TIMEOUT_S:g} s"
+        return _Failure(f"no answer within {CHECK_TIMEOUT_S:g} s")
     except NotReady as reason:
-        return str(reason)
-    except Exception as error:
-        log.debug("check failed", exc_info=error)
-        return "unavailable"
+        return _Failure(str(reason))
+    except Exception as error:  # noqa: BLE001 (whatever a store or its driver raises; `_tell` logs it)
+        return _Failure("unavailable", str(getattr(error, "orig", error)).strip().partition("\n")[0])
     return None
 
 

@@ -42,8 +42,9 @@ class StartError(Exception):
 def serve(names: Sequence[str]) -> int:
     """Run the named services until a signal or the death of one; return the exit code.
 
-    Raises StartError and SettingsError. SIGTERM and SIGINT drain: no new work, the work in flight is finished, exit
-    code 0. After DRAIN_TIMEOUT_S and a second the process ends whatever still runs.
+    Raises StartError and SettingsError. SIGTERM and SIGINT drain: readiness goes at once, requests are still taken for
+    DRAIN_DELAY_S, the work in flight is finished, exit code 0. Who only pulls work (conversations) pulls no more at
+    once. After DRAIN_TIMEOUT_S and a second more the process ends whatever still runs.
     """
     green.check_patched()
     settings = load()
@@ -58,6 +59,7 @@ def serve(names: Sequence[str]) -> int:
         raise StartError(_why_no_start(error, settings)) from error
     log.info("started", pid=os.getpid(), host=settings.host, port=settings.port)
     eventlet.spawn(_stop_when_told, signals, runner, settings)
+    eventlet.spawn(health.watch)
     try:
         runner.wait()
     except Exception:
@@ -109,7 +111,7 @@ def _catch_signals(settings: Settings) -> int:
 
     def last_resort(*_: object) -> None:
         """A thread of C, which ends the process even if a call blocks it, and shows which one."""
-        faulthandler.dump_traceback_later(settings.drain_timeout_s + 2, exit=True)
+        faulthandler.dump_traceback_later(settings.drain_delay_s + settings.drain_timeout_s + 2, exit=True)
 
     signal.signal(signal.SIGTERM, last_resort)
     signal.signal(signal.SIGINT, last_resort)
@@ -118,9 +120,9 @@ def _catch_signals(settings: Settings) -> int:
 
 def _stop_when_told(signals: int, runner: Any, settings: Settings) -> None:
     os.read(signals, 1)  # eventlet's: only this greenlet waits
-    log.info("stopping", drain_timeout_s=settings.drain_timeout_s)
+    log.info("stopping", drain_delay_s=settings.drain_delay_s, drain_timeout_s=settings.drain_timeout_s)
     health.draining = True
-    eventlet.spawn_after(settings.drain_timeout_s + 1, _give_up)
+    eventlet.spawn_after(settings.drain_delay_s + settings.drain_timeout_s + 1, _give_up)
     runner.stop()
 
 

@@ -92,11 +92,12 @@ class BatchQueue:
 
     def drain(self, deadline: float) -> bool:
         """Wait until all that was taken is answered, then take no more. False if that did not happen in time."""
-        while True:
-            eventlet.sleep(DRAIN_POLL_S)  # first of all: other routes of the port are only about to drain, too
-            self._stopping = not self._queue and not self._at_work
-            if self._stopping or time.monotonic() >= deadline:
-                return self._stopping
+        while self._queue or self._at_work:
+            if time.monotonic() >= deadline:
+                return False
+            eventlet.sleep(DRAIN_POLL_S)
+        self._stopping = True
+        return True
 
     def abandon(self) -> None:
         """Turn away what waits, and what is at work: its worker is too late, or about to be killed."""

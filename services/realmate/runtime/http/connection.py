@@ -44,7 +44,10 @@ class Owner(Protocol):
     """The server, as its connections see it."""
 
     settings: Settings
-    draining: bool
+
+    @property
+    def draining(self) -> bool:
+        """True while the process stops: connections are to be left behind, at the next answer."""
 
     def take(self, request: Request, connection: Connection) -> Response | None:
         """Answer at once, or return None and let `connection.answer(request, …)` follow. Never blocks."""
@@ -87,8 +90,8 @@ class Connection:
 
     @property
     def owes(self) -> bool:
-        """True while a request has no answer yet, or its answer is not safely with the client."""
-        return bool(self._at_work or self._waiting or self._unsent or self._ending)
+        """True while a request arrives or has no answer yet, or its answer is not safely with the client."""
+        return not self._closed and not self.is_idle
 
     def answer(self, request: Request, response: Response) -> None:
         """Answer the request at work. An answer to any other (a killed worker's second thoughts) goes nowhere."""
@@ -102,7 +105,7 @@ class Connection:
         self._end()
 
     def drain(self) -> None:
-        """Close if idle. Else the answer under way will be the last: `owner.draining` says so."""
+        """Close if idle. Else the answers under way will be the last: `owner.draining` says so."""
         if self.is_idle:
             self._on_readable(self._fd)  # a request may have come in this very moment
         if self.is_idle:
@@ -205,7 +208,7 @@ class Connection:
     def _write_answer(self, request: Request, response: Response) -> None:
         self._at_work = None
         self._moved_at = time.monotonic()
-        keep_alive = request.keep_alive and not self._owner.draining
+        keep_alive = request.keep_alive and (bool(self._waiting) or not self._owner.draining)
         connection = None if keep_alive else "close"
         if keep_alive and request.version == "1.0":
             connection = "keep-alive"
@@ -290,7 +293,7 @@ class Connection:
         if self._ending:
             return self._lingers_until is not None
         return (
-            len(self._waiting) < MAX_PIPELINED
+            len(self._waiting) < (1 if self._owner.draining else MAX_PIPELINED)
             and len(self._unsent) <= MAX_UNSENT_BYTES
             and self._parser.refusal is None
             and not self._parser.finished

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import eventlet
 from nameko.extensions import DependencyProvider, Entrypoint
 
 from realmate.runtime.config import settings_of
@@ -63,6 +64,7 @@ class _ServerUser:
     """What extensions on the shared server have in common: their way in, and two ways out. `setup` sets `_server`."""
 
     container: Any
+    takes_requests = False
     _server: HttpServer | None = None
 
     def start(self) -> None:
@@ -71,9 +73,11 @@ class _ServerUser:
 
     def stop(self) -> None:
         """Drain: take no more, answer what was taken, and return after `drain_timeout_s` at the latest."""
+        health.draining = True
         self._leave(settings_of(self.container).drain_timeout_s)
 
     def kill(self) -> None:
+        health.draining = True
         self._leave(0)
 
     def _leave(self, timeout_s: float) -> None:
@@ -82,6 +86,8 @@ class _ServerUser:
 
 class BatchHttp(_ServerUser, Entrypoint):
     """One route, whose requests are handed to the service method in batches."""
+
+    takes_requests = True
 
     def __init__(self, method: str, path: str, **kwargs: Any) -> None:
         self._method = method
@@ -94,12 +100,23 @@ class BatchHttp(_ServerUser, Entrypoint):
         self._queue = BatchQueue(self._path, self._spawn, settings)
         self._server.routes.add(self._method, self._path, self._queue)
 
+    def stop(self) -> None:
+        """Drain, after `drain_delay_s` in which everything is still worked on.
+
+        Whoever routes to this process learns only in time that it stops: from readiness, from the `Connection: close`
+        in each answer. Requests that come meanwhile, on connections old and new, must not meet a closed door.
+        """
+        health.draining = True
+        if self._server is not None:
+            eventlet.sleep(settings_of(self.container).drain_delay_s)
+        super().stop()
+
     def _leave(self, timeout_s: float) -> None:
         if self._server is None:  # it never got as far as listening
             return
-        health.draining = True
         deadline = time.monotonic() + timeout_s
         self._server.leave(self)
+        self._server.finish(deadline)
         if not self._queue.drain(deadline):
             self._queue.abandon()
         self._server.close(deadline)
@@ -134,6 +151,5 @@ class HealthServer(_ServerUser, DependencyProvider):
     def _leave(self, timeout_s: float) -> None:
         if self._server is None:
             return
-        health.draining = True
         self._server.leave(self)
         self._server.close(time.monotonic() + timeout_s)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import eventlet
 import eventlet.hubs
@@ -46,12 +46,17 @@ _plain_socket: Any = original("socket")
 log = structlog.get_logger(__name__)
 
 
+class User(Protocol):
+    """An extension that shares the server. Routes take requests; others merely want the process's health answered."""
+
+    takes_requests: bool
+
+
 class HttpServer:
     """Use `share` to get one."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.draining = False
         self.routes = Routes()
         self.routes.add("GET", "/healthz", DirectRoute("/healthz", lambda _request: health.live()))
         self.routes.add("GET", "/readyz", DirectRoute("/readyz", lambda _request: health.ready()))
@@ -60,17 +65,23 @@ class HttpServer:
         self._hub: Any = eventlet.hubs.get_hub()
         self._connections: set[Connection] = set()
         self._listener: Any = None  # the hub's, while we accept
-        self._users: set[object] = set()
-        self._starting: set[object] = set()
+        self._users: set[User] = set()
+        self._starting: set[User] = set()
         self._reaper: Any = None
         self._socket = _listen(settings.host, settings.port)
+        self._open = True
         self.port: int = self._socket.getsockname()[1]
 
-    def join(self, user: object) -> None:
+    @property
+    def draining(self) -> bool:
+        """True from the moment the process is asked to stop: each answer is now the last of its connection."""
+        return health.draining
+
+    def join(self, user: User) -> None:
         self._users.add(user)
         self._starting.add(user)
 
-    def start(self, user: object) -> None:
+    def start(self, user: User) -> None:
         """Accept, once all who share this server are ready: a route must not be a 404 while its service starts."""
         self._starting.discard(user)
         if not self._starting and self._reaper is None:
@@ -78,25 +89,32 @@ class HttpServer:
             self._reaper = eventlet.spawn(self._reap)
             log.info("listening", host=self.settings.host, port=self.port)
 
-    def leave(self, user: object) -> None:
-        """One user less. When the last has left: accept no more, close what is idle, let the rest have its answers."""
+    def leave(self, user: User) -> None:
+        """One user less. When the last route has left, or, without routes, the last user: accept no more, close what is
+        idle, let the rest have its answers."""
         self._users.discard(user)
-        if self._users or self.draining:
+        stays_open = any(other.takes_requests or not user.takes_requests for other in self._users)
+        if stays_open or not self._open:
             return
-        self.draining = True
+        self._open = False
         _servers.pop((self.settings.host, self.settings.port), None)
-        self._on_acceptable(self._socket.fileno())  # who is connected already may have sent a request
+        while self._accept():  # who is connected already may have sent a request
+            pass
         self._pause_accepting()
         self._socket.close()
         for connection in list(self._connections):
             connection.drain()
 
-    def close(self, deadline: float) -> None:
-        """After `leave`: if it was the last one's, wait for the answers that are due, and then close everything."""
-        if self._users:
-            return
-        while time.monotonic() < deadline + LAST_ANSWERS_S and any(client.owes for client in self._connections):
+    def finish(self, deadline: float) -> None:
+        """After `leave`: wait for the others to leave, for requests that still arrive and for answers that are due."""
+        while time.monotonic() < deadline and (self._open or any(client.owes for client in self._connections)):
             eventlet.sleep(CLOSE_POLL_S)
+
+    def close(self, deadline: float) -> None:
+        """After `leave`: if nobody needs the server any more, `finish` and close everything."""
+        if self._open:
+            return
+        self.finish(deadline + LAST_ANSWERS_S)
         for connection in list(self._connections):
             connection.close()
         if self._reaper is not None:
@@ -115,16 +133,22 @@ class HttpServer:
 
     def _on_acceptable(self, _fd: int) -> None:
         for _ in range(ACCEPTS_PER_TURN):
-            try:
-                client, _address = self._socket.accept()
-            except BlockingIOError:
+            if not self._accept():
                 return
-            except OSError as error:
-                if error.errno in _OUT_OF_DESCRIPTORS:
-                    self._wait_for_descriptors(error)
-                    return
-                continue  # a client that was gone before it was accepted
-            self._welcome(client)
+
+    def _accept(self) -> bool:
+        """Accept one connection; False if there is none, or no descriptor for it."""
+        try:
+            client, _address = self._socket.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in _OUT_OF_DESCRIPTORS:
+                self._wait_for_descriptors(error)
+                return False
+            return True  # a client that was gone before it was accepted
+        self._welcome(client)
+        return True
 
     def _welcome(self, client: socket.socket) -> None:
         limit = self.settings.http_max_connections
@@ -148,7 +172,7 @@ class HttpServer:
         self._hub.schedule_call_global(ACCEPT_PAUSE_S, self._resume_accepting)
 
     def _resume_accepting(self) -> None:
-        if self._listener is None and not self.draining:
+        if self._listener is None and self._open:
             self._listener = self._hub.add(
                 self._hub.READ, self._socket.fileno(), self._on_acceptable, lambda _error: None, None
             )
@@ -176,7 +200,7 @@ class HttpServer:
 _servers: dict[tuple[str, int], HttpServer] = {}
 
 
-def share(settings: Settings, user: object) -> HttpServer:
+def share(settings: Settings, user: User) -> HttpServer:
     """This process's server for the host and port of `settings`. Raises OSError if it cannot listen there."""
     key = (settings.host, settings.port)
     if key not in _servers:

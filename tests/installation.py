@@ -1,16 +1,22 @@
-"""A whole Realmate of real processes, for tests that break it: one intake, two conversations services, both stores."""
+"""A whole Realmate of real processes, for tests that break it: one intake, two conversations services, both stores.
+
+`tests/faults/cluster.py` has the larger one: two replicas of each service behind proxies, on either transport.
+"""
 
 from __future__ import annotations
 
 import http.client
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from realmate.local.ports import free_port
 from realmate.local.postgres import Postgres
@@ -54,15 +60,15 @@ def event(kind: str, **data: str) -> dict[str, Any]:
     return {"type": kind, "timestamp": "2025-06-04T14:20:05Z", "data": data}
 
 
-def environment_of(postgres: Postgres, valkey: Valkey, directory: Path) -> dict[str, str]:
-    """What a service's process needs to know, but for its port."""
+def environment_of(postgres: Postgres, valkey: Valkey | None, directory: Path) -> dict[str, str]:
+    """What a service's process needs to know, but for its port (and, without a Valkey, for its transport)."""
     metrics = directory / "metrics"
     metrics.mkdir()
     return {
         **os.environ,
         "HOST": "127.0.0.1",
         "DATABASE_URL": postgres.url,
-        "REDIS_URL": valkey.url,
+        **({"REDIS_URL": valkey.url} if valkey else {}),
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
     }
 
@@ -86,3 +92,21 @@ def start_installation(directory: Path, **settings: str) -> Iterator[Installatio
         for service in (*state, intake):
             service.wait_ready()
         yield Installation(postgres, valkey, intake, state)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """A process and its children neither die nor move: what a hanging disk or a pulled cable looks like."""
+    process = psutil.Process(pid)
+    family = [process, *process.children(recursive=True)]
+    _signal(family, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(family, signal.SIGCONT)
+
+
+def _signal(family: list[psutil.Process], number: signal.Signals) -> None:
+    for each in family:
+        with suppress(psutil.NoSuchProcess):  # a child may end at any moment, a killed one even while it is frozen
+            each.send_signal(number)
