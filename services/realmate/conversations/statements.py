@@ -59,6 +59,14 @@ LOCK_DUE = text(
     )
 )
 
+# Further ahead than any timer can be set: only a clock that was set back since makes such.
+LOCK_STRANDED = text(
+    _LOCKED.format(
+        select=f"SELECT {_CONVERSATION} FROM conversations WHERE due_at > now() + make_interval(secs => :horizon_s)"
+        " ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED"
+    )
+)
+
 KNOWN_MESSAGES = text(f"SELECT {_MESSAGE} FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))")
 
 HELD_MESSAGES = text(

@@ -7,6 +7,7 @@ time but the moment a reply becomes visible.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -26,8 +27,17 @@ FORGET_APPLIED_AFTER_S = 300.0
 
 def sweep(db: Any, rules: Rules) -> None:
     """Settle all that is due. What an outage or a conflict leaves undone, the next round does."""
+    _settle(db, rules, UnitOfWork.decide_due)
+
+
+def sweep_stranded(db: Any, rules: Rules) -> None:
+    """Settle what the database's clock, set back, would leave waiting until it has caught up."""
+    _settle(db, rules, UnitOfWork.decide_stranded)
+
+
+def _settle(db: Any, rules: Rules, decide: Callable[[UnitOfWork, int], int]) -> None:
     try:
-        while _sweep_once(db, rules) == ROWS_PER_TRANSACTION:
+        while _settle_once(db, rules, decide) == ROWS_PER_TRANSACTION:
             pass
     except Exception as error:
         if is_conflict(error):
@@ -36,10 +46,10 @@ def sweep(db: Any, rules: Rules) -> None:
             raise
 
 
-def _sweep_once(db: Any, rules: Rules) -> int:
+def _settle_once(db: Any, rules: Rules, decide: Callable[[UnitOfWork, int], int]) -> int:
     with within(time.monotonic() + TRANSACTION_TIMEOUT_S), db.get_session(close_on_exit=True) as session:
         work = UnitOfWork(session.connection(), rules)
-        due = work.decide_due(ROWS_PER_TRANSACTION)
+        due = decide(work, ROWS_PER_TRANSACTION)
         if due:
             work.save()
     observation.count_replies(work.replies)

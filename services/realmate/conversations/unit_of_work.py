@@ -63,7 +63,17 @@ class UnitOfWork:
 
     def decide_due(self, limit: int) -> int:
         """Lock at most `limit` conversations that are due and that nobody else has locked. How many there were."""
-        now = self._lock(statements.LOCK_DUE, limit=limit)
+        return self._settle(self._lock(statements.LOCK_DUE, limit=limit))
+
+    def decide_stranded(self, limit: int) -> int:
+        """The same for those that are due further ahead than any timer reaches: the clock was set back.
+
+        Twice the longest wait: beyond it `decide_due` settles whatever there is, so none of them is met again.
+        """
+        horizon = 2 * max(self._rules.group_window, self._rules.hold_tolerance)
+        return self._settle(self._lock(statements.LOCK_STRANDED, limit=limit, horizon_s=horizon.total_seconds()))
+
+    def _settle(self, now: datetime) -> int:
         due = list(self._stored)
         self._load_held(due)
         for conversation_id in due:

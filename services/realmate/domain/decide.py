@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from realmate.domain.events import CloseConversation, Event, NewConversation, NewMessage, Verdict
-from realmate.domain.model import Conversation, Group, HeldMessage, Kind, Message, Reply, Rules, Status
+from realmate.domain.model import Conversation, Group, HeldMessage, Kind, Message, Reply, Rules, Status, is_past
 
 
 class Decision(NamedTuple):
@@ -81,7 +81,7 @@ def _verdict_on_known(event: NewMessage, known: Message, now: datetime, rules: R
     same = known.conversation_id == event.conversation_id and known.content == event.content
     if not same or known.kind is Kind.OUTBOUND:
         return Verdict.MESSAGE_CONFLICT
-    waited_in_vain = known.kind is Kind.HELD and now - known.arrived_at > rules.hold_tolerance
+    waited_in_vain = known.kind is Kind.HELD and is_past(known.arrived_at, now, rules.hold_tolerance)
     return Verdict.HOLD_EXPIRED if known.kind is Kind.EXPIRED or waited_in_vain else Verdict.DUPLICATE
 
 

@@ -53,7 +53,7 @@ class Group(NamedTuple):
     last_arrived_at: datetime
 
     def is_over(self, now: datetime, rules: Rules) -> bool:
-        return now - self.last_arrived_at > rules.group_window
+        return is_past(self.last_arrived_at, now, rules.group_window)
 
 
 class HeldMessage(NamedTuple):
@@ -64,7 +64,16 @@ class HeldMessage(NamedTuple):
     arrived_at: datetime
 
     def is_expired(self, now: datetime, rules: Rules) -> bool:
-        return now - self.arrived_at > rules.hold_tolerance
+        return is_past(self.arrived_at, now, rules.hold_tolerance)
+
+
+def is_past(arrived_at: datetime, now: datetime, limit: timedelta) -> bool:
+    """Whether more than `limit` lies between the two, in either direction.
+
+    An arrival that far in the future was stored before the database's clock was set back. How long ago it really was
+    nobody knows any more; what waits for it must not wait until the clock has caught up.
+    """
+    return abs(now - arrived_at) > limit
 
 
 class Conversation(NamedTuple):
