@@ -1,4 +1,4 @@
-"""A whole Realmate of real processes, for tests that break it: one intake, two conversations services, both stores.
+"""A whole Realmate of real processes, for tests that break it: one intake, two conversations services, their stores.
 
 `tests/faults/cluster.py` has the larger one: two replicas of each service behind proxies, on either transport.
 """
@@ -18,18 +18,25 @@ from typing import Any
 
 import psutil
 
+from rabbitmq import RabbitMQ
 from realmate.local.ports import free_port
 from realmate.local.postgres import Postgres
 from realmate.local.service import Migration, Service
 from realmate.local.valkey import Valkey
 
+QUEUE_REGISTERED_S = 2.0
+"""RabbitMQ killed within a second of a queue's creation brings it back broken (docs/adr/0007)."""
+
 Answer = tuple[int, dict[str, Any]]
+Broker = Valkey | RabbitMQ
+TRANSPORTS = {"redis": Valkey, "amqp": RabbitMQ}
+"""What each transport runs over."""
 
 
 @dataclass
 class Installation:
     postgres: Postgres
-    valkey: Valkey
+    broker: Broker
     intake: Service
     state: list[Service]
 
@@ -60,26 +67,26 @@ def event(kind: str, **data: str) -> dict[str, Any]:
     return {"type": kind, "timestamp": "2025-06-04T14:20:05Z", "data": data}
 
 
-def environment_of(postgres: Postgres, valkey: Valkey | None, directory: Path) -> dict[str, str]:
-    """What a service's process needs to know, but for its port (and, without a Valkey, for its transport)."""
+def environment_of(postgres: Postgres, broker: Broker | None, directory: Path) -> dict[str, str]:
+    """What a service's process needs to know, but for its port (and, without a broker, for its transport)."""
     metrics = directory / "metrics"
     metrics.mkdir()
     return {
         **os.environ,
         "HOST": "127.0.0.1",
         "DATABASE_URL": postgres.url,
-        **({"REDIS_URL": valkey.url} if valkey else {}),
+        **({"TRANSPORT_URL": broker.url} if broker else {}),
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
     }
 
 
 @contextmanager
-def start_installation(directory: Path, **settings: str) -> Iterator[Installation]:
+def start_installation(directory: Path, transport: str = "redis", **settings: str) -> Iterator[Installation]:
     """Everything started and ready; `settings` are the services' environment variables."""
     with ExitStack() as stack:
         postgres = stack.enter_context(Postgres(directory / "postgres"))
-        valkey = stack.enter_context(Valkey(directory / "valkey"))
-        environment = environment_of(postgres, valkey, directory) | settings
+        broker: Broker = stack.enter_context(TRANSPORTS[transport](directory / "broker"))
+        environment = environment_of(postgres, broker, directory) | settings
         Migration(environment, directory / "migrate.log").start()
 
         def start(*names: str, log: str) -> Service:
@@ -91,7 +98,9 @@ def start_installation(directory: Path, **settings: str) -> Iterator[Installatio
         intake = start("webhook", "query", log="intake.log")
         for service in (*state, intake):
             service.wait_ready()
-        yield Installation(postgres, valkey, intake, state)
+        if transport == "amqp":
+            time.sleep(QUEUE_REGISTERED_S)
+        yield Installation(postgres, broker, intake, state)
 
 
 @contextmanager

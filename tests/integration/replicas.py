@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from installation import environment_of
+from installation import TRANSPORTS, Broker, environment_of
 from needed import require_program
-from rabbitmq import RabbitMQ
 from realmate.local.child import Child
 from realmate.local.ports import free_port
 from realmate.local.postgres import Postgres
 from realmate.local.service import Migration, Service
-from realmate.local.valkey import Valkey
 
 REPLICAS = 2
 LOOK_INTERVAL_S = 0.1
@@ -52,10 +50,8 @@ def start_replicas(directory: Path, transport: str, **settings: str) -> Iterator
     """Everything started and ready, over "redis" or "amqp"; `settings` are the services' environment variables."""
     with ExitStack() as stack:
         postgres = stack.enter_context(Postgres(directory / "postgres"))
-        broker = RabbitMQ(directory / "rabbitmq") if transport == "amqp" else Valkey(directory / "valkey")
-        stack.enter_context(broker)
-        chosen = {"TRANSPORT_URL": broker.url, "LOG_FORMAT": "json"}
-        environment = environment_of(postgres, None, directory) | chosen | settings
+        broker: Broker = stack.enter_context(TRANSPORTS[transport](directory / "broker"))
+        environment = environment_of(postgres, broker, directory) | {"LOG_FORMAT": "json"} | settings
         Migration(environment, directory / "migrate.log").start()
 
         def start(name: str) -> list[Service]:

@@ -21,9 +21,11 @@ COMMAND_TIMEOUT_S = 2.0
 PATIENCE_S = 30.0
 
 
-@pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    with start_installation(tmp_path, COMMAND_TIMEOUT_S=str(COMMAND_TIMEOUT_S), LOG_FORMAT="json") as installation:
+@pytest.fixture(params=["redis", "amqp"])
+def installation(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Installation]:
+    with start_installation(
+        tmp_path, request.param, COMMAND_TIMEOUT_S=str(COMMAND_TIMEOUT_S), LOG_FORMAT="json"
+    ) as installation:
         yield installation
 
 
@@ -58,15 +60,15 @@ def test_without_consumers_nothing_is_promised(installation: Installation) -> No
     assert installation.insist(opening())[0] == 201
 
 
-def test_without_redis_the_intake_is_not_ready_and_promises_nothing(installation: Installation) -> None:
-    installation.valkey.kill()
+def test_without_its_broker_the_intake_is_not_ready_and_promises_nothing(installation: Installation) -> None:
+    installation.broker.kill()
     assert_unavailable(installation, "POST", "/webhook/", opening())
     assert installation.ask("GET", "/readyz") == (
         503,
         {"status": "not ready", "failing": {"transport": "unavailable"}},
     )
     assert installation.ask("GET", "/healthz")[0] == 200
-    installation.valkey.start()
+    installation.broker.start()
     wait_ready(installation)
     assert installation.insist(opening())[0] == 201
 
@@ -96,8 +98,8 @@ def test_a_postgres_that_hangs_costs_a_503_and_no_restart(installation: Installa
     assert installation.insist(opening())[0] == 201
 
 
-def test_a_redis_that_hangs_costs_a_503_and_no_restart(installation: Installation) -> None:
-    with frozen(installation.valkey.pid):
+def test_a_broker_that_hangs_costs_a_503_and_no_restart(installation: Installation) -> None:
+    with frozen(installation.broker.pid):
         assert_unavailable(installation, "POST", "/webhook/", opening())
         assert installation.ask("GET", "/healthz")[0] == 200
         assert installation.ask("GET", "/readyz")[0] == 503
@@ -111,12 +113,12 @@ def test_the_order_of_starting_does_not_matter(installation: Installation) -> No
     for service in services:
         service.stop()
     installation.postgres.kill()
-    installation.valkey.kill()
+    installation.broker.kill()
     for service in services:
         service.start()
     time.sleep(2)
     assert all(service.running for service in services)
-    installation.valkey.start()
+    installation.broker.start()
     installation.postgres.start()
     for service in services:
         service.wait_ready()

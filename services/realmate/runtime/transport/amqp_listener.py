@@ -98,7 +98,7 @@ class Listener:
             connection.connection.client_properties["capabilities"]["connection.blocked"] = False
             channel = connection.channel()
             self.silent_since = time.monotonic()
-            with eventlet.Timeout(ANSWER_TIMEOUT_S, TimeoutError("RabbitMQ does not answer")):
+            with eventlet.Timeout(2 * ANSWER_TIMEOUT_S, TimeoutError("RabbitMQ answers, but its queue does not")):
                 self._consume(connection, channel)
         except BaseException:
             abandon(connection)

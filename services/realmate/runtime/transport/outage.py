@@ -46,8 +46,9 @@ class Outage:
             pause_s = min(pause_s * 2, longest_s)
 
     def began(self, activity: str, error: Exception) -> None:
-        if not self._failing:  # one line an outage, however many greenlets notice it and however often they try
-            log.warning(self._lost, activity=activity, error=str(error))
+        # One line an outage, however many greenlets notice it and however often they try.
+        tell = log.debug if self._failing else log.warning
+        tell(self._lost, activity=activity, error=str(error))
         self._failing.add(activity)
 
     def ended(self, activity: str) -> None:
