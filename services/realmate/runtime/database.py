@@ -72,6 +72,12 @@ class Database(nameko_sqlalchemy.Database):
         super().setup()
         health.register("database", self.ping)
 
+    def stop(self) -> None:
+        if hasattr(self, "engine"):  # Nameko kills a dying service's extensions even after it has stopped them
+            super().stop()
+
+    kill = stop
+
     def ping(self) -> None:
         """Raise unless the database answers and has our schema, or a later one: each serves the version before it."""
         with self.engine.connect() as connection:
