@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test check format bench clean lock
+.PHONY: help run test faults check format bench clean lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,6 +22,10 @@ run: $(STAMP) ## Start everything on one machine: http://127.0.0.1:8000
 test: $(STAMP) ## All tests, with real stores that they start themselves
 	@$(BIN)/python -m pytest -n 8 --dist worksteal
 
+faults: $(STAMP) ## Break everything for FAULT_SECONDS (150) over each transport; outcome in .realmate/faults
+	@FAULT_GOALS=1 FAULT_SECONDS=$${FAULT_SECONDS:-150} FAULT_REPORT=$${FAULT_REPORT:-.realmate/faults} \
+	  $(BIN)/python -m pytest tests/faults/test_faults.py -s -q
+
 check: $(STAMP) ## What CI checks: format, lint, types, layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -37,7 +41,7 @@ bench: $(STAMP) ## Measure: wrk against Realmate, pgbench against the same Postg
 
 lock: ## Make constraints.txt anew from the newest versions that fit pyproject.toml
 	@rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
-	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,operator]'
 	@{ echo "# What CI and \`make\` install: the versions we test with. Refresh: make lock"; \
 	   $(VENV)/lock/bin/python -m pip freeze --exclude realmate; } > constraints.txt
 

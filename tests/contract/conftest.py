@@ -15,6 +15,16 @@ SERVERS = pytest.StashKey[dict[str, SharedServer]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--base-url", help="Test the Realmate at this URL instead of one started here.")
+    parser.addoption(
+        "--through-edge", action="store_true", help="There is a proxy between: skip what it answers itself."
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--through-edge", default=False):
+        for item in items:
+            if item.get_closest_marker("direct"):
+                item.add_marker(pytest.mark.skip(reason="holds without a proxy between"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

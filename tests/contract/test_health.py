@@ -19,6 +19,7 @@ def test_a_healthy_process_says_so(client: Client, path: str) -> None:
     assert client.request("GET", path).status == 200
 
 
+@pytest.mark.direct
 def test_metrics_are_prometheus_text(client: Client) -> None:
     client.opened()
     answer = client.request("GET", "/metrics")
@@ -28,6 +29,7 @@ def test_metrics_are_prometheus_text(client: Client) -> None:
     assert any(family.name.startswith("realmate_") and family.samples for family in families)
 
 
+@pytest.mark.direct
 def test_they_answer_under_load(client: Client) -> None:
     stop = Event()
 

@@ -128,6 +128,7 @@ class TestABody:
         assert wire.ask(get(UNKNOWN)).status == 404
 
 
+@pytest.mark.direct
 @pytest.mark.parametrize(
     ("status", "request_"),
     [
@@ -177,7 +178,7 @@ def test_an_unknown_path_is_a_404_problem(wire: RawConnection, path: str) -> Non
         ("GET", "/webhook", "POST"),
         ("DELETE", "/webhook/", "POST"),
         ("PUT", UNKNOWN, "GET, HEAD"),
-        ("OPTIONS", "/healthz", "GET, HEAD"),
+        pytest.param("OPTIONS", "/healthz", "GET, HEAD", marks=pytest.mark.direct),
     ],
 )
 def test_a_wrong_method_is_a_405_that_names_the_right_ones(
@@ -196,6 +197,7 @@ def test_head_is_get_without_the_body(wire: RawConnection, path: str) -> None:
     assert wire.ask(get(path)).status == whole.status
 
 
+@pytest.mark.direct
 def test_an_absolute_target_and_escapes_in_the_path_mean_the_same(wire: RawConnection) -> None:
     assert wire.ask(post("http://realmate/webhook/", opening())).status == 201
     assert wire.ask(post("/web%68ook?ignored=1", opening())).status == 201

@@ -1,0 +1,52 @@
+# One image for every service and for the migration: what runs is its command (`run webhook`, `migrate`, …).
+#
+#   docker build -t realmate .
+#   docker build -t realmate-operator --build-arg EXTRAS='[operator]' .
+#
+# The embedded stores of `realmate up` (the extra `local`) are not in it, nor a compiler, pip, a shell's tools or tests.
+
+ARG PYTHON=3.11-slim-bookworm
+
+# The dependencies, as tested (constraints.txt), in a virtual environment without pip. Of the project only its metadata is
+# here, around an empty package: a change of code leaves this layer, the large one, as it is.
+FROM python:${PYTHON} AS dependencies
+ARG EXTRAS=""
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+COPY pyproject.toml constraints.txt ./
+RUN mkdir -p services/realmate && touch README.md services/realmate/__init__.py \
+ && python -m venv --without-pip /opt/realmate \
+ && pip --python /opt/realmate/bin/python install --quiet -c constraints.txt ".${EXTRAS}" \
+ && pip --python /opt/realmate/bin/python uninstall --quiet --yes realmate
+
+# The project itself, to be laid over them.
+FROM dependencies AS application
+COPY README.md ./
+COPY services services
+RUN pip --python /opt/realmate/bin/python install --quiet --no-deps --prefix /application .
+
+FROM python:${PYTHON}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Realmate" \
+      org.opencontainers.image.description="Webhook events in, grouped and answered conversations out" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+# A number, so that Kubernetes can see that it is not root; and a name, which getpwuid() wants.
+RUN groupadd --gid 10001 realmate \
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin realmate
+COPY --from=dependencies /opt/realmate /opt/realmate
+COPY --from=application /application /opt/realmate
+ENV PATH=/opt/realmate/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOST=0.0.0.0 \
+    PORT=8000
+USER 10001:10001
+EXPOSE 8000
+# Alive, not ready: who kills what is unhealthy must not kill a service because its database is away.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/healthz', timeout=2)"]
+ENTRYPOINT ["realmate"]
+# All three in one process: the whole API on one port, for who gives it a DATABASE_URL and a REDIS_URL and nothing more.
+CMD ["run", "webhook", "conversations", "query"]

@@ -1,0 +1,73 @@
+"""What the Dockerfile promises and can be read without building it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+from realmate.runtime.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+INSTRUCTIONS = [
+    line.split(maxsplit=1)
+    for line in (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    if line and not line.startswith("#")
+]
+FINAL = INSTRUCTIONS[max(index for index, (word, _) in enumerate(INSTRUCTIONS) if word == "FROM") :]
+
+
+def arguments(word: str, instructions: list[list[str]] = INSTRUCTIONS) -> list[str]:
+    return [rest.strip() for name, rest in instructions if name == word]
+
+
+def test_every_base_has_an_exact_tag() -> None:
+    (python,) = (rest for rest in arguments("ARG") if rest.startswith("PYTHON="))
+    assert re.fullmatch(r"PYTHON=3\.\d+-slim-\w+", python)
+    stages = {rest.rpartition(" AS ")[2] for rest in arguments("FROM") if " AS " in rest}
+    assert {rest.split()[0] for rest in arguments("FROM")} - stages == {"python:${PYTHON}"}
+
+
+def test_dependencies_are_the_tested_ones() -> None:
+    installs = [run for run in arguments("RUN") if " install " in run]
+    assert installs
+    assert all("-c constraints.txt" in run or "--no-deps" in run for run in installs)
+
+
+def test_its_final_stage_installs_nothing_and_runs_as_a_number_that_is_not_root() -> None:
+    assert not re.search(r"\b(pip|apt-get|curl)\b", " ".join(arguments("RUN", FINAL)))
+    (user,) = arguments("USER", FINAL)
+    uid, gid = user.split(":")
+    assert int(uid) > 0
+    assert int(gid) > 0
+    assert f"--uid {uid}" in " ".join(arguments("RUN", FINAL))  # kopf asks for the name of its own uid
+
+
+def test_signals_reach_the_process_because_no_shell_stands_between() -> None:
+    (entrypoint,) = arguments("ENTRYPOINT")
+    assert json.loads(entrypoint) == ["realmate"]
+    (command,) = arguments("CMD")
+    assert isinstance(json.loads(command), list)
+
+
+def test_what_it_puts_into_the_environment_is_read() -> None:
+    of_python_and_the_shell = {"PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
+    names = set(re.findall(r"(\w+)=", " ".join(arguments("ENV", FINAL)))) - of_python_and_the_shell
+    assert names == {"HOST", "PORT"}
+    assert {name.lower() for name in names} <= Settings.model_fields.keys()
+
+
+def test_the_builder_gets_what_is_copied_and_nothing_else() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    sources = {source for rest in arguments("COPY") if not rest.startswith("--from") for source in rest.split()[:-1]}
+    assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == sources
+    assert all((ROOT / source).exists() for source in sources)
+
+
+def test_the_extra_it_names_exists() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = re.findall(r"EXTRAS='?\[(\w+)\]", (ROOT / "Dockerfile").read_text())
+    assert named
+    assert set(named) <= extras.keys()
