@@ -1,0 +1,181 @@
+"""A Realmate to break: two replicas of each service, a proxy on every edge, clocks to be set, a disk that can fill.
+
+It is what Kubernetes would run, down to the supervisor that starts again what died. Every child is started from the
+main thread (see `Child`), so nothing here uses threads; proxies and load are processes of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from subprocess import Popen
+from urllib.parse import urlsplit
+
+import redis
+
+from clocks import Clock, tidy_shared_memory
+from disk import Disk
+from installation import environment_of
+from load import Load
+from proxies import Proxies
+from rabbitmq import RabbitMQ
+from realmate.local.child import Child
+from realmate.local.ports import free_port
+from realmate.local.postgres import Postgres
+from realmate.local.service import Migration, Service
+from realmate.local.valkey import Valkey
+from sender import Order
+
+REPLICAS = 2
+SERVICES = ("webhook", "conversations", "query")
+WINDOW_S = 1.0
+TOLERANCE_S = 1.5
+"""Short, so that groups end, held messages expire and closings meet pending groups all the time, under each fault."""
+
+
+class TimedPostgres(Postgres):
+    """Under a clock of its own."""
+
+    clock: Clock
+
+    def _spawn(
+        self, command: Sequence[str], *, env: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()
+    ) -> Popen[bytes]:
+        return super()._spawn(command, env={**(env or os.environ), **self.clock.environment}, pass_fds=pass_fds)
+
+
+class TimedValkey(Valkey):
+    """Under a clock of its own."""
+
+    clock: Clock
+
+    def _spawn(
+        self, command: Sequence[str], *, env: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()
+    ) -> Popen[bytes]:
+        return super()._spawn(command, env={**(env or os.environ), **self.clock.environment}, pass_fds=pass_fds)
+
+
+class TimedRabbitMQ(RabbitMQ):
+    """Under a clock of its own."""
+
+    clock: Clock
+
+    def _environment(self) -> dict[str, str]:
+        return super()._environment() | self.clock.environment
+
+
+class Cluster:
+    def __init__(self, directory: Path, transport: str, seed: int, *, senders: int) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.transport = transport
+        self.clocks = {name: Clock(directory / f"clock-{name}") for name in ("services", "broker", "postgres")}
+        self.disk = Disk(directory / "postgres")
+        self.postgres = TimedPostgres(directory / "postgres")
+        self.postgres.clock = self.clocks["postgres"]
+        self.broker = self._broker()
+        self.proxies = Proxies(directory / "proxies.log")
+        self.services: dict[str, list[Service]] = {name: [] for name in SERVICES}
+        self.journal = directory / "journal.jsonl"
+        self._seed = seed
+        self._senders = senders
+
+    @property
+    def children(self) -> list[Child]:
+        return [service for replicas in self.services.values() for service in replicas] + [self.postgres, self.broker]
+
+    def start(self, stack: ExitStack) -> None:
+        """Everything is ready afterwards, and the load under way."""
+        stack.callback(tidy_shared_memory)
+        stack.enter_context(self.disk)
+        stack.enter_context(self.postgres)
+        stack.enter_context(self.broker)
+        environment = self._environment()
+        migration = {**os.environ, "DATABASE_URL": self.postgres.url}
+        Migration(migration, self.directory / "migrate.log").start()
+        for name in SERVICES:
+            for number in range(REPLICAS):
+                log = self.directory / f"{name}-{number}.log"
+                service = Service([name], environment[name] | {"PORT": str(free_port())}, log)
+                self.services[name].append(service)
+        order = self._order()
+        stack.enter_context(self.proxies)
+        for service in (each for name in SERVICES for each in self.services[name]):
+            stack.enter_context(service)
+        for service in (each for name in SERVICES for each in self.services[name]):
+            service.wait_ready()
+        self.load = stack.enter_context(Load(order, self.directory / "load.log"))
+
+    def supervise(self) -> list[str]:
+        """Start again what died, as Kubernetes would. Returns the names."""
+        dead = [child for child in self.children if not child.running]
+        for child in dead:
+            child.start()
+        return [child.name for child in dead]
+
+    def forget_broker(self) -> None:
+        """Leave the broker as if it had lost its disk."""
+        if isinstance(self.broker, Valkey):
+            with redis.Redis.from_url(self.broker.url) as client:
+                client.flushall()
+            return
+        self.broker.kill()
+        shutil.rmtree(self.directory / "broker" / "mnesia")
+        self.broker.start()
+
+    def unready(self) -> list[str]:
+        """Services that do not say they are ready, asked without a proxy between."""
+        return [service.log.stem for name in SERVICES for service in self.services[name] if not service._ready()]  # noqa: SLF001 (one look; `wait_ready` waits and kills)
+
+    def _broker(self) -> TimedValkey | TimedRabbitMQ:
+        broker = (TimedRabbitMQ if self.transport == "amqp" else TimedValkey)(self.directory / "broker")
+        broker.clock = self.clocks["broker"]
+        return broker
+
+    def _environment(self) -> dict[str, dict[str, str]]:
+        """Of each service, with the edges it is at the beginning of."""
+        common = environment_of(self.postgres, None, self.directory) | {
+            "LOG_FORMAT": "json",
+            "GROUP_WINDOW_S": str(WINDOW_S),
+            "HOLD_TOLERANCE_S": str(TOLERANCE_S),
+            **self.clocks["services"].environment,
+        }
+        return {
+            "webhook": common | {"TRANSPORT_URL": self._through("webhook → transport", self.broker.url)},
+            "conversations": common
+            | {
+                "TRANSPORT_URL": self._through("conversations → transport", self.broker.url),
+                "DATABASE_URL": self._through("conversations → Postgres", self.postgres.url),
+            },
+            "query": common | {"DATABASE_URL": self._through("query → Postgres", self.postgres.url)},
+        }
+
+    def _through(self, edge: str, url: str) -> str:
+        port = urlsplit(url).port
+        assert port is not None
+        return url.replace(f":{port}/", f":{self.proxies.between(edge, port)}/")
+
+    def _order(self) -> Order:
+        return Order(
+            journal=str(self.journal),
+            intakes=[self.proxies.between("sender → webhook", each.port) for each in self.services["webhook"]],
+            readers=[each.port for each in self.services["query"]],
+            senders=self._senders,
+            window_s=WINDOW_S,
+            tolerance_s=TOLERANCE_S,
+            seed=self._seed,
+        )
+
+
+@contextmanager
+def start_cluster(directory: Path, transport: str, seed: int, *, senders: int) -> Iterator[Cluster]:
+    cluster = Cluster(directory, transport, seed, senders=senders)
+    try:
+        with ExitStack() as stack:
+            cluster.start(stack)
+            yield cluster
+    finally:
+        shutil.rmtree(directory / "postgres", ignore_errors=True)  # pytest would keep the last three
