@@ -71,15 +71,32 @@ def test_the_queue_is_a_quorum_queue(rabbit_broker: RabbitBroker, processes: Pro
         connection.channel().queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"}, auto_delete=False)
 
 
+def make_queue(broker: RabbitBroker, **arguments: object) -> None:
+    """As an operator may have made it, before us and otherwise than we would."""
+    exchange = kombu.Exchange(EXCHANGE, type="topic", durable=True)
+    queue = kombu.Queue(QUEUE, exchange, routing_key="conversations.*", durable=True, queue_arguments=arguments)
+    with kombu.Connection(broker.url) as connection:
+        queue(connection.channel()).declare()
+
+
 def test_a_queue_that_was_made_otherwise_is_used_as_it_is(rabbit_broker: RabbitBroker, processes: Processes) -> None:
-    with kombu.Connection(rabbit_broker.url) as connection:
-        exchange = kombu.Exchange(EXCHANGE, type="topic", durable=True)
-        kombu.Queue(
-            QUEUE, exchange, routing_key="conversations.*", durable=True, queue_arguments={"x-max-length": 1000}
-        )(connection.channel()).declare()
+    make_queue(rabbit_broker, **{"x-max-length": 1000})
     processes.consumer(rabbit_broker.url)
 
     assert processes.caller(rabbit_broker.url).call("still")["reply"] == "echo still"
+
+
+def test_what_the_broker_refuses_to_take_is_offered_again(rabbit_broker: RabbitBroker, processes: Processes) -> None:
+    """Without confirms, nobody would notice that a full queue took nothing."""
+    make_queue(rabbit_broker, **{"x-max-length": 1, "x-overflow": "reject-publish"})
+    caller = processes.caller(rabbit_broker.url)
+    calls = [caller.start_call(f"{number}", timeout_s=PATIENCE_S) for number in range(5)]
+    assert eventually(lambda: "rabbitmq lost" in caller.log_events())
+    assert rabbit_broker.waiting() <= 2, "RabbitMQ lets one more in"
+
+    processes.consumer(rabbit_broker.url)
+
+    assert [call.result(PATIENCE_S)["reply"] for call in calls] == [f"echo {number}" for number in range(5)]
 
 
 def test_a_deleted_queue_heals_itself(rabbit_broker: RabbitBroker, processes: Processes) -> None:

@@ -52,11 +52,12 @@ class AmqpCaller:
         self._publishers.close()
 
     def _send(self, call: Call) -> None:
-        reply_to = ""
-        while reply_to != self._reply_to:  # lost while we published: the reply would go to a queue that is gone
+        while True:
             self._listener.wait()
             reply_to = self._reply_to
             self._outage.persist("send", partial(self._publish, call, reply_to))
+            if reply_to == self._reply_to:
+                return  # else it changed while we published: the reply would go to a queue that is gone
 
     def _publish(self, call: Call, reply_to: str) -> None:
         call.attempts += 1
