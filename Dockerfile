@@ -2,6 +2,7 @@
 #
 #   docker build -t realmate .
 #   docker build -t realmate-operator --build-arg EXTRAS='[operator]' .
+#   docker build -t realmate-development --target development .        what `skaffold dev` runs
 #
 # The embedded stores of `realmate up` (the extra `local`) are not in it, nor a compiler, pip, a shell's tools or tests.
 
@@ -25,7 +26,7 @@ COPY README.md ./
 COPY services services
 RUN pip --python /opt/realmate/bin/python install --quiet --no-deps --prefix /application .
 
-FROM python:${PYTHON}
+FROM python:${PYTHON} AS production
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Realmate" \
@@ -50,3 +51,14 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
 ENTRYPOINT ["realmate"]
 # All three in one process: the whole API on one port, for who gives it a DATABASE_URL and a REDIS_URL and nothing more.
 CMD ["run", "webhook", "conversations", "query"]
+
+# The same for `skaffold dev`: its root must be writable, and its process begins anew when a Python file in it changes.
+FROM production AS development
+USER root
+COPY constraints.txt /tmp/
+RUN pip --python /opt/realmate/bin/python install --quiet --no-cache-dir -c /tmp/constraints.txt watchfiles \
+ && chown --recursive 10001:10001 /opt/realmate
+USER 10001:10001
+ENTRYPOINT ["sh", "-c", "exec watchfiles --filter python --sigint-timeout 15 \"realmate $*\" \"$(python -c 'import realmate; print(realmate.__path__[0])')\"", "realmate"]
+
+FROM production

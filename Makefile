@@ -41,7 +41,7 @@ bench: $(STAMP) ## Measure: wrk against Realmate, pgbench against the same Postg
 
 lock: ## Make constraints.txt anew from the newest versions that fit pyproject.toml
 	@rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
-	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,operator]'
+	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,operator,watch]'
 	@{ echo "# What CI and \`make\` install: the versions we test with. Refresh: make lock"; \
 	   $(VENV)/lock/bin/python -m pip freeze --exclude realmate; } > constraints.txt
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,28 @@ def test_it_builds_our_dockerfile_and_deploys_that_very_image() -> None:
     assert RELEASE["setValueTemplates"]["image.tag"] == template
 
 
+def profile(name: str) -> dict[str, Any]:
+    (found,) = (each for each in SKAFFOLD["profiles"] if each["name"] == name)
+    return found
+
+
+def test_dev_copies_python_files_to_where_the_image_has_them() -> None:
+    assert profile("development")["activation"] == [{"command": "dev"}]
+    values = {patch["path"].rpartition("/")[2]: patch["value"] for patch in profile("development")["patches"]}
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert f"AS {values['target']}\n" in dockerfile
+    (rule,) = values["sync"]["manual"]
+    python = re.search(r"^ARG PYTHON=(3\.\d+)", dockerfile, re.MULTILINE)
+    assert python
+    assert rule["dest"] == f"/opt/realmate/lib/python{python[1]}/site-packages"
+    assert list(ROOT.glob(rule["src"]))
+    assert all(str(file.relative_to(ROOT)).startswith(rule["strip"] + "realmate/") for file in ROOT.glob(rule["src"]))
+
+
 def test_each_transport_has_a_profile_that_changes_what_is_there() -> None:
-    assert [profile["name"] for profile in SKAFFOLD["profiles"]] == ["redis", "amqp"]
-    for profile in SKAFFOLD["profiles"]:
-        (patch,) = profile["patches"]
-        assert patch["value"] == profile["name"]
+    for name in ("redis", "amqp"):
+        (patch,) = profile(name)["patches"]
+        assert patch["value"] == name
         target: Any = SKAFFOLD
         for step in patch["path"].removeprefix("/").split("/"):
             target = target[int(step)] if step.isdigit() else target[step]
