@@ -9,19 +9,24 @@ A connection belongs to one greenlet at a time. kombu's own retries are off: who
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import eventlet
-from amqp.exceptions import AMQPError, PreconditionFailed
+from amqp.exceptions import AMQPError, ChannelError, MessageNacked, PreconditionFailed
 from eventlet.semaphore import Semaphore
 from kombu import Connection, Exchange, Producer, Queue
 from kombu.exceptions import KombuError
 
 from realmate.runtime.transport.outage import Outage
 
-ERRORS = (AMQPError, KombuError, OSError)
+ERRORS = (AMQPError, MessageNacked, KombuError, OSError)
+"""What may pass: no connection, a lost one, a refusal."""
 ANSWER_TIMEOUT_S = 2.0
 """Beyond this a broker that does not answer counts as lost (a hanging server, a cable pulled)."""
+DELETION_S = 1.0
+"""How long RabbitMQ may take to delete a quorum queue. One declared again before that delivers to nobody (seen in 3.10)."""
 CONTENT_TYPE = "application/x-msgpack"
 """The only one that is sent or read: nothing that comes from the broker is ever unpickled."""
 
@@ -88,23 +93,16 @@ class Publishers:
 
     def publish(self, body: bytes, **properties: Any) -> None:
         """Return when the broker has taken responsibility. Raises one of ERRORS: it may, or may not, have it."""
-        with self._slots:
-            producer = self._idle.pop() if self._idle else self._open()
-            try:
-                producer.publish(
-                    body,
-                    content_type=CONTENT_TYPE,
-                    content_encoding="binary",
-                    timeout=ANSWER_TIMEOUT_S,
-                    confirm_timeout=ANSWER_TIMEOUT_S,
-                    retry=False,
-                    **properties,
-                )
-            except BaseException:  # a caller's timeout, too, leaves it in the middle of something
-                abandon(producer.connection)
-                self.close()  # what the others say is no news any more either, if the broker went away
-                raise
-            self._idle.append(producer)
+        with self._lent() as producer:
+            producer.publish(
+                body,
+                content_type=CONTENT_TYPE,
+                content_encoding="binary",
+                timeout=ANSWER_TIMEOUT_S,
+                confirm_timeout=ANSWER_TIMEOUT_S,
+                retry=False,
+                **properties,
+            )
 
     def ping(self) -> None:
         """A round trip through the broker: it confirms even what goes to nobody. Raises one of ERRORS."""
@@ -113,6 +111,20 @@ class Publishers:
     def close(self) -> None:
         while self._idle:
             abandon(self._idle.pop().connection)
+
+    @contextmanager
+    def _lent(self) -> Iterator[Producer]:
+        with self._slots:
+            producer = self._idle.pop() if self._idle else self._open()
+            try:
+                yield producer
+            except BaseException as error:  # a caller's timeout, too, leaves it in the middle of something
+                abandon(producer.connection)
+                self.close()  # what the others say is no news any more either, if the broker went away
+                if isinstance(error, ChannelError):  # no queue, no exchange: somebody deleted it
+                    eventlet.sleep(DELETION_S)
+                raise
+            self._idle.append(producer)
 
     def _open(self) -> Producer:
         connection = connect(self._url, confirm=True)

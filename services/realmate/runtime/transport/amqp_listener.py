@@ -14,12 +14,13 @@ from contextlib import suppress
 from typing import Any
 
 import eventlet
+from amqp.exceptions import ConsumerCancelled
 from eventlet.event import Event
 from eventlet.patcher import original
 from eventlet.semaphore import Semaphore
 from kombu import Connection
 
-from realmate.runtime.transport.amqp_link import ANSWER_TIMEOUT_S, ERRORS, abandon, connect
+from realmate.runtime.transport.amqp_link import ANSWER_TIMEOUT_S, DELETION_S, ERRORS, abandon, connect
 from realmate.runtime.transport.interface import Spawn
 from realmate.runtime.transport.outage import Outage
 
@@ -63,13 +64,19 @@ class Listener:
             try:
                 command(channel)
             except BaseException:  # half a frame may be written
-                self._hang_up()
+                self.hang_up()
                 raise
 
     def check(self) -> None:
         """Raise unless there is a connection."""
         if self.channel is None:
             raise ConnectionError("no connection to RabbitMQ")
+
+    def hang_up(self) -> None:
+        """Begin anew: the reader finds the end of the stream, and does the rest."""
+        connection = self._connection
+        if connection is not None and connection.connected:
+            connection.connection.transport.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Say goodbye; what was not acknowledged goes to others."""
@@ -87,6 +94,8 @@ class Listener:
                     connection.drain_events()
             except ERRORS as error:
                 self._outage.began(ACTIVITY, error)
+                if isinstance(error, ConsumerCancelled):
+                    eventlet.sleep(DELETION_S)
             self._connection = self.channel = None
             self._connected = Event()
             abandon(connection)
@@ -118,7 +127,7 @@ class Listener:
                 with eventlet.Timeout(ANSWER_TIMEOUT_S, TimeoutError("RabbitMQ reads nothing")), self._writing:
                     connection.heartbeat_check()
             except ERRORS:
-                self._hang_up()
+                self.hang_up()
 
     def _note_silence(self, connection: Connection) -> None:
         now = time.monotonic()
@@ -126,12 +135,6 @@ class Listener:
             eventlet.sleep(0)  # under load there is nearly always something: the reader takes it, then there is not
         if not _readable(connection):
             self.silent_since = now
-
-    def _hang_up(self) -> None:
-        """The reader finds the end of the stream, and does the rest."""
-        connection = self._connection
-        if connection is not None and connection.connected:
-            connection.connection.transport.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _readable(connection: Connection) -> bool:
