@@ -13,9 +13,14 @@ from collections.abc import Iterator
 import psycopg2
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from realmate.local.postgres import Postgres
 from realmate.local.valkey import Valkey
+
+# How long an example takes says more about who else uses the machine than about the code.
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 
 
 @pytest.fixture(scope="session")

@@ -51,8 +51,9 @@ def base_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     directory = directory / f"contract-server-{request.param}"
     directory.mkdir(exist_ok=True)
     servers = request.config.stash.setdefault(SERVERS, {})
-    server = servers.setdefault(request.param, SharedServer(directory, transport=request.param))
-    return server.join()
+    if request.param not in servers:
+        servers[request.param] = SharedServer(directory, transport=request.param)
+    return servers[request.param].join()
 
 
 @pytest.fixture(scope="session")

@@ -111,7 +111,7 @@ def test_a_reset_cuts_old_and_new_connections(proxies: tuple[Proxies, int]) -> N
         with proxies[0].weather("edge", Weather.RESET):
             with pytest.raises(ConnectionResetError):
                 connection.recv(1)
-            with connect(proxies[1]) as another, pytest.raises((ConnectionResetError, BrokenPipeError)):
+            with pytest.raises((ConnectionResetError, BrokenPipeError)), connect(proxies[1]) as another:
                 another.recv(1)
     with connect(proxies[1]) as connection:
         connection.sendall(b"after")
@@ -123,5 +123,5 @@ def test_where_nobody_listens_connections_are_cut(tmp_path: Path) -> None:
         port = nobody.getsockname()[1]
     proxies = Proxies(tmp_path / "proxies.log")
     edge = proxies.between("edge", port)
-    with proxies, connect(edge) as connection, pytest.raises(ConnectionResetError):
+    with proxies, pytest.raises(ConnectionResetError), connect(edge) as connection:
         connection.recv(1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 import kombu
 import redis
 from amqp.exceptions import NotFound
 
+from installation import QUEUE_REGISTERED_S
 from rabbitmq import RabbitMQ
 from realmate.local.child import Child
 from realmate.local.valkey import Valkey
@@ -39,6 +41,9 @@ class Broker(Protocol):
     def put_rubbish(self) -> None:
         """Send what no caller sends."""
 
+    def kill(self) -> None:
+        """Kill -9, of a server that will be started again."""
+
 
 class RedisBroker:
     name = "redis"
@@ -63,6 +68,9 @@ class RedisBroker:
     def put_rubbish(self) -> None:
         self.client.xadd(STREAM, {"from": "another world"})
 
+    def kill(self) -> None:
+        self.server.kill()
+
 
 class RabbitBroker:
     name = "rabbitmq"
@@ -86,6 +94,10 @@ class RabbitBroker:
 
     def put_rubbish(self) -> None:
         self.publish({"from": "another world"}, serializer="json")
+
+    def kill(self) -> None:
+        time.sleep(QUEUE_REGISTERED_S)
+        self.server.kill()
 
     def publish(self, body: object, *, serializer: str) -> None:
         """A message of somebody else's, to the commands' queue, which must be there."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 PROCESS = Path(__file__).with_name("transport_process.py")
-PATIENCE_S = 20.0  # what a loaded machine may need, not what is promised
+PATIENCE_S = 60.0  # what a loaded machine may need, not what is promised
 CLAIM_IDLE_S = 0.5
 
 
@@ -108,12 +108,12 @@ class CallerProcess(Process):
         self._numbers = itertools.count()
         super().__init__("caller", url, log)
 
-    def start_call(self, payload: str, *, timeout_s: float = 5.0) -> Call:
+    def start_call(self, payload: str, *, timeout_s: float = PATIENCE_S) -> Call:
         call = Call(self, next(self._numbers))
         self.send({"call": call.number, "payload": payload, "timeout_s": timeout_s})
         return call
 
-    def call(self, payload: str, *, timeout_s: float = 5.0) -> dict[str, Any]:
+    def call(self, payload: str, *, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         return self.start_call(payload, timeout_s=timeout_s).result(PATIENCE_S)
 
 

@@ -167,7 +167,7 @@ events = st.one_of(
 pauses = st.sampled_from([0, 0, 0.5, 1, 2.5, 4.999999, 5, 5.000001, 5.999999, 6, 6.000001, 20]).map(
     lambda seconds: timedelta(seconds=seconds)
 )
-thoroughly = settings(deadline=None, max_examples=300)
+thoroughly = settings(max_examples=300)
 histories = st.lists(st.tuples(pauses, st.one_of(events, events, st.just(SWEEP))), max_size=40)
 
 

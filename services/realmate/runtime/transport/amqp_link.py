@@ -26,7 +26,7 @@ ERRORS = (AMQPError, MessageNacked, KombuError, OSError)
 ANSWER_TIMEOUT_S = 2.0
 """Beyond this a broker that does not answer counts as lost (a hanging server, a cable pulled)."""
 DELETION_S = 1.0
-"""How long RabbitMQ may take to delete a quorum queue. One declared again before that delivers to nobody (seen in 3.10)."""
+"""How long RabbitMQ may take to delete a quorum queue. One declared again before delivers to nobody (seen in 3.10)."""
 CONTENT_TYPE = "application/x-msgpack"
 """The only one that is sent or read: nothing that comes from the broker is ever unpickled."""
 
