@@ -128,7 +128,7 @@ class Cluster:
 
     def unready(self) -> list[str]:
         """Services that do not say they are ready, asked without a proxy between."""
-        return [service.log.stem for name in SERVICES for service in self.services[name] if not service._ready()]  # noqa: SLF001 (one look; `wait_ready` waits and kills)
+        return [service.log.stem for name in SERVICES for service in self.services[name] if not service.is_ready()]
 
     def _broker(self) -> TimedValkey | TimedRabbitMQ:
         broker = (TimedRabbitMQ if self.transport == "amqp" else TimedValkey)(self.directory / "broker")

@@ -37,9 +37,10 @@ class Service(Child):
 
     def wait_ready(self) -> None:
         """Return when /readyz says 200. Raises LocalError with the log's end."""
-        self._wait_until(self._ready)
+        self._wait_until(self.is_ready)
 
-    def _ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether /readyz says 200 now: one look, where `wait_ready` waits."""
         connection = http.client.HTTPConnection(self._reachable_host(), self.port, timeout=READY_TIMEOUT_S)
         try:
             connection.request("GET", "/readyz")
