@@ -9,15 +9,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from nameko_sqlalchemy.database import DatabaseWrapper, Session
 from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.orm import sessionmaker
 
 from realmate.conversations.batches import Batches
 from realmate.domain.events import Verdict
 from realmate.domain.model import Rules
 from realmate.query.reads import ConversationView, read
 from realmate.runtime.settings import sqlalchemy_url
+from realmate.runtime.transaction import Transactions
 from realmate.runtime.transport.interface import Delivery
 from realmate.wire.commands import (
     CloseCommand,
@@ -38,12 +37,12 @@ class Store:
     """The conversations service's write side on one database, under given rules. Safe to use from many threads."""
 
     def __init__(self, database_url: str, rules: Rules) -> None:
-        self.engine: Engine = create_engine(sqlalchemy_url(database_url), pool_size=20)
+        self.engine: Engine = create_engine(sqlalchemy_url(database_url), pool_size=20, isolation_level="AUTOCOMMIT")
         self.rules = rules
 
     @property
-    def db(self) -> DatabaseWrapper:
-        return DatabaseWrapper(sessionmaker(bind=self.engine, class_=Session))
+    def db(self) -> Transactions:
+        return Transactions(self.engine)
 
     def deliver(self, *deliveries: Delivery) -> list[list[Verdict] | None]:
         return [decode_verdicts(reply) for reply in Batches(self.db, self.rules).apply(deliveries)]
@@ -54,9 +53,8 @@ class Store:
         assert verdicts is not None
         return verdicts
 
-    def view(self, conversation_id: uuid.UUID) -> ConversationView | None:
-        with self.engine.connect() as connection:
-            return read(connection, [conversation_id]).get(conversation_id)
+    def view(self, conversation_id: str) -> ConversationView | None:
+        return read(self.db, [conversation_id]).get(conversation_id)
 
     def scalar(self, statement: str) -> object:
         with self.engine.connect() as connection:
@@ -80,29 +78,29 @@ def redelivered(first: Delivery) -> Delivery:
     return Delivery(first.id, first.payload, first.deadline, redelivered=True)
 
 
-def opening(conversation_id: uuid.UUID) -> OpenCommand:
+def opening(conversation_id: str) -> OpenCommand:
     return OpenCommand("test", conversation_id, _SENT_AT)
 
 
-def closing(conversation_id: uuid.UUID) -> CloseCommand:
+def closing(conversation_id: str) -> CloseCommand:
     return CloseCommand("test", conversation_id, _SENT_AT)
 
 
 def saying(
-    conversation_id: uuid.UUID, content: str = "Oi", *, message_id: uuid.UUID | None = None, second: int = 0
+    conversation_id: str, content: str = "Oi", *, message_id: str | None = None, second: int = 0
 ) -> MessageCommand:
     sent_at = _SENT_AT + timedelta(seconds=second)
-    return MessageCommand("test", conversation_id, sent_at, message_id or uuid.uuid4(), content)
+    return MessageCommand("test", conversation_id, sent_at, message_id or str(uuid.uuid4()), content)
 
 
-def inbound(view: ConversationView) -> list[uuid.UUID]:
+def inbound(view: ConversationView) -> list[str]:
     return [message.id for message in view.messages if message.type == "INBOUND"]
 
 
-def replied(view: ConversationView) -> list[list[uuid.UUID]]:
+def replied(view: ConversationView) -> list[list[str]]:
     """The ids each reply names, in its order."""
     return [
-        [uuid.UUID(line) for line in message.content.splitlines()[1:]]
+        message.content.splitlines()[1:]
         for message in view.messages
         if message.type == "OUTBOUND"
     ]

@@ -33,7 +33,7 @@ def store(database_url: str) -> Iterator[Store]:
 
 def test_one_batch_may_hold_a_whole_conversation(store: Store) -> None:
     """Events of one batch see each other, in their order."""
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     first, second = saying(key, "um", second=2), saying(key, "dois", second=1)
     verdicts = store.apply(first, opening(key), opening(key), second, second, closing(key), saying(key), closing(key))
     assert verdicts == [
@@ -54,18 +54,18 @@ def test_one_batch_may_hold_a_whole_conversation(store: Store) -> None:
 
 
 def test_what_exists_only_as_held_messages_is_invisible(store: Store) -> None:
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     assert store.apply(saying(key), closing(key)) == [Verdict.HELD, Verdict.CONVERSATION_NOT_FOUND]
     assert store.view(key) is None
 
 
 def test_refused_events_leave_no_rows(store: Store) -> None:
-    assert store.apply(closing(uuid.uuid4())) == [Verdict.CONVERSATION_NOT_FOUND]
+    assert store.apply(closing(str(uuid.uuid4()))) == [Verdict.CONVERSATION_NOT_FOUND]
     assert store.scalar("SELECT count(*) FROM conversations") == 0
 
 
 def test_the_view_has_the_contract_s_shape(store: Store) -> None:
-    key, message = uuid.uuid4(), uuid.uuid4()
+    key, message = str(uuid.uuid4()), str(uuid.uuid4())
     store.apply(opening(key), saying(key, "Olá 👋", message_id=message))
     view = store.view(key)
     assert view is not None
@@ -81,7 +81,7 @@ def test_the_view_has_the_contract_s_shape(store: Store) -> None:
 
 def test_a_batch_delivered_again_gets_the_verdicts_of_the_first_time(store: Store) -> None:
     """A consumer that dies between its commit and its reply harms nobody: not `conversation_exists`, but `created`."""
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     first = delivery([opening(key), saying(key)])
     assert store.deliver(first) == [[Verdict.CREATED, Verdict.ACCEPTED]]
     assert store.deliver(redelivered(first)) == [[Verdict.CREATED, Verdict.ACCEPTED]]
@@ -92,7 +92,7 @@ def test_a_batch_delivered_again_gets_the_verdicts_of_the_first_time(store: Stor
 
 
 def test_an_applied_and_a_fresh_batch_may_travel_together(store: Store) -> None:
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     first = delivery([opening(key)])
     store.deliver(first)
     assert store.deliver(redelivered(first), delivery([saying(key)])) == [[Verdict.CREATED], [Verdict.ACCEPTED]]
@@ -100,7 +100,7 @@ def test_an_applied_and_a_fresh_batch_may_travel_together(store: Store) -> None:
 
 def test_a_slow_consumer_and_the_one_that_claimed_its_batch_apply_it_once(store: Store) -> None:
     for _ in range(10):
-        key = uuid.uuid4()
+        key = str(uuid.uuid4())
         first = delivery([opening(key), saying(key), saying(key)])
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(store.deliver, [first, redelivered(first)] * 2))
@@ -111,7 +111,7 @@ def test_a_slow_consumer_and_the_one_that_claimed_its_batch_apply_it_once(store:
 
 
 def test_a_batch_past_its_deadline_is_not_applied(store: Store) -> None:
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     assert store.deliver(delivery([opening(key)], timeout_s=-0.01)) == [None]
     assert store.view(key) is None
 
@@ -119,15 +119,15 @@ def test_a_batch_past_its_deadline_is_not_applied(store: Store) -> None:
 def test_a_payload_no_realmate_wrote_harms_no_other(store: Store) -> None:
     nonsense = Delivery("nonsense", b"\xc1", time.monotonic() + 5, redelivered=False)
     newer = Delivery("newer", b"\x92\x63\x90", time.monotonic() + 5, redelivered=False)
-    assert store.deliver(nonsense, delivery([opening(uuid.uuid4())]), newer) == [None, [Verdict.CREATED], None]
+    assert store.deliver(nonsense, delivery([opening(str(uuid.uuid4()))]), newer) == [None, [Verdict.CREATED], None]
 
 
 def test_a_message_id_in_two_conversations_at_once_belongs_to_one(store: Store) -> None:
     """The second waits for the first's commit, looks again and finds a conflict."""
     for _ in range(10):
-        keys = [uuid.uuid4() for _ in range(4)]
+        keys = [str(uuid.uuid4()) for _ in range(4)]
         store.apply(*map(opening, keys))
-        message = uuid.uuid4()
+        message = str(uuid.uuid4())
         with ThreadPoolExecutor(4) as pool:
             verdicts = list(pool.map(lambda key: store.apply(saying(key, message_id=message))[0], keys))  # noqa: B023
         assert sorted(verdicts) == [Verdict.ACCEPTED, *[Verdict.MESSAGE_CONFLICT] * 3]
@@ -135,7 +135,7 @@ def test_a_message_id_in_two_conversations_at_once_belongs_to_one(store: Store) 
 
 def test_concurrent_batches_over_the_same_conversations_keep_every_promise(store: Store) -> None:
     """Random batches from eight threads: created once each; after closing, every message is in exactly one reply."""
-    keys = [uuid.uuid4() for _ in range(12)]
+    keys = [str(uuid.uuid4()) for _ in range(12)]
     chance = random.Random(7)
     commands = [saying(chance.choice(keys)) for _ in range(400)] + [opening(key) for key in keys for _ in range(8)]
     chance.shuffle(commands)
@@ -144,7 +144,7 @@ def test_concurrent_batches_over_the_same_conversations_keep_every_promise(store
         answers = list(pool.map(lambda batch: store.apply(*batch), batches))
     verdicts = [verdict for answer in answers for verdict in answer]
     assert verdicts.count(Verdict.CREATED) == len(keys)
-    promised: dict[uuid.UUID, set[uuid.UUID]] = {key: set() for key in keys}
+    promised: dict[str, set[str]] = {key: set() for key in keys}
     for command, verdict in zip(commands, verdicts, strict=True):
         if isinstance(command, MessageCommand):
             assert verdict in {Verdict.ACCEPTED, Verdict.HELD}
@@ -160,7 +160,7 @@ def test_concurrent_batches_over_the_same_conversations_keep_every_promise(store
 
 def test_a_close_racing_messages_answers_all_that_got_in_and_nothing_after(store: Store) -> None:
     for _ in range(5):
-        key = uuid.uuid4()
+        key = str(uuid.uuid4())
         store.apply(opening(key))
         commands = [saying(key) for _ in range(20)]
         with ThreadPoolExecutor(8) as pool:
@@ -185,7 +185,7 @@ def test_a_close_racing_messages_answers_all_that_got_in_and_nothing_after(store
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_the_wire_lets_in_can_be_stored_and_comes_back(store: Store, content: str, sent_at: datetime) -> None:
     """No event that passes validation can fail a batch and so hurt its neighbours."""
-    key, message = uuid.uuid4(), uuid.uuid4()
+    key, message = str(uuid.uuid4()), str(uuid.uuid4())
     command = parse_event(
         _json(content, sent_at.isoformat(), message, key),
         "test",
@@ -196,7 +196,7 @@ def test_whatever_the_wire_lets_in_can_be_stored_and_comes_back(store: Store, co
     assert [(shown.content, shown.timestamp) for shown in view.messages] == [(content, sent_at)]
 
 
-def _json(content: str, timestamp: str, message: uuid.UUID, key: uuid.UUID) -> bytes:
+def _json(content: str, timestamp: str, message: str, key: str) -> bytes:
     data = {"id": str(message), "content": content, "conversation_id": str(key)}
     return msgspec.json.encode({"type": "NEW_MESSAGE", "timestamp": timestamp, "data": data})
 
@@ -206,7 +206,7 @@ def test_a_batch_waits_for_a_database_that_restarts(tmp_path: Path) -> None:
     with Postgres(tmp_path / "postgres") as server:
         upgrade(server.url)
         with open_store(server.url, PATIENT) as store:
-            key = uuid.uuid4()
+            key = str(uuid.uuid4())
             store.apply(opening(key), saying(key))
             server.kill()
             with ThreadPoolExecutor(1) as pool:
@@ -223,7 +223,8 @@ def test_a_batch_out_of_time_does_not_take_those_merged_with_it_along(tmp_path: 
         upgrade(server.url)
         with open_store(server.url, PATIENT) as store:
             server.kill()
-            hasty, patient = delivery([opening(uuid.uuid4())], timeout_s=0.5), delivery([opening(uuid.uuid4())])
+            hasty = delivery([opening(str(uuid.uuid4()))], timeout_s=0.5)
+            patient = delivery([opening(str(uuid.uuid4()))])
             with ThreadPoolExecutor(1) as pool:
                 answers = pool.submit(store.deliver, hasty, patient)
                 time.sleep(1)
@@ -235,11 +236,11 @@ def test_a_batch_out_of_time_does_not_take_those_merged_with_it_along(tmp_path: 
 def test_without_a_database_nothing_is_decided(tmp_path: Path) -> None:
     with Postgres(tmp_path / "postgres") as server, open_store(server.url, PATIENT) as store:
         server.kill()
-        assert store.deliver(delivery([opening(uuid.uuid4())], timeout_s=1)) == [None]
+        assert store.deliver(delivery([opening(str(uuid.uuid4()))], timeout_s=1)) == [None]
         sweep(store.db, store.rules)  # leaves it to the next round
 
 
 def test_without_migrations_nothing_is_decided(tmp_path: Path) -> None:
     """A schema that is not there is a fault, not an outage: no patience, no promise."""
     with Postgres(tmp_path / "postgres") as server, open_store(server.url, PATIENT) as store:
-        assert store.deliver(delivery([opening(uuid.uuid4())], timeout_s=60)) == [None]
+        assert store.deliver(delivery([opening(str(uuid.uuid4()))], timeout_s=60)) == [None]

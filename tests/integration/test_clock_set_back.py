@@ -37,7 +37,7 @@ def set_clock_back(store: Store, interval: str = "1 hour") -> None:
             connection.execute(text(f"UPDATE {table} SET {moved}"))  # noqa: S608 (names from above)
 
 
-def replies(store: Store, key: uuid.UUID) -> list[list[uuid.UUID]]:
+def replies(store: Store, key: str) -> list[list[str]]:
     view = store.view(key)
     assert view is not None
     assert sorted(message for reply in replied(view) for message in reply) == sorted(inbound(view))
@@ -45,7 +45,7 @@ def replies(store: Store, key: uuid.UUID) -> list[list[uuid.UUID]]:
 
 
 def test_a_pending_group_is_answered(store: Store) -> None:
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     message = saying(key)
     store.apply(opening(key), message)
     set_clock_back(store)
@@ -55,7 +55,7 @@ def test_a_pending_group_is_answered(store: Store) -> None:
 
 
 def test_a_message_after_it_starts_a_group_of_its_own(store: Store) -> None:
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     before, after = saying(key), saying(key)
     store.apply(opening(key), before)
     set_clock_back(store)
@@ -66,7 +66,7 @@ def test_a_message_after_it_starts_a_group_of_its_own(store: Store) -> None:
 
 
 def test_a_close_answers_what_is_pending(store: Store) -> None:
-    key, message = uuid.uuid4(), uuid.uuid4()
+    key, message = str(uuid.uuid4()), str(uuid.uuid4())
     store.apply(opening(key), saying(key, message_id=message))
     set_clock_back(store)
     assert store.apply(closing(key)) == [Verdict.CLOSED]
@@ -74,7 +74,7 @@ def test_a_close_answers_what_is_pending(store: Store) -> None:
 
 
 def test_a_held_message_expires_and_one_held_later_does_not(store: Store) -> None:
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     before, after = saying(key), saying(key)
     store.apply(before)
     set_clock_back(store)
@@ -89,7 +89,7 @@ def test_a_held_message_expires_and_one_held_later_does_not(store: Store) -> Non
 
 def test_a_clock_set_back_by_less_than_the_window_parts_no_group(store: Store) -> None:
     """A clock that is corrected by a little must not be felt."""
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     before, after = saying(key), saying(key)
     with open_store(store.engine.url.render_as_string(hide_password=False), PATIENT) as patient:
         patient.apply(opening(key), before)
@@ -102,7 +102,7 @@ def test_a_clock_set_back_by_less_than_the_window_parts_no_group(store: Store) -
 
 
 def test_what_is_due_in_time_is_not_stranded(store: Store) -> None:
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     with open_store(store.engine.url.render_as_string(hide_password=False), PATIENT) as patient:
         patient.apply(opening(key), saying(key))
         sweep_stranded(patient.db, patient.rules)

@@ -25,7 +25,7 @@ def store(database_url: str) -> Iterator[Store]:
 
 
 def test_a_group_is_answered_once_its_window_is_over_and_not_before(store: Store) -> None:
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     first, second = saying(key, second=1), saying(key, second=2)
     store.apply(opening(key), second, first)
     sweep(store.db, store.rules)
@@ -42,7 +42,7 @@ def test_a_group_is_answered_once_its_window_is_over_and_not_before(store: Store
 
 
 def test_nothing_is_due_twice(store: Store) -> None:
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     store.apply(opening(key), saying(key))
     time.sleep(OVER_S)
     for _ in range(3):
@@ -53,7 +53,7 @@ def test_nothing_is_due_twice(store: Store) -> None:
 
 def test_many_sweepers_at_once_write_one_reply_a_group(store: Store) -> None:
     """More rows than one transaction takes, four sweepers, messages still arriving: exactly one reply a group."""
-    keys = [uuid.uuid4() for _ in range(ROWS_PER_TRANSACTION * 2 + 100)]
+    keys = [str(uuid.uuid4()) for _ in range(ROWS_PER_TRANSACTION * 2 + 100)]
     store.apply(*map(opening, keys), *map(saying, keys))
     time.sleep(OVER_S)
     with ThreadPoolExecutor(6) as pool:
@@ -72,7 +72,7 @@ def test_many_sweepers_at_once_write_one_reply_a_group(store: Store) -> None:
 
 def test_a_late_sweep_does_not_merge_groups(store: Store) -> None:
     """The next message answers the overdue group before it starts its own."""
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     first, second = saying(key), saying(key)
     store.apply(opening(key), first)
     time.sleep(OVER_S)
@@ -85,7 +85,7 @@ def test_a_late_sweep_does_not_merge_groups(store: Store) -> None:
 
 
 def test_a_held_message_expires_and_is_kept(store: Store) -> None:
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     message = saying(key)
     before = observation.EXPIRED._value.get()  # noqa: SLF001 (prometheus_client has no other way to read a counter)
     assert store.apply(message) == [Verdict.HELD]
@@ -100,7 +100,7 @@ def test_a_held_message_expires_and_is_kept(store: Store) -> None:
 
 
 def test_each_held_message_waits_its_own_time(store: Store) -> None:
-    key = uuid.uuid4()
+    key = str(uuid.uuid4())
     store.apply(saying(key))
     time.sleep(OVER_S)
     second = saying(key)
@@ -114,7 +114,7 @@ def test_each_held_message_waits_its_own_time(store: Store) -> None:
 
 
 def test_tidying_forgets_old_batches_only(store: Store) -> None:
-    store.deliver(delivery([opening(uuid.uuid4())]), delivery([opening(uuid.uuid4())]))
+    store.deliver(delivery([opening(str(uuid.uuid4()))]), delivery([opening(str(uuid.uuid4()))]))
     with store.engine.begin() as connection:
         connection.execute(
             text(

@@ -6,7 +6,7 @@ a conversation and which messages are a group. It knows no timers, so it also sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from uuid import UUID
@@ -29,8 +29,8 @@ from realmate.domain.model import (
 
 WINDOW, TOLERANCE = timedelta(seconds=5), timedelta(seconds=6)
 T0 = datetime(2025, 6, 4, 14, 20, tzinfo=UTC)
-CONVERSATIONS = [ConversationId(UUID(int=number)) for number in (1, 2)]
-MESSAGES = [MessageId(UUID(int=number)) for number in range(10, 18)]
+CONVERSATIONS = [ConversationId(str(UUID(int=number))) for number in (1, 2)]
+MESSAGES = [MessageId(str(UUID(int=number))) for number in range(10, 18)]
 
 
 @dataclass
@@ -118,7 +118,7 @@ class Memory:
         for kind, moved in ((Kind.INBOUND, decision.admitted), (Kind.EXPIRED, decision.expired)):
             for held in moved:
                 assert self.messages[held.id].kind is Kind.HELD
-                self.messages[held.id] = replace(self.messages[held.id], kind=kind)
+                self.messages[held.id] = self.messages[held.id]._replace(kind=kind)
         self.conversations[before.id] = decision.conversation._replace(held=())
         self.replies += decision.replies
         for reply in decision.replies:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
 
 import msgspec
 import structlog
@@ -19,6 +18,7 @@ from realmate.conversations.unit_of_work import UnitOfWork
 from realmate.domain.events import Verdict
 from realmate.domain.model import Rules
 from realmate.runtime.database import DatabaseTimeout, is_conflict, is_outage, patiently
+from realmate.runtime.transaction import Transaction, Transactions
 from realmate.runtime.transport.interface import Delivery
 from realmate.wire.commands import Command, UnknownVersion, decode_commands, encode_verdicts
 
@@ -31,7 +31,7 @@ _LOGGED_REQUEST_IDS = 20
 class Batches:
     """Applies the deliveries that one worker was given."""
 
-    def __init__(self, db: Any, rules: Rules) -> None:
+    def __init__(self, db: Transactions, rules: Rules) -> None:
         self._db = db
         self._rules = rules
 
@@ -67,19 +67,19 @@ class Batches:
     def _apply_once(
         self, deliveries: Sequence[Delivery], commands: dict[str, list[Command]], deadline: float, *, look_first: bool
     ) -> dict[str, bytes]:
-        with self._db.get_session(close_on_exit=True) as session:
-            connection = session.connection()
-            replies = _already_applied(connection, deliveries) if look_first else {}
+        with self._db.begin() as transaction:
+            replies = _already_applied(transaction, deliveries) if look_first else {}
             fresh = [delivery for delivery in deliveries if delivery.id not in replies]
             if not fresh:
                 return replies
             events = [command.event() for delivery in fresh for command in commands[delivery.id]]
-            work = UnitOfWork(connection, self._rules)
+            work = UnitOfWork(transaction, self._rules)
             verdicts = work.decide_all(events, look_first=look_first)
             decided = _encode_each(fresh, commands, verdicts)
             work.save(decided.items())
             if time.monotonic() >= deadline:
-                raise DatabaseTimeout("decided too late to be promised")  # the session rolls back
+                raise DatabaseTimeout("decided too late to be promised")
+            transaction.commit()
         observation.count_events(events, verdicts)
         observation.count_replies(work.replies)
         observation.EXPIRED.inc(len(work.expired))
@@ -102,9 +102,9 @@ def _encode_each(
     return {delivery.id: encode_verdicts(list(islice(rest, len(commands[delivery.id])))) for delivery in deliveries}
 
 
-def _already_applied(connection: Any, deliveries: Sequence[Delivery]) -> dict[str, bytes]:
+def _already_applied(transaction: Transaction, deliveries: Sequence[Delivery]) -> dict[str, bytes]:
     ids = [delivery.id for delivery in deliveries]
-    return {row.id: bytes(row.verdicts) for row in connection.execute(statements.APPLIED, {"ids": ids})}
+    return {batch_id: bytes(verdicts) for batch_id, verdicts in transaction.fetch(statements.APPLIED, ids)}
 
 
 def _log_failure(error: Exception, batches: Sequence[Sequence[Command]], *, may_pass: bool) -> None:

@@ -1,123 +1,144 @@
-"""The SQL of the only writer. A batch costs two statements, whatever its size: LOCK and SAVE.
+"""The SQL of the only writer. A batch costs LOCK in one round trip, and what it writes with the COMMIT in a second.
 
 Rows travel as one JSON array a table and become rows again in `json_populate_recordset`; keys are the columns' names.
 (Measured against arrays and `unnest`: the same cost in Postgres, a quarter in Python.)
 
-Locks are taken in the order of the ids, and a transaction locks what exists before it inserts anything new: so two
-transactions do not wait for each other in a circle.
+Locks are taken in the order of the ids, and a transaction locks what exists before it inserts anything new, in the
+order of the ids too: so two transactions do not wait for each other in a circle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from uuid import UUID
 
-from sqlalchemy import text
+from realmate.runtime.transaction import Statement
 
-CONVERSATION_COLUMNS = (
-    "id",
-    "status",
-    "created_at",
-    "updated_at",
-    "opened_timestamp",
-    "closed_timestamp",
-    "last_seq",
-    "group_first_seq",
-    "group_last_at",
-    "due_at",
+_CONVERSATION = (
+    "id, status, created_at, updated_at, opened_timestamp, closed_timestamp, last_seq, group_first_seq, group_last_at,"
+    " due_at"
 )
-MESSAGE_COLUMNS = ("id", "conversation_id", "seq", "kind", "content", "timestamp", "arrived_at")
+_MESSAGE = "id, conversation_id, seq, kind, content, timestamp, arrived_at"
 
-
-def uuid_array(ids: Iterable[UUID]) -> str:
-    """A Postgres array literal."""
-    return "{" + ",".join([key.hex for key in ids]) + "}"
-
-
-_CONVERSATION = ", ".join(CONVERSATION_COLUMNS)
-_MESSAGE = ", ".join(MESSAGE_COLUMNS)
-_ASSIGNMENTS = ", ".join(f"{name} = new.{name}" for name in CONVERSATION_COLUMNS if name != "id")
+# --- lock and load ---
 
 # The clock is read row by row above the locks, so the last row's moment is after the last lock was granted: for one
 # conversation, moments never run backwards. A row of nulls carries the clock where no conversation exists yet.
 _LOCKED = """
-    WITH locked AS MATERIALIZED ({select})
-    SELECT locked.*, clock_timestamp() AS now FROM (VALUES (1)) AS always LEFT JOIN locked ON true
+    WITH locked AS MATERIALIZED (
+        SELECT id, status, updated_at, last_seq, group_first_seq, group_last_at, due_at FROM conversations {which}
+    )
+    SELECT CAST(id AS text), status, updated_at, last_seq, group_first_seq, group_last_at, due_at, clock_timestamp()
+    FROM (VALUES (1)) AS always LEFT JOIN locked ON true
 """
 
-LOCK = text(
-    _LOCKED.format(
-        select=f"SELECT {_CONVERSATION} FROM conversations WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE"
-    )
-)
+LOCK = Statement("lock", ("uuid[]",), _LOCKED.format(which="WHERE id = ANY($1) ORDER BY id FOR UPDATE"))
 
 # now() is the transaction's start: unlike clock_timestamp() the index on due_at can be searched with it.
-LOCK_DUE = text(
-    _LOCKED.format(
-        select=f"SELECT {_CONVERSATION} FROM conversations WHERE due_at < now() ORDER BY due_at LIMIT :limit"
-        " FOR UPDATE SKIP LOCKED"
-    )
+LOCK_DUE = Statement(
+    "lock_due",
+    ("integer",),
+    _LOCKED.format(which="WHERE due_at < now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED"),
 )
 
 # Further ahead than any timer can be set: only a clock that was set back since makes such.
-LOCK_STRANDED = text(
+LOCK_STRANDED = Statement(
+    "lock_stranded",
+    ("integer", "double precision"),
     _LOCKED.format(
-        select=f"SELECT {_CONVERSATION} FROM conversations WHERE due_at > now() + make_interval(secs => :horizon_s)"
-        " ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED"
-    )
+        which="WHERE due_at > now() + make_interval(secs => $2) ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED"
+    ),
 )
 
-KNOWN_MESSAGES = text(f"SELECT {_MESSAGE} FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))")
-
-HELD_MESSAGES = text(
-    "SELECT id, conversation_id, seq, arrived_at FROM messages"
-    " WHERE conversation_id = ANY(CAST(:ids AS uuid[])) AND kind = 3 ORDER BY seq"
+KNOWN_MESSAGES = Statement(
+    "known_messages",
+    ("uuid[]",),
+    "SELECT CAST(id AS text), CAST(conversation_id AS text), seq, kind, content, timestamp, arrived_at"
+    " FROM messages WHERE id = ANY($1)",
 )
 
-SET_KIND = text("UPDATE messages SET kind = :kind WHERE id = ANY(CAST(:ids AS uuid[]))")
+HELD_MESSAGES = Statement(
+    "held_messages",
+    ("uuid[]",),
+    "SELECT CAST(id AS text), CAST(conversation_id AS text), seq, arrived_at FROM messages"
+    " WHERE conversation_id = ANY($1) AND kind = 3 ORDER BY seq",
+)
 
-GROUP_MEMBERS = text("""
-    SELECT reply.conversation_id, reply.seq,
-        array_agg(CAST(message.id AS text) ORDER BY message.timestamp, message.seq) AS message_ids
-    FROM json_to_recordset(:replies) AS reply (conversation_id uuid, seq integer, first_seq integer, last_seq integer)
-    JOIN messages AS message ON message.conversation_id = reply.conversation_id
-        AND message.seq BETWEEN reply.first_seq AND reply.last_seq AND message.kind = 1
-    GROUP BY reply.conversation_id, reply.seq
-""")
+APPLIED = Statement("applied", ("text[]",), "SELECT id, verdicts FROM applied_batches WHERE id = ANY($1)")
 
-SAVED = ("new", "changed", "messages", "batches")
-"""SAVE's parameters: JSON arrays of rows."""
+# --- write: whoever comes second with a new row violates its key, and looks again ---
 
-# Who comes second with a new row gets no error but a smaller count, and looks again.
-SAVE = text(f"""
-    WITH opened AS (
-        INSERT INTO conversations ({_CONVERSATION})
-        SELECT {_CONVERSATION} FROM json_populate_recordset(NULL::conversations, :new) ORDER BY id
-        ON CONFLICT DO NOTHING RETURNING 1
-    ), changed AS (
-        UPDATE conversations AS old SET {_ASSIGNMENTS}
-        FROM json_populate_recordset(NULL::conversations, :changed) AS new WHERE old.id = new.id RETURNING 1
-    ), stored AS (
-        INSERT INTO messages ({_MESSAGE})
-        SELECT {_MESSAGE} FROM json_populate_recordset(NULL::messages, :messages) ORDER BY id
-        ON CONFLICT DO NOTHING RETURNING 1
-    ), applied AS (
-        INSERT INTO applied_batches (id, verdicts)
-        SELECT id, verdicts FROM json_populate_recordset(NULL::applied_batches, :batches) ORDER BY id
-        ON CONFLICT DO NOTHING RETURNING 1
-    )
-    SELECT (SELECT count(*) FROM opened) + (SELECT count(*) FROM changed)
-        + (SELECT count(*) FROM stored) + (SELECT count(*) FROM applied)
-""")
+INSERT_CONVERSATIONS = Statement(
+    "insert_conversations",
+    ("json",),
+    f"INSERT INTO conversations ({_CONVERSATION})"
+    f" SELECT {_CONVERSATION} FROM json_populate_recordset(NULL::conversations, $1)",
+)
 
-APPLIED = text("SELECT id, verdicts FROM applied_batches WHERE id = ANY(CAST(:ids AS text[]))")
+# What never changes any more was not loaded, and is not written again.
+UPDATE_CONVERSATIONS = Statement(
+    "update_conversations",
+    ("json",),
+    """
+    UPDATE conversations AS old
+    SET status = new.status, updated_at = new.updated_at, due_at = new.due_at, last_seq = new.last_seq,
+        group_first_seq = new.group_first_seq, group_last_at = new.group_last_at,
+        created_at = coalesce(old.created_at, new.created_at),
+        opened_timestamp = coalesce(old.opened_timestamp, new.opened_timestamp),
+        closed_timestamp = coalesce(old.closed_timestamp, new.closed_timestamp)
+    FROM json_populate_recordset(NULL::conversations, $1) AS new WHERE old.id = new.id
+    """,
+)
 
-FORGET_APPLIED = text("DELETE FROM applied_batches WHERE applied_at < now() - make_interval(secs => :age_s)")
+INSERT_MESSAGES = Statement(
+    "insert_messages",
+    ("json",),
+    f"INSERT INTO messages ({_MESSAGE}) SELECT {_MESSAGE} FROM json_populate_recordset(NULL::messages, $1)",
+)
 
-BACKLOG = text("""
-    SELECT count(*) FILTER (WHERE status = 1) AS groups,
-        coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0) AS overdue_s
+SET_KIND = Statement("set_kind", ("uuid[]", "smallint"), "UPDATE messages SET kind = $2 WHERE id = ANY($1)")
+
+# The OUTBOUND messages, from the INBOUND ones they name: these are read where they are, and never leave Postgres.
+INSERT_REPLIES = Statement(
+    "insert_replies",
+    ("json", "text"),
+    f"""
+    INSERT INTO messages ({_MESSAGE})
+    SELECT gen_random_uuid(), reply.conversation_id, reply.seq, 2, $2 || named.ids, reply.made_at, reply.made_at
+    FROM json_to_recordset($1)
+        AS reply (conversation_id uuid, seq integer, first_seq integer, last_seq integer, made_at timestamptz)
+    CROSS JOIN LATERAL (
+        SELECT string_agg(E'\\n' || CAST(id AS text), '' ORDER BY "timestamp", seq) AS ids FROM messages
+        WHERE conversation_id = reply.conversation_id AND seq BETWEEN reply.first_seq AND reply.last_seq AND kind = 1
+    ) AS named
+    """,
+)
+
+INSERT_APPLIED = Statement(
+    "insert_applied",
+    ("json",),
+    "INSERT INTO applied_batches (id, verdicts)"
+    " SELECT id, verdicts FROM json_populate_recordset(NULL::applied_batches, $1)",
+)
+
+# --- upkeep ---
+
+FORGET_APPLIED = Statement(
+    "forget_applied",
+    ("double precision",),
+    "DELETE FROM applied_batches WHERE applied_at < now() - make_interval(secs => $1)",
+)
+
+BACKLOG = Statement(
+    "backlog",
+    (),
+    """
+    SELECT count(*) FILTER (WHERE status = 1), coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0),
+        (SELECT count(*) FROM messages WHERE kind = 3)
     FROM conversations WHERE due_at IS NOT NULL
-""")
+    """,
+)
 
-COUNT_HELD = text("SELECT count(*) FROM messages WHERE kind = 3")
+
+def uuid_array(ids: Iterable[str]) -> str:
+    """A Postgres array literal."""
+    return "{" + ",".join(ids) + "}"

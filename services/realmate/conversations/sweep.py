@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
@@ -16,6 +15,7 @@ from realmate.conversations import observation, statements
 from realmate.conversations.unit_of_work import UnitOfWork
 from realmate.domain.model import Rules
 from realmate.runtime.database import is_conflict, is_outage, within
+from realmate.runtime.transaction import Transactions
 
 log = structlog.get_logger(__name__)
 
@@ -25,17 +25,17 @@ FORGET_APPLIED_AFTER_S = 300.0
 """Twice the longest deadline a command can have, and more: no batch is delivered again after that."""
 
 
-def sweep(db: Any, rules: Rules) -> None:
+def sweep(db: Transactions, rules: Rules) -> None:
     """Settle all that is due. What an outage or a conflict leaves undone, the next round does."""
     _settle(db, rules, UnitOfWork.decide_due)
 
 
-def sweep_stranded(db: Any, rules: Rules) -> None:
+def sweep_stranded(db: Transactions, rules: Rules) -> None:
     """Settle what the database's clock, set back, would leave waiting until it has caught up."""
     _settle(db, rules, UnitOfWork.decide_stranded)
 
 
-def _settle(db: Any, rules: Rules, decide: Callable[[UnitOfWork, int], int]) -> None:
+def _settle(db: Transactions, rules: Rules, decide: Callable[[UnitOfWork, int], int]) -> None:
     try:
         while _settle_once(db, rules, decide) == ROWS_PER_TRANSACTION:
             pass
@@ -46,32 +46,29 @@ def _settle(db: Any, rules: Rules, decide: Callable[[UnitOfWork, int], int]) -> 
             raise
 
 
-def _settle_once(db: Any, rules: Rules, decide: Callable[[UnitOfWork, int], int]) -> int:
-    with within(time.monotonic() + TRANSACTION_TIMEOUT_S), db.get_session(close_on_exit=True) as session:
-        work = UnitOfWork(session.connection(), rules)
+def _settle_once(db: Transactions, rules: Rules, decide: Callable[[UnitOfWork, int], int]) -> int:
+    with within(time.monotonic() + TRANSACTION_TIMEOUT_S), db.begin() as transaction:
+        work = UnitOfWork(transaction, rules)
         due = decide(work, ROWS_PER_TRANSACTION)
         if due:
             work.save()
+            transaction.commit()
     observation.count_replies(work.replies)
     observation.EXPIRED.inc(len(work.expired))
     return due
 
 
-def tidy(db: Any) -> None:
+def tidy(db: Transactions) -> None:
     """Forget applied batches nobody can deliver again, and read the gauges."""
     try:
-        with (
-            within(time.monotonic() + TRANSACTION_TIMEOUT_S),
-            db.get_session(close_on_exit=True) as session,
-        ):
-            connection = session.connection()
-            connection.execute(statements.FORGET_APPLIED, {"age_s": FORGET_APPLIED_AFTER_S})
-            backlog = connection.execute(statements.BACKLOG).one()
-            held = connection.execute(statements.COUNT_HELD).scalar_one()
+        with within(time.monotonic() + TRANSACTION_TIMEOUT_S), db.begin() as transaction:
+            transaction.add(statements.FORGET_APPLIED, FORGET_APPLIED_AFTER_S)
+            [(groups, overdue_s, held)] = transaction.fetch(statements.BACKLOG)
+            transaction.commit()
     except Exception as error:
         if not is_outage(error):
             raise
         return
-    observation.PENDING_GROUPS.set(backlog.groups)
+    observation.PENDING_GROUPS.set(groups)
     observation.HELD_MESSAGES.set(held)
-    observation.OVERDUE_SECONDS.set(max(0.0, float(backlog.overdue_s)))
+    observation.OVERDUE_SECONDS.set(max(0.0, float(overdue_s)))

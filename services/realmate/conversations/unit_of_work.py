@@ -2,20 +2,17 @@
 
 Used by the commands and by the sweep. It decides nothing itself and commits nothing: the session's owner does.
 
-It is optimistic: new rows are taken to be new until `save` finds that they are not. Then it raises Overtaken, and the
-next attempt looks first. So the usual event, which is new, costs no look at what is stored under its id.
+It is optimistic: new rows are taken to be new until they violate a key. Then the commit raises Overtaken, and the next
+attempt looks first. So the usual event, which is new, costs no look at what is stored under its id.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from uuid import uuid4
 
 import msgspec
-from sqlalchemy import Connection, Row, TextClause
 
 from realmate.conversations import statements
 from realmate.conversations.statements import uuid_array
@@ -32,18 +29,17 @@ from realmate.domain.model import (
     Reply,
     Rules,
     Status,
-    render_reply,
 )
-from realmate.runtime.database import Overtaken
+from realmate.runtime.transaction import Statement, Transaction
 
 _STATUS = {int(status): status for status in Status}  # a quarter of the cost of Status(number)
 
-_encoder = msgspec.json.Encoder(uuid_format="hex")
+_encoder = msgspec.json.Encoder()
 
 
 class UnitOfWork:
-    def __init__(self, connection: Connection, rules: Rules) -> None:
-        self._connection = connection
+    def __init__(self, transaction: Transaction, rules: Rules) -> None:
+        self._transaction = transaction
         self._rules = rules
         self._stored: dict[ConversationId, Conversation] = {}
         self._current: dict[ConversationId, Conversation] = {}
@@ -55,7 +51,7 @@ class UnitOfWork:
 
     def decide_all(self, events: Sequence[Event], *, look_first: bool) -> list[Verdict]:
         """Lock what the events name, then decide them in their order. One verdict an event."""
-        now = self._lock(statements.LOCK, ids=uuid_array(sorted({event.conversation_id for event in events})))
+        now = self._lock(statements.LOCK, uuid_array(sorted({event.conversation_id for event in events})))
         if look_first or self._may_refuse(events):
             self._load_known([event.message_id for event in events if isinstance(event, NewMessage)])
         self._load_held(event.conversation_id for event in events if isinstance(event, NewConversation))
@@ -63,7 +59,7 @@ class UnitOfWork:
 
     def decide_due(self, limit: int) -> int:
         """Lock at most `limit` conversations that are due and that nobody else has locked. How many there were."""
-        return self._settle(self._lock(statements.LOCK_DUE, limit=limit))
+        return self._settle(self._lock(statements.LOCK_DUE, limit))
 
     def decide_stranded(self, limit: int) -> int:
         """The same for those that are due further ahead than any timer reaches: the clock was set back.
@@ -71,7 +67,7 @@ class UnitOfWork:
         Twice the longest wait: beyond it `decide_due` settles whatever there is, so none of them is met again.
         """
         horizon = 2 * max(self._rules.group_window, self._rules.hold_tolerance)
-        return self._settle(self._lock(statements.LOCK_STRANDED, limit=limit, horizon_s=horizon.total_seconds()))
+        return self._settle(self._lock(statements.LOCK_STRANDED, limit, horizon.total_seconds()))
 
     def _settle(self, now: datetime) -> int:
         due = list(self._stored)
@@ -81,31 +77,38 @@ class UnitOfWork:
         return len(due)
 
     def save(self, applied: Iterable[tuple[str, bytes]] = ()) -> None:
-        """Write what was decided, and the batches it applies (id, verdicts).
-
-        Raise Overtaken if another transaction wrote one of the new rows first, or one is not new at all.
-        """
+        """Write what was decided, and the batches it applies (id, verdicts). The commit may yet raise Overtaken."""
+        current, stored = sorted(self._current.items()), self._stored
         self._set_kind(self._admitted, Kind.INBOUND)
         self._set_kind(self.expired, Kind.EXPIRED)
-        current, stored = self._current.items(), self._stored
         self._write(
-            new=[_row(after) for key, after in current if key not in stored and not after.is_blank],
-            changed=[_row(after) for key, after in current if stored.get(key, after) is not after],
-            messages=list(self._messages.values()),
-            batches=[{"id": batch_id, "verdicts": f"\\x{verdicts.hex()}"} for batch_id, verdicts in applied],
+            statements.INSERT_CONVERSATIONS,
+            [_row(after) for key, after in current if key not in stored and not after.is_blank],
         )
-        if self.replies:  # after the messages, of which a reply may name some
-            self._write(messages=self._render_replies())
+        self._write(
+            statements.UPDATE_CONVERSATIONS,
+            [_row(after) for key, after in current if stored.get(key, after) is not after],
+        )
+        self._write(
+            statements.INSERT_MESSAGES, [_MessageRow(*message) for _, message in sorted(self._messages.items())]
+        )
+        self._write(  # after the messages, of which a reply may name some
+            statements.INSERT_REPLIES, [reply._asdict() for reply in self.replies], self._rules.reply_heading
+        )
+        self._write(
+            statements.INSERT_APPLIED,
+            [{"id": batch_id, "verdicts": f"\\x{verdicts.hex()}"} for batch_id, verdicts in applied],
+        )
 
     # --- load ---
 
-    def _lock(self, statement: TextClause, **parameters: object) -> datetime:
-        rows = self._connection.execute(statement, parameters).all()
+    def _lock(self, statement: Statement, *values: object) -> datetime:
+        rows = self._transaction.fetch(statement, *values)
         for row in rows:
-            if row.id is not None:
+            if row[0] is not None:
                 conversation = _conversation(row)
                 self._stored[conversation.id] = self._current[conversation.id] = conversation
-        now: datetime = rows[-1].now
+        now: datetime = rows[-1][-1]
         return now
 
     def _may_refuse(self, events: Sequence[Event]) -> bool:
@@ -117,8 +120,9 @@ class UnitOfWork:
     def _load_known(self, message_ids: list[MessageId]) -> None:
         if not message_ids:
             return
-        for row in self._connection.execute(statements.KNOWN_MESSAGES, {"ids": uuid_array(message_ids)}):
-            self._known[MessageId(row.id)] = _message(row)
+        for row in self._transaction.fetch(statements.KNOWN_MESSAGES, uuid_array(message_ids)):
+            message = Message(*row)
+            self._known[message.id] = message._replace(kind=Kind(message.kind))
 
     def _load_held(self, conversation_ids: Iterable[ConversationId]) -> None:
         """Complete the PENDING ones among these: only opening and sweeping look at what is held."""
@@ -127,8 +131,10 @@ class UnitOfWork:
         }
         if not held:
             return
-        for row in self._connection.execute(statements.HELD_MESSAGES, {"ids": uuid_array(held)}):
-            held[row.conversation_id].append(HeldMessage(MessageId(row.id), row.seq, row.arrived_at))
+        for message_id, conversation_id, seq, arrived_at in self._transaction.fetch(
+            statements.HELD_MESSAGES, uuid_array(held)
+        ):
+            held[conversation_id].append(HeldMessage(message_id, seq, arrived_at))
         for key, messages in held.items():
             self._stored[key] = self._current[key] = self._stored[key]._replace(held=tuple(messages))
 
@@ -150,7 +156,7 @@ class UnitOfWork:
             self._messages[message.id] = self._known[message.id] = message
         for held in decision.admitted:
             if held.id in self._messages:  # held by this very transaction
-                self._messages[held.id] = replace(self._messages[held.id], kind=Kind.INBOUND)
+                self._messages[held.id] = self._messages[held.id]._replace(kind=Kind.INBOUND)
             else:
                 self._admitted.append(held)
         self.expired += decision.expired
@@ -160,33 +166,11 @@ class UnitOfWork:
 
     def _set_kind(self, held: Sequence[HeldMessage], kind: Kind) -> None:
         if held:
-            ids = uuid_array(message.id for message in held)
-            self._connection.execute(statements.SET_KIND, {"kind": int(kind), "ids": ids})
+            self._transaction.add(statements.SET_KIND, uuid_array(message.id for message in held), int(kind))
 
-    def _write(self, **rows: list[Any]) -> None:
-        """Write these rows: `new` and `changed` conversations, `messages`, applied `batches`. Raise Overtaken."""
-        parameters = {name: _encoder.encode(rows.get(name, ())).decode() for name in statements.SAVED}
-        written = self._connection.execute(statements.SAVE, parameters).scalar_one()
-        if written != sum(len(part) for part in rows.values()):
-            raise Overtaken
-
-    def _render_replies(self) -> list[Message]:
-        replies = {(reply.conversation_id, reply.seq): reply for reply in self.replies}
-        groups = self._connection.execute(
-            statements.GROUP_MEMBERS, {"replies": _encoder.encode(self.replies).decode()}
-        ).all()
-        return [self._render(replies[group.conversation_id, group.seq], group.message_ids) for group in groups]
-
-    def _render(self, reply: Reply, message_ids: Sequence[str]) -> Message:
-        return Message(
-            MessageId(uuid4()),
-            reply.conversation_id,
-            reply.seq,
-            Kind.OUTBOUND,
-            render_reply(message_ids, self._rules),
-            timestamp=reply.made_at,
-            arrived_at=reply.made_at,
-        )
+    def _write(self, statement: Statement, rows: Sequence[object], *values: object) -> None:
+        if rows:
+            self._transaction.add(statement, _encoder.encode(rows).decode(), *values)
 
 
 class _Row(msgspec.Struct, omit_defaults=True):
@@ -194,9 +178,9 @@ class _Row(msgspec.Struct, omit_defaults=True):
 
     id: ConversationId
     status: Status
-    created_at: datetime | None
-    updated_at: datetime | None
     last_seq: int
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
     opened_timestamp: datetime | None = None
     closed_timestamp: datetime | None = None
     due_at: datetime | None = None
@@ -204,40 +188,31 @@ class _Row(msgspec.Struct, omit_defaults=True):
     group_last_at: datetime | None = None
 
 
-def _conversation(row: Row[Any]) -> Conversation:
-    group = None if row.group_first_seq is None else Group(row.group_first_seq, row.group_last_at)
-    return Conversation(
-        ConversationId(row.id),
-        _STATUS[row.status],
-        row.created_at,
-        row.updated_at,
-        row.opened_timestamp,
-        row.closed_timestamp,
-        row.last_seq,
-        group,
-        row.due_at,
-    )
+class _MessageRow(msgspec.Struct):
+    """A message as a row of its table: the fields of `Message`, in its order, with their names."""
+
+    id: MessageId
+    conversation_id: ConversationId
+    seq: int
+    kind: Kind
+    content: str
+    timestamp: datetime
+    arrived_at: datetime
 
 
-def _message(row: Row[Any]) -> Message:
-    return Message(
-        MessageId(row.id),
-        ConversationId(row.conversation_id),
-        row.seq,
-        Kind(row.kind),
-        row.content,
-        row.timestamp,
-        row.arrived_at,
-    )
+def _conversation(row: tuple[Any, ...]) -> Conversation:
+    key, status, updated_at, last_seq, group_first_seq, group_last_at, due_at, _now = row
+    group = None if group_first_seq is None else Group(group_first_seq, group_last_at)
+    return Conversation(key, _STATUS[status], None, updated_at, None, None, last_seq, group, due_at)
 
 
 def _row(conversation: Conversation) -> _Row:
     row = _Row(
         conversation.id,
         conversation.status,
+        conversation.last_seq,
         conversation.created_at,
         conversation.updated_at,
-        conversation.last_seq,
         conversation.opened_timestamp,
         conversation.closed_timestamp,
         conversation.due_at,

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from realmate.domain.model import ConversationId, MessageId
 
 
-@dataclass(frozen=True, slots=True)
-class NewConversation:
+class NewConversation(NamedTuple):
     conversation_id: ConversationId
     timestamp: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(NamedTuple):
     conversation_id: ConversationId
     timestamp: datetime
     message_id: MessageId
     content: str
 
 
-@dataclass(frozen=True, slots=True)
-class CloseConversation:
+class CloseConversation(NamedTuple):
     conversation_id: ConversationId
     timestamp: datetime
 

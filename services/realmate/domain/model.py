@@ -1,23 +1,21 @@
 """What Realmate knows about a conversation: values only, no I/O, no clock.
 
-Within a conversation every message has a sequence number (`seq`) in the order of arrival; it breaks ties between equal
-timestamps and bounds the groups. Moments are timezone-aware datetimes of the database's clock, except
-`Message.timestamp`, which is the sender's and is never compared with a clock.
+Ids are UUIDs in their canonical text. Within a conversation every message has a sequence number (`seq`) in the order of
+arrival; it breaks ties between equal timestamps and bounds the groups. Moments are timezone-aware datetimes of the
+database's clock, except `Message.timestamp`, which is the sender's and is never compared with a clock.
 
 What is made anew for every event is a named tuple: as immutable as a frozen dataclass, at a third of the cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple, NewType
-from uuid import UUID
 
-ConversationId = NewType("ConversationId", UUID)
-MessageId = NewType("MessageId", UUID)
+ConversationId = NewType("ConversationId", str)
+MessageId = NewType("MessageId", str)
 
 
 class Status(IntEnum):
@@ -82,10 +80,11 @@ class Conversation(NamedTuple):
     id: ConversationId
     status: Status = Status.PENDING
     created_at: datetime | None = None
-    """When NEW_CONVERSATION arrived; None while PENDING."""
+    """When NEW_CONVERSATION arrived. Like `opened_timestamp` and `closed_timestamp` a fact that decides nothing: it is
+    set once, and whoever loads a conversation may leave it out."""
     updated_at: datetime | None = None
     opened_timestamp: datetime | None = None
-    """What NEW_CONVERSATION itself gave as its time, like `closed_timestamp`: facts, which decide nothing."""
+    """What NEW_CONVERSATION itself gave as its time."""
     closed_timestamp: datetime | None = None
     last_seq: int = 0
     group: Group | None = None
@@ -104,8 +103,7 @@ class Conversation(NamedTuple):
         return self.status is Status.PENDING and self.last_seq == 0
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message as it is stored, or is to be."""
 
     id: MessageId
@@ -117,8 +115,7 @@ class Message:
     arrived_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The OUTBOUND message that answers the INBOUND ones from `first_seq` to `last_seq`, both included."""
 
     conversation_id: ConversationId
@@ -128,8 +125,3 @@ class Reply:
     window_ended_at: datetime
     """When the group's time was over: `made_at` minus this is the lateness (negative for a flush at closing)."""
     made_at: datetime
-
-
-def render_reply(message_ids: Iterable[MessageId | str], rules: Rules) -> str:
-    """The reply's text: the heading, then one id (in its canonical form) a line, no newline at the end."""
-    return "\n".join([rules.reply_heading, *map(str, message_ids)])

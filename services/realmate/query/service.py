@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from uuid import UUID
 
 import msgspec
 import structlog
 
-from realmate.query.reads import ConversationView, read
+from realmate.query.reads import read
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database, is_outage, patiently
 from realmate.runtime.http import Request, http_batch
@@ -17,7 +16,6 @@ from realmate.wire.responses import Response, problem, unavailable
 
 log = structlog.get_logger(__name__)
 
-_SNAPSHOT = {"isolation_level": "REPEATABLE READ"}
 _NOT_FOUND = problem(404, "conversation_not_found", "There is no such conversation.")
 
 
@@ -40,18 +38,14 @@ class QueryService:
             return [unavailable("The conversations cannot be read now; ask again.")] * len(requests)
         return [found.get(wanted, _NOT_FOUND) if wanted else _NOT_FOUND for wanted in ids]
 
-    def _read(self, ids: set[UUID], deadline: float) -> dict[UUID, Response]:
+    def _read(self, ids: set[str], deadline: float) -> dict[str, Response]:
         if not ids:
             return {}
-        views = patiently(lambda _attempt: self._read_once(ids), deadline)
+        views = patiently(lambda _attempt: read(self.db, ids), deadline)
         return {key: Response(200, msgspec.json.encode(view)) for key, view in views.items()}
 
-    def _read_once(self, ids: set[UUID]) -> dict[UUID, ConversationView]:
-        with self.db.get_session(close_on_exit=True) as session:
-            return read(session.connection(execution_options=_SNAPSHOT), ids)
 
-
-def _id(request: Request) -> UUID | None:
+def _id(request: Request) -> str | None:
     try:
         return parse_uuid(request.param)
     except ValueError:

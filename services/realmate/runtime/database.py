@@ -1,4 +1,4 @@
-"""The way to Postgres: nameko-sqlalchemy's dependency provider, configured from the settings.
+"""The way to Postgres: nameko-sqlalchemy's dependency provider, configured from the settings, and what may fail on it.
 
 psycopg2 is cooperative under eventlet's monkey-patching, so a waiting query lets other greenlets run. Two things keep a
 sick database from hanging a worker for ever: the server's timeouts below, and `within`, which bounds the wait here.
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import eventlet
 import nameko_sqlalchemy
+import psycopg2
 from nameko_sqlalchemy import DB_URIS_KEY
 from prometheus_client import Counter
 from sqlalchemy import MetaData, text
@@ -22,6 +23,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from realmate.runtime.config import settings_of
 from realmate.runtime.health import NotReady, health
 from realmate.runtime.settings import sqlalchemy_url
+from realmate.runtime.transaction import Overtaken, Transactions
 
 RETRIES = Counter("realmate_transaction_retries", "Transactions tried again", ["reason"])
 
@@ -35,10 +37,6 @@ SERIALIZATION_FAILURE = "40001"
 DEADLOCK_DETECTED = "40P01"
 
 
-class Overtaken(Exception):
-    """Another transaction wrote the same new row first."""
-
-
 class DatabaseTimeout(Exception):
     """The database did not answer within the time there was."""
 
@@ -50,7 +48,7 @@ class Schema:
 
 
 class Database(nameko_sqlalchemy.Database):
-    """Injects a wrapper whose `get_session()` opens one transaction on Postgres."""
+    """Injects the way to transactions: `with db.begin() as transaction: …`."""
 
     def __init__(self, *, read_only: bool = False) -> None:
         self.read_only = read_only
@@ -65,11 +63,12 @@ class Database(nameko_sqlalchemy.Database):
         self.engine_options = {
             "pool_size": 4 + max(settings.http_batches_in_flight, settings.consumer_batches_in_flight),
             "max_overflow": 0,
-            "hide_parameters": True,  # an error's text goes to the log, what people wrote to each other does not
+            "isolation_level": "AUTOCOMMIT",  # `Transactions` says BEGIN and COMMIT itself
             "pool_timeout": settings.command_timeout_s,
             "connect_args": _connect_args(name, settings.command_timeout_s, read_only=self.read_only),
         }
         super().setup()
+        self._transactions = Transactions(self.engine)
         health.register("database", self.ping)
 
     def stop(self) -> None:
@@ -77,6 +76,12 @@ class Database(nameko_sqlalchemy.Database):
             super().stop()
 
     kill = stop
+
+    def get_dependency(self, worker_ctx: Any) -> Transactions:  # noqa: ARG002 (Nameko's signature)
+        return self._transactions
+
+    def worker_teardown(self, worker_ctx: Any) -> None:
+        """Nothing to do: a transaction ends with its block, not with the worker."""
 
     def ping(self) -> None:
         """Raise unless the database answers and has our schema, or a later one: each serves the version before it."""
@@ -103,6 +108,8 @@ def _connect_args(service: str, timeout_s: float, *, read_only: bool) -> dict[st
         "enable_seqscan": "off",
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
+        # Prepared once, planned once: their plans depend on no value.
+        "plan_cache_mode": "force_generic_plan",
         "timezone": "UTC",
     }
     return {
@@ -160,8 +167,8 @@ def patiently(work: Callable[[int], T], deadline: float) -> T:
 
 
 def sqlstate(error: BaseException) -> str | None:
-    """The five-character SQLSTATE behind an error, where there is one."""
-    return getattr(getattr(error, "orig", None), "pgcode", None)
+    """The five-character SQLSTATE of an error of psycopg2, or of SQLAlchemy around one, where there is one."""
+    return getattr(getattr(error, "orig", error), "pgcode", None)
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -171,6 +178,6 @@ def is_conflict(error: BaseException) -> bool:
 
 def is_outage(error: BaseException) -> bool:
     """The database is away, restarting, full or slow; the same work may succeed later."""
-    if isinstance(error, DatabaseTimeout | InterfaceError | OperationalError):
-        return True
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+    if isinstance(error, DBAPIError):  # SQLAlchemy's, from `ping`
+        return isinstance(error, InterfaceError | OperationalError) or error.connection_invalidated
+    return isinstance(error, DatabaseTimeout | psycopg2.InterfaceError | psycopg2.OperationalError)

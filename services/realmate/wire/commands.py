@@ -1,21 +1,20 @@
 """What crosses from webhook to conversations and back: batches of commands, lists of verdicts, as msgpack.
 
 Both carry `VERSION` first, so that during a rolling update an old process refuses what it does not understand instead
-of guessing. Arrays instead of maps, UUIDs as 16 bytes: a command is its content plus some fifty bytes.
+of guessing. Arrays instead of maps: a command is its content plus a hundred bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from uuid import UUID
 
 import msgspec
 
 from realmate.domain.events import CloseConversation, Event, NewConversation, NewMessage, Verdict
 from realmate.domain.model import ConversationId, MessageId
 
-VERSION = 1
+VERSION = 2
 
 
 class UnknownVersion(Exception):
@@ -24,7 +23,7 @@ class UnknownVersion(Exception):
 
 class OpenCommand(msgspec.Struct, array_like=True, tag=1, frozen=True):
     request_id: str
-    conversation_id: UUID
+    conversation_id: str
     timestamp: datetime
 
     def event(self) -> Event:
@@ -33,9 +32,9 @@ class OpenCommand(msgspec.Struct, array_like=True, tag=1, frozen=True):
 
 class MessageCommand(msgspec.Struct, array_like=True, tag=2, frozen=True):
     request_id: str
-    conversation_id: UUID
+    conversation_id: str
     timestamp: datetime
-    message_id: UUID
+    message_id: str
     content: str
 
     def event(self) -> Event:
@@ -46,7 +45,7 @@ class MessageCommand(msgspec.Struct, array_like=True, tag=2, frozen=True):
 
 class CloseCommand(msgspec.Struct, array_like=True, tag=3, frozen=True):
     request_id: str
-    conversation_id: UUID
+    conversation_id: str
     timestamp: datetime
 
     def event(self) -> Event:
@@ -61,7 +60,7 @@ class _Envelope(msgspec.Struct, array_like=True):
     body: msgspec.Raw
 
 
-_encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
+_encoder = msgspec.msgpack.Encoder()
 _envelopes = msgspec.msgpack.Decoder(_Envelope)
 _commands = msgspec.msgpack.Decoder(list[Command])
 _verdicts = msgspec.msgpack.Decoder(list[Verdict] | None)

@@ -1,16 +1,23 @@
-"""UUIDs in the textual forms people use: hyphenated, bare hex, in braces, as a URN, in either case."""
+"""UUIDs in the textual forms people use: hyphenated, bare hex, in braces, as a URN, in either case.
+
+Inside Realmate an id is its canonical text (lower case, hyphenated) and never a `UUID`: text is what comes in, what
+psycopg2 speaks and what goes out, and it is hashed, compared and sorted in C.
+"""
 
 from __future__ import annotations
 
 import re
-from uuid import UUID
 
 _HYPHENATED = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _FORMS = re.compile(rf"(?:urn:uuid:)?{_HYPHENATED}|\{{{_HYPHENATED}\}}|[0-9a-f]{{32}}", re.IGNORECASE | re.ASCII)
+_is_canonical = re.compile(_HYPHENATED).fullmatch
 
 
-def parse_uuid(text: str) -> UUID:
-    """Raise ValueError for anything else. (`UUID()` alone takes hyphens anywhere and unbalanced braces.)"""
+def parse_uuid(text: str) -> str:
+    """The canonical form; ValueError for what is no UUID. (`UUID()` takes hyphens anywhere and unbalanced braces.)"""
+    if _is_canonical(text):
+        return text
     if _FORMS.fullmatch(text) is None:
         raise ValueError("must be a UUID")
-    return UUID(text.lower())  # it knows the URN prefix in lower case only
+    digits = text.lower().removeprefix("urn:uuid:").strip("{}").replace("-", "")
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

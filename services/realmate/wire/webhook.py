@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import UUID
 
 import msgspec
 
@@ -37,13 +36,13 @@ class InvalidEvent(ValueError):
 
 
 class _Conversation(msgspec.Struct):
-    id: UUID
+    id: str
 
 
 class _Message(msgspec.Struct):
-    id: UUID
+    id: str
     content: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CONTENT_CHARS)]
-    conversation_id: UUID
+    conversation_id: str
 
 
 class _NewConversation(msgspec.Struct, tag="NEW_CONVERSATION"):
@@ -69,21 +68,21 @@ def parse_event(body: bytes, request_id: str) -> Command:
     try:
         event = _decoder.decode(body)
         timestamp = _in_utc(event.timestamp)
+        key = parse_uuid(event.data.id)
+        if isinstance(event, _NewMessage):
+            content = event.data.content
+            if "\0" not in content:
+                return MessageCommand(request_id, parse_uuid(event.data.conversation_id), timestamp, key, content)
+            return _examine(body, request_id)
+        return (OpenCommand if isinstance(event, _NewConversation) else CloseCommand)(request_id, key, timestamp)
     except (ValueError, OverflowError, RecursionError, msgspec.DecodeError):
         return _examine(body, request_id)
-    if isinstance(event, _NewMessage):
-        data = event.data
-        if "\0" in data.content:
-            return _examine(body, request_id)
-        return MessageCommand(request_id, data.conversation_id, timestamp, data.id, data.content)
-    command = OpenCommand if isinstance(event, _NewConversation) else CloseCommand
-    return command(request_id, event.data.id, timestamp)
 
 
 # --- the thorough path ---
 
 
-def _uuid(value: Any) -> UUID:
+def _uuid(value: Any) -> str:
     return parse_uuid(_text(value))
 
 
@@ -113,6 +112,8 @@ def _timestamp(value: Any) -> datetime:
 
 def _in_utc(timestamp: datetime) -> datetime:
     """Without an offset it is UTC. Raise OverflowError where the moment is before year 1 or after 9999 in UTC."""
+    if timestamp.tzinfo is UTC:
+        return timestamp
     return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
 
 
