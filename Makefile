@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 
 .PHONY: help run test faults check format bench clean lock
 
@@ -37,12 +38,16 @@ format: $(STAMP) ## Format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## Measure: wrk against Realmate, pgbench against the same Postgres
-	@$(BIN)/python bench/run.py
+$(BENCH_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+bench: $(BENCH_STAMP) ## Measure what this machine can do, in 20 minutes; make bench BENCH="--help" for less and more
+	@$(BIN)/python bench/run.py $(BENCH)
 
 lock: ## Make constraints.txt anew from the newest versions that fit pyproject.toml
 	@rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
-	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,operator,watch]'
+	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[bench,dev,operator,watch]'
 	@{ echo "# What CI and \`make\` install: the versions we test with. Refresh: make lock"; \
 	   $(VENV)/lock/bin/python -m pip freeze --exclude realmate; } > constraints.txt
 

@@ -1,8 +1,12 @@
-"""The benchmark's own look at Realmate's Postgres: how durable it is, and the same start for every measurement."""
+"""The benchmark's own look at Realmate's Postgres: how durable it is, the same start for every measurement, and tables
+that are full from the start.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import psycopg2
 
@@ -22,34 +26,45 @@ class Database:
         self._connection.close()
 
     def version(self) -> str:
-        return self._one("SHOW server_version")
+        return str(self.one("SHOW server_version"))
 
     def durability(self) -> dict[str, str]:
         """The settings without which a commit is no promise. Raises BenchError where one is not on."""
-        values = {name: self._one(f"SHOW {name}") for name in DURABILITY}
+        values = {name: str(self.one(f"SHOW {name}")) for name in DURABILITY}
         if set(values.values()) != {"on"}:
             raise BenchError(f"this Postgres does not keep what it commits: {values}")
         return values
 
-    def begin_anew(self) -> None:
-        """Wait until every group is answered, then empty the tables and write a checkpoint.
+    def settle(self) -> None:
+        """Wait until every group is answered, and write a checkpoint.
 
-        So no measurement pays for the one before it: with its replies, its dead rows or its dirty pages.
+        So no measurement pays for the one before it: with its replies or its dirty pages.
         """
         give_up_at = time.monotonic() + ANSWER_TIMEOUT_S
-        while self._one("SELECT count(*) FROM conversations WHERE due_at < now() + interval '1 hour'") != "0":
+        while self.one("SELECT count(*) FROM conversations WHERE due_at < now() + interval '1 hour'"):
             if time.monotonic() > give_up_at:
                 raise BenchError(f"Realmate left groups unanswered for {ANSWER_TIMEOUT_S:g} s")
             time.sleep(POLL_INTERVAL_S)
-        self._do("TRUNCATE conversations, messages, applied_batches")
-        self._do("CHECKPOINT")
+        self.do("CHECKPOINT")
 
-    def _one(self, query: str) -> str:
+    def begin_anew(self) -> None:
+        """The same with empty tables: without the dead rows of the measurement before."""
+        self.settle()
+        self.do("TRUNCATE conversations, messages, applied_batches")
+        self.do("CHECKPOINT")
+
+    def all(self, query: str) -> list[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:
             cursor.execute(query)
-            (value,) = cursor.fetchone() or (None,)
-            return str(value)
+            return cursor.fetchall()
 
-    def _do(self, statement: str) -> None:
+    def one(self, query: str, parameters: Mapping[str, object] | None = None) -> Any:
+        """The first column of the first row."""
         with self._connection.cursor() as cursor:
-            cursor.execute(statement)
+            cursor.execute(query, parameters)
+            (value, *_) = cursor.fetchone() or (None,)
+            return value
+
+    def do(self, statement: str, parameters: Mapping[str, object] | None = None) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, parameters)

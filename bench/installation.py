@@ -11,13 +11,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from realmate.local.child import LocalError
 from realmate.local.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,18 +38,26 @@ class Installation:
     directory: Path
     database_url: str
     processes: dict[str, psutil.Process]
-    """By the names of the table's columns: webhook, conversations, valkey, postgres (its postmaster)."""
+    """By name: webhook (it is query, too), conversations, postgres (its postmaster), valkey; rabbitmq where it runs."""
 
 
 @contextmanager
-def running() -> Iterator[Installation]:
-    """Start a Realmate, yield it ready, stop it and remove its data. Raises BenchError."""
+def running(*, transport: str = "redis", settings: Mapping[str, str] | None = None) -> Iterator[Installation]:
+    """Start a Realmate, yield it ready, stop it and remove its data. Raises BenchError.
+
+    `settings` are environment variables for it; `transport` is redis or amqp, which starts a RabbitMQ, too.
+    """
     cache = ROOT / ".cache"  # not /tmp, which is memory on many machines: fsync would cost nothing there
     cache.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=cache) as directory:
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=cache)))
         port = free_port()
         environment = {name: value for name, value in os.environ.items() if name not in INHERITED_STORES}
-        environment |= {"HOST": "127.0.0.1", "PORT": str(port), "REALMATE_DATA_DIR": directory, "PYTHONUNBUFFERED": "1"}
+        environment |= {"HOST": "127.0.0.1", "PORT": str(port), "PYTHONUNBUFFERED": "1"}
+        environment |= {"REALMATE_DATA_DIR": str(directory / "realmate"), **(settings or {})}
+        broker = {}
+        if transport == "amqp":
+            environment["TRANSPORT_URL"], broker["rabbitmq"] = _rabbitmq(directory / "rabbitmq", stack)
         up = subprocess.Popen(
             [sys.executable, "-m", "realmate", "up", "--exit-with-parent"],
             env=environment,
@@ -57,11 +66,22 @@ def running() -> Iterator[Installation]:
             text=True,
             start_new_session=True,  # Ctrl-C is for us; we stop it in order then
         )
-        try:
-            _wait_until_ready(up)
-            yield _look_at(up, f"http://127.0.0.1:{port}", Path(directory))
-        finally:
-            _stop(up)
+        stack.callback(_stop, up)
+        _wait_until_ready(up)
+        database_url, processes = _look_at(up)
+        yield Installation(f"http://127.0.0.1:{port}", directory, database_url, processes | broker)
+
+
+def _rabbitmq(directory: Path, stack: ExitStack) -> tuple[str, psutil.Process]:
+    """The tests' RabbitMQ, stopped with `stack`: its URL and its process."""
+    sys.path.append(str(ROOT / "tests"))
+    from rabbitmq import RabbitMQ
+
+    try:
+        broker = stack.enter_context(RabbitMQ(directory))
+    except LocalError as error:
+        raise BenchError(str(error)) from error
+    return broker.url, psutil.Process(broker.pid)
 
 
 def _wait_until_ready(up: subprocess.Popen[str]) -> None:
@@ -73,27 +93,27 @@ def _wait_until_ready(up: subprocess.Popen[str]) -> None:
     raise BenchError(f"realmate up did not start: {''.join(said).strip()}")
 
 
-def _look_at(up: subprocess.Popen[str], url: str, directory: Path) -> Installation:
+def _look_at(up: subprocess.Popen[str]) -> tuple[str, dict[str, psutil.Process]]:
     processes = {_name(child): child for child in psutil.Process(up.pid).children()}
     missing = {"webhook", "conversations", "valkey", "postgres"} - processes.keys()
     if missing:
         raise BenchError(f"realmate up runs no process for {', '.join(sorted(missing))}")
-    database_url = processes["conversations"].environ()["DATABASE_URL"]
-    return Installation(url, directory, database_url, processes)
+    return str(processes["conversations"].environ()["DATABASE_URL"]), processes
 
 
 def _name(process: psutil.Process) -> str:
     arguments = process.cmdline()
     if "run" in arguments:  # python -m realmate run webhook query: one process, named after its first service
-        return arguments[arguments.index("run") + 1]
-    return process.name().removesuffix("-server")
+        return str(arguments[arguments.index("run") + 1])
+    return str(process.name()).removesuffix("-server")
 
 
 def _stop(up: subprocess.Popen[str]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would only leave the directory behind
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would only leave the directory behind
     up.send_signal(signal.SIGTERM)
     try:
         up.communicate(timeout=STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         up.kill()  # its children die with it: the kernel sees to that
         up.communicate()
+    signal.signal(signal.SIGINT, interrupt)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Load:
     events: int
-    """Answered (wrk) or committed (pgbench, its warm-up included)."""
+    """Answered (wrk, open_loop), committed or read (pgbench, its warm-up included)."""
     per_second: float
-    latency_ms: dict[str, float]
-    """p50, p90 and p99, as wrk saw them; pgbench tells none."""
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    """By percentile (p50, p90, p99 ...), as the generator saw them; pgbench tells none."""
+    late_ms: dict[str, float] = field(default_factory=dict)
+    """How late the generator itself sent, where it has a timetable."""
     non_2xx: int = 0
     socket_errors: int = 0
     """Connections refused or broken, and answers that never came."""
+    unsent: int = 0
+    """Events that were due, but found no free connection to the end."""
+
+    @property
+    def failed(self) -> int:
+        return self.non_2xx + self.socket_errors + self.unsent

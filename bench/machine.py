@@ -8,14 +8,14 @@ import subprocess
 from pathlib import Path
 
 
-def machine(directory: Path) -> dict[str, str]:
-    """What to print beside the figures; `directory` is where the database lies."""
+def machine() -> dict[str, str]:
+    """What to print beside the figures."""
     return {
         "cores": str(os.cpu_count()),
         "processor": _processor(),
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "file system": _said(["stat", "-f", "-c", "%T", str(directory)]),
+        "file system": _said(["stat", "-f", "-c", "%T", "."]),
         "commit": _said(["git", "describe", "--always", "--dirty"]),
     }
 

@@ -1,39 +1,67 @@
-"""One measurement, and the table made of many."""
+"""One measurement, and the medians and ratios of many."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from load import Load
-from pgbench import MAX_CLIENTS
 
-POST, PGBENCH, GET = "Realmate POST", "pgbench", "Realmate GET"
-REALMATE_PROCESSES = ("webhook", "conversations", "valkey", "postgres")
-CPU_OF = (*REALMATE_PROCESSES, "load", "others")
+STORES_AND_SERVICES = ("webhook", "conversations", "postgres", "valkey", "rabbitmq")
 PROMISES = {"created", "accepted", "held", "duplicate", "closed"}
+
+Kind = tuple[str, tuple[tuple[str, float], ...]]
+"""What is measured, and at what: the measurements of one kind differ by their run alone."""
+
+
+def kind(what: str, **at: float) -> Kind:
+    return what, tuple(at.items())
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure of several runs."""
+
+    median: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        known = sorted(values)
+        return cls(statistics.median(known), known[0], known[-1])
 
 
 @dataclass(frozen=True)
 class Measurement:
     what: str
-    connections: int
+    at: dict[str, float]
+    """Connections, messages in the tables ...: what the rows of a table differ by."""
+    run: int
     load: Load
     wall_s: float
     cpu_s: dict[str, float]
-    """Spent in `wall_s`, by process."""
-    verdicts: dict[str, int]
+    """Spent in `wall_s`, by process; `load` is the generator, `others` all else on this machine."""
+    verdicts: dict[str, int] = field(default_factory=dict)
     """How many events got which, as Realmate counted them: a few more than wrk saw answers to, which stops first."""
 
-    def cpu_percent(self, process: str) -> float:
-        """Of one core."""
-        return 100 * self.cpu_s[process] / self.wall_s
+    @property
+    def kind(self) -> Kind:
+        return kind(self.what, **self.at)
+
+    def cpu_us_per_event(self, process: str) -> float:
+        return 1e6 * self.cpu_s.get(process, 0.0) / max(self.load.events, 1)
 
     @property
-    def cpu_us_per_event(self) -> float:
-        """All of Realmate and its stores, without the load generator."""
-        return 1e6 * sum(self.cpu_s[name] for name in REALMATE_PROCESSES) / max(self.load.events, 1)
+    def realmate_us_per_event(self) -> float:
+        """Services and stores, without the load generator."""
+        return sum(self.cpu_us_per_event(name) for name in STORES_AND_SERVICES)
+
+    @property
+    def others_percent(self) -> float:
+        """Of one core."""
+        return 100 * self.cpu_s.get("others", 0.0) / self.wall_s
 
     def count(self, verdict: str) -> int:
         return self.verdicts.get(verdict, 0)
@@ -43,60 +71,27 @@ class Measurement:
         return sum(count for verdict, count in self.verdicts.items() if verdict not in PROMISES)
 
 
-def medians(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """Of each kind the one with the median rate, in the order of the first appearance."""
-    kinds: dict[tuple[str, int], list[Measurement]] = {}
+def by_kind(measurements: Sequence[Measurement]) -> dict[Kind, list[Measurement]]:
+    """In the order of the first appearance."""
+    kinds: dict[Kind, list[Measurement]] = {}
     for each in measurements:
-        kinds.setdefault((each.what, each.connections), []).append(each)
-    return [_median(of_a_kind) for of_a_kind in kinds.values()]
+        kinds.setdefault(each.kind, []).append(each)
+    return kinds
 
 
-def _median(measurements: Sequence[Measurement]) -> Measurement:
-    rate = statistics.median_low(each.load.per_second for each in measurements)
-    return next(each for each in measurements if each.load.per_second == rate)
+def rate(measurement: Measurement) -> float:
+    return measurement.load.per_second
 
 
-HEADINGS = (
-    *("", "conns", "events/s", "x pgbench", "p50 ms", "p90 ms", "p99 ms", "failed", "accepted", "held", "refused"),
-    *("| CPU:", *CPU_OF, "us/event"),
-)
-LEGEND = """\
-failed: answers that were not 2xx, and broken connections. accepted, held, refused: messages, by Realmate's own count.
-CPU: % of one core; load is wrk or pgbench, others what else ran here then. us/event: CPU of Realmate and its stores."""
+def cpu(measurement: Measurement) -> float:
+    return measurement.realmate_us_per_event
 
 
-def table(measurements: Sequence[Measurement]) -> str:
-    """POSTs first, then what they compare to, one line each."""
-    order = [POST, PGBENCH, GET]
-    rows = sorted(medians(measurements), key=lambda each: (order.index(each.what), each.connections))
-    lines = [HEADINGS, *(_cells(row, _reference(row, rows)) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
-    return "\n".join([*(_aligned(line, widths) for line in lines), "", LEGEND])
-
-
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    name, *figures = line
-    return "  ".join([name.ljust(widths[0]), *(map(str.rjust, figures, widths[1:]))])
-
-
-def _reference(row: Measurement, rows: Sequence[Measurement]) -> Measurement | None:
-    """The pgbench run that a POST run is compared to."""
-    clients = min(row.connections, MAX_CLIENTS)
-    matching = (each for each in rows if each.what == PGBENCH and each.connections == clients)
-    return next(matching, None) if row.what == POST else None
-
-
-def _cells(row: Measurement, reference: Measurement | None) -> tuple[str, ...]:
-    load = row.load
-    return (
-        row.what,
-        str(row.connections),
-        f"{load.per_second:,.0f}",
-        f"{load.per_second / reference.load.per_second:.2f}" if reference else "",
-        *(f"{load.latency_ms[name]:.1f}" if name in load.latency_ms else "" for name in ("p50", "p90", "p99")),
-        str(load.non_2xx + load.socket_errors),
-        *(str(count) if row.verdicts else "" for count in (row.count("accepted"), row.count("held"), row.refused)),
-        "|",
-        *(f"{row.cpu_percent(name):.0f}" for name in CPU_OF),
-        f"{row.cpu_us_per_event:.0f}",
-    )
+def ratio(
+    measurements: Sequence[Measurement], of: Kind, to: Kind, figure: Callable[[Measurement], float] = rate
+) -> Spread | None:
+    """The median of the runs' own ratios, as what disturbed a run has mostly disturbed both sides of it."""
+    kinds = by_kind(measurements)
+    bars = {each.run: figure(each) for each in kinds.get(to, ())}
+    ratios = [figure(each) / bars[each.run] for each in kinds.get(of, ()) if each.run in bars]
+    return Spread.of(ratios) if ratios else None

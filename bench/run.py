@@ -1,153 +1,119 @@
-"""`make bench`: how fast Realmate is, beside pgbench on the same Postgres. README.md says how to read it."""
+"""`make bench`: what Realmate does on this machine, section by section. README.md says how to read it."""
 
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
-import msgspec
 import psutil
 import psycopg2
 import requests
 
-import pgbench
-import realmate_client
 import wrk
-from cpu import cpu_seconds
-from database import Database
-from installation import BenchError, Installation, running
-from load import Load
+from bench import Options
+from findings import Findings, Result
+from installation import BenchError
 from machine import machine
-from measurement import GET, PGBENCH, POST, Measurement, table
+from table import table
 
-RESULTS = Path(__file__).resolve().parent / "results"
-WARM_UP_CONNECTIONS = GET_CONNECTIONS = 64
-
-
-class Bench:
-    """What can be measured of one installation."""
-
-    def __init__(self, installation: Installation, database: Database, seconds: int) -> None:
-        self._installation = installation
-        self._database = database
-        self._seconds = seconds
-
-    def post(self, connections: int) -> Measurement:
-        self._database.begin_anew()
-        url = self._installation.url
-        return self._measure(
-            POST, connections, lambda: wrk.post_events(url, connections=connections, seconds=self._seconds)
-        )
-
-    def pgbench(self, clients: int) -> Measurement:
-        self._database.begin_anew()
-        url = self._installation.database_url
-        return self._measure(PGBENCH, clients, lambda: pgbench.run(url, clients=clients, seconds=self._seconds))
-
-    def get(self, connections: int) -> Measurement:
-        self._database.begin_anew()
-        url = realmate_client.make_conversation(self._installation.url)
-        return self._measure(GET, connections, lambda: wrk.get(url, connections=connections, seconds=self._seconds))
-
-    def _measure(self, what: str, connections: int, load: Callable[[], Load]) -> Measurement:
-        verdicts = realmate_client.verdicts(self._installation.url)
-        cpu_s = cpu_seconds(self._installation.processes)
-        started_at = time.monotonic()
-        seen = load()
-        wall_s = time.monotonic() - started_at
-        spent_s = {name: used - cpu_s[name] for name, used in cpu_seconds(self._installation.processes).items()}
-        decided = realmate_client.verdicts(self._installation.url) - verdicts
-        return Measurement(what, connections, seen, wall_s, spent_s, dict(decided))
+HERE = Path(__file__).resolve().parent
+SECTIONS = {
+    "rates": "events a second by connections, beside pgbench with the same statements",
+    "reads": "GETs of one conversation, beside pgbench selecting the same",
+    "latency": "at a fixed rate: 30, 50, 70 and 90 % of the peak",
+    "replies": "how late replies are with 100,000 groups due over 10 s",
+    "long": "a message to a conversation of 100,000, beside one to a new one",
+    "growth": "the rate with 10,000,000 messages stored, beside empty tables (10 minutes)",
+    "soak": "memory over an hour at half the peak",
+}
+BY_DEFAULT = ("rates", "reads", "latency", "replies", "long")
 
 
-def measure_all(bench: Bench, connections: Sequence[int], *, runs: int, with_pgbench: bool) -> Iterator[Measurement]:
-    """Realmate and pgbench in turns: what else the machine does in that time hits both."""
-    for _ in range(runs):
-        clients_done = set()
-        for count in connections:
-            yield _told(bench.post, POST, count)
-            clients = min(count, pgbench.MAX_CLIENTS)
-            if with_pgbench and clients not in clients_done:
-                clients_done.add(clients)
-                yield _told(bench.pgbench, PGBENCH, clients)
-        yield _told(bench.get, GET, GET_CONNECTIONS)
+def measure(section: str, options: Options, output: Path) -> None:
+    find: Callable[[Options], Findings] = import_module(f"sections.{section}").find
+    click.echo(f"\n{section}: {SECTIONS[section]}")
+    taken_at = datetime.now(UTC)
+    findings = find(options)
+    result = Result(section, taken_at, machine(), asdict(options), findings)
+    click.echo(f"\n{table(findings)}\n")
+    path = result.save(output)
+    click.echo(f"Kept in {path}")
+    _plot(path)
 
 
-def _told(measure: Callable[[int], Measurement], what: str, connections: int) -> Measurement:
-    """Measure, and tell what is under way and what came of it."""
-    print(f"  {what:13} {connections:4} connections ... ", end="", flush=True)
-    measurement = measure(connections)
-    print(f"{measurement.load.per_second:,.0f}/s", flush=True)
-    return measurement
+def _plot(path: Path) -> None:
+    try:
+        import plot
+    except ImportError:
+        click.echo("No plot: matplotlib is not installed (pip install -e '.[bench]').")
+        return
+    click.echo(f"Plotted in {plot.draw(path)}")
 
 
-def _save(facts: dict[str, str], seconds: int, measurements: Sequence[Measurement]) -> Path:
-    path = RESULTS / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.json"
-    result = {"machine": facts, "seconds": seconds, "measurements": measurements}
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
-    return path
-
-
-def _connection_counts(_context: click.Context, _parameter: click.Parameter, value: str) -> list[int]:
+def _connection_counts(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, ...]:
     try:
         counts = sorted({int(each) for each in value.split(",")})
     except ValueError:
         raise click.BadParameter("numbers with commas between them, like 1,16,64") from None
     if counts[0] < 1:
         raise click.BadParameter("at least 1")
-    return counts
+    return tuple(counts)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+def _sections_help(command: Callable[..., Any]) -> Callable[..., Any]:
+    lines = "\n".join(f"  {name:8} {says}" for name, says in SECTIONS.items())
+    command.__doc__ = f"{command.__doc__}\n\n    \b\nSections, all but growth and soak if none is named:\n{lines}"
+    return command
+
+
+POSITIVE = click.IntRange(min=1)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.argument("sections", nargs=-1, type=click.Choice(list(SECTIONS)), metavar="[SECTION]...")
+@click.option("--seconds", type=POSITIVE, default=10, envvar="BENCH_SECONDS", help="How long each measurement takes.")
 @click.option(
-    "--seconds",
-    type=click.IntRange(min=1),
-    default=10,
-    show_default=True,
-    envvar="BENCH_SECONDS",
-    show_envvar=True,
-    help="How long each measurement takes.",
+    "--warm-up-s",
+    type=click.IntRange(min=0),
+    default=6,
+    help="The same load before each measurement. Longer than a group's 5 s: then replies are being written, too.",
 )
+@click.option("--runs", type=POSITIVE, default=3, help="Measure everything this often; medians are shown.")
+@click.option("--transport", type=click.Choice(["redis", "amqp"]), default="redis", help="amqp starts a RabbitMQ.")
+@click.option("--skip-pgbench", is_flag=True, show_default=False, help="Measure Realmate alone.")
+@click.option("--connections", default="1,16,64,256", callback=_connection_counts, help="rates: senders at a time.")
+@click.option("--groups", type=POSITIVE, default=100_000, help="replies: how many are due.")
+@click.option("--over-s", type=click.FloatRange(min=0.1), default=10.0, help="replies: in how many seconds.")
+@click.option("--messages-per-group", type=POSITIVE, default=3, help="replies: how many each answers.")
+@click.option("--messages", type=POSITIVE, default=10_000_000, help="growth: how many are stored at last.")
+@click.option("--minutes", type=click.FloatRange(min=0.1), default=60.0, help="soak: for how long.")
+@click.option("--rate", type=click.FloatRange(min=1), help="soak: events a second; else half of a peak measured first.")
 @click.option(
-    "--connections",
-    default="1,16,64,256",
-    show_default=True,
-    callback=_connection_counts,
-    help="How many senders at a time, one measurement for each count.",
-)
-@click.option(
-    "--runs",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Take every measurement this often, and show the median.",
-)
-@click.option("--skip-pgbench", is_flag=True, help="Measure Realmate alone.")
-def main(*, seconds: int, connections: list[int], runs: int, skip_pgbench: bool) -> None:
-    """Measure a fresh Realmate with wrk, and pgbench on the same Postgres; print a table, and keep it in
-    bench/results. Nothing else of a run is left behind.
+    "--output", type=click.Path(file_okay=False, path_type=Path), default=HERE / "results", show_default=False,
+    help="Where figures (JSON) and plots (PNG) go, instead of bench/results.",
+)  # fmt: skip
+@_sections_help
+def main(*, sections: Sequence[str], output: Path, skip_pgbench: bool, **others: Any) -> None:
+    """Measure a fresh Realmate, and pgbench on the same Postgres. Print tables, keep figures and plots. Nothing
+    else of a run is left behind.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop in order on it, as on Ctrl-C
+    options = Options(with_pgbench=not skip_pgbench, **others)
+    click.echo("\n".join(f"{name}: {value}" for name, value in machine().items()))
     try:
         wrk.ensure_installed()
-        print("Starting Realmate ...", flush=True)
-        with running() as installation, closing(Database(installation.database_url)) as database:
-            facts = {**machine(installation.directory), "PostgreSQL": database.version(), **database.durability()}
-            print("\n".join(f"  {name}: {value}" for name, value in facts.items()))
-            bench = Bench(installation, database, seconds)
-            print(f"Measuring, {seconds} s each, each from empty tables when all groups are answered", flush=True)
-            _told(bench.post, "warm-up", WARM_UP_CONNECTIONS)
-            measurements = list(measure_all(bench, connections, runs=runs, with_pgbench=not skip_pgbench))
+        for section in sections or BY_DEFAULT:
+            measure(section, options, output)
     except (BenchError, requests.RequestException, psycopg2.Error) as error:
         raise click.ClickException(str(error)) from error
     except psutil.NoSuchProcess as error:
         raise click.ClickException(f"a process of Realmate ended while it was measured: {error}") from error
-    print(f"\n{table(measurements)}\n\nKept in {_save(facts, seconds, measurements)}")
 
 
 if __name__ == "__main__":

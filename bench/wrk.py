@@ -39,8 +39,15 @@ def post_events(url: str, *, connections: int, seconds: int) -> Load:
     return _run("webhook.lua", f"{url}/webhook/", [seed, str(connections // THREADS)], connections, seconds)
 
 
-def get(url: str, *, connections: int, seconds: int) -> Load:
-    return _run("report.lua", url, [], connections, seconds)
+def post_messages(url: str, *, connections: int, seconds: int, first: int, count: int) -> Load:
+    """NEW_MESSAGEs into the conversations that have these numbers in stored.py, picked at random."""
+    seed = str(secrets.randbits(48))
+    return _run("messages.lua", f"{url}/webhook/", [seed, str(first), str(count)], connections, seconds)
+
+
+def get(url: str, *, connections: int, seconds: int, count: int) -> Load:
+    """GETs of those conversations, from number 1 on, picked at random."""
+    return _run("get.lua", url, [str(secrets.randbits(48)), "1", str(count)], connections, seconds)
 
 
 def _run(script: str, url: str, arguments: list[str], connections: int, seconds: int) -> Load:

@@ -99,11 +99,7 @@ def inbound(view: ConversationView) -> list[str]:
 
 def replied(view: ConversationView) -> list[list[str]]:
     """The ids each reply names, in its order."""
-    return [
-        message.content.splitlines()[1:]
-        for message in view.messages
-        if message.type == "OUTBOUND"
-    ]
+    return [message.content.splitlines()[1:] for message in view.messages if message.type == "OUTBOUND"]
 
 
 def as_json(view: ConversationView) -> dict[str, object]:
