@@ -147,6 +147,19 @@ def test_a_consumer_that_froze_before_reading_drops_what_is_past_its_deadline(
     assert "too late" not in [each["payload"] for each in consumer.handed]
 
 
+def test_a_batch_whose_deadline_passed_while_its_consumer_was_busy_is_never_handed_over(
+    broker: Broker, processes: Processes
+) -> None:
+    consumer, caller = processes.consumer(broker.url, "slow"), processes.caller(broker.url)
+    busy = caller.start_call("busy")
+    consumer.next_batch()
+    assert caller.call("too late", timeout_s=0.5)["reply"] is None
+
+    assert busy.result(PATIENCE_S)["reply"] == "echo busy"
+    assert caller.call("after", timeout_s=PATIENCE_S)["reply"] == "echo after"
+    assert [each["payload"] for each in consumer.handed] == ["busy", "after"]
+
+
 def test_an_unreadable_command_is_dropped_and_stops_nobody(broker: Broker, processes: Processes) -> None:
     consumer, caller = processes.consumer(broker.url), processes.caller(broker.url)
 

@@ -41,3 +41,21 @@ def test_a_flushed_redis_heals_itself(redis_broker: RedisBroker, processes: Proc
 
     assert caller.call("after", timeout_s=PATIENCE_S)["reply"] == "echo after"
     assert [each["redelivered"] for each in consumer.handed] == [False, False]
+
+
+def test_a_reply_that_went_out_while_its_caller_did_not_listen_is_asked_for_again(
+    own_valkey: Valkey, processes: Processes
+) -> None:
+    broker = RedisBroker(own_valkey)
+    consumer, caller = processes.consumer(broker.url, "slow"), processes.caller(broker.url)
+    call = caller.start_call("precious", timeout_s=PATIENCE_S)
+    consumer.next_batch()
+
+    broker.client.execute_command("ACL", "SETUSER", "default", "-subscribe")
+    broker.client.client_kill_filter(_type="pubsub")
+    assert eventually(lambda: broker.waiting() == 0)
+    assert not call.done
+    broker.client.execute_command("ACL", "SETUSER", "default", "+subscribe")
+
+    assert call.result(PATIENCE_S)["reply"] == "echo precious"
+    assert [each["redelivered"] for each in consumer.handed] == [False, True]

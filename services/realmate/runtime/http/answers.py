@@ -39,9 +39,7 @@ _date = _Date()
 
 def encode(response: Response, request_id: str, *, connection: str | None = None, with_body: bool = True) -> bytes:
     """`connection` is the Connection header, where one is needed; `with_body` is False for the answer to a HEAD."""
-    extra = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
-    if extra.count("\n") != len(response.headers) or extra.count("\r") != len(response.headers):
-        raise ValueError("a header with a line break in it would become two")
+    extra = _extra_headers(response) if response.headers else ""
     if connection is not None:
         extra += f"connection: {connection}\r\n"
     head = (
@@ -49,6 +47,13 @@ def encode(response: Response, request_id: str, *, connection: str | None = None
         f"content-length: {len(response.body)}\r\ndate: {_date.now()}\r\nx-request-id: {request_id}\r\n{extra}\r\n"
     )
     return head.encode("latin-1") + response.body if with_body else head.encode("latin-1")
+
+
+def _extra_headers(response: Response) -> str:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
+    if lines.count("\n") != len(response.headers) or lines.count("\r") != len(response.headers):
+        raise ValueError("a header with a line break in it would become two")
+    return lines
 
 
 def encode_or_fail(response: Response, request: Request, connection: str | None) -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from prometheus_client import Counter, Gauge, Histogram
+
+from realmate.runtime.metrics import observe_all
 
 _REQUESTS = Counter("realmate_http_requests", "Requests answered", ["route", "status"])
 _SECONDS = Histogram(
@@ -37,13 +39,13 @@ class RouteMetrics:
     def took(self, requests: int) -> None:
         self._batch.observe(requests)
 
-    def answered(self, statuses: Iterable[int], seconds: Iterable[float]) -> None:
+    def answered(self, statuses: Sequence[int], seconds: Sequence[float]) -> None:
         for status, times in Tally(statuses).items():
             if status not in self._by_status:
                 self._by_status[status] = _REQUESTS.labels(self._route, status)
             self._by_status[status].inc(times)
-        for duration in seconds:
-            self._seconds.observe(duration)
+        if seconds:
+            observe_all(self._seconds, seconds)
 
 
 def rejected(reason: str) -> None:

@@ -22,6 +22,12 @@ from realmate.wire.responses import Response
 FRAMING_PER_BODY_BYTE = 6
 """What the worst honest sender costs: a chunk for each byte, `1 CR LF x CR LF`. More is extensions and trailers."""
 
+_MEANINGFUL = {
+    name.encode(): name
+    for name in ("host", "content-length", "transfer-encoding", "connection", "expect", "x-request-id")
+}
+"""The headers on which anything depends here; others are counted, and dropped."""
+
 _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:\[\]%-]*")
 _ABSOLUTE = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -91,7 +97,7 @@ class RequestParser:
 
     def _head_without_upgrade(self) -> bytes:
         lines = [f"{self._method} {self._target.decode('latin-1')} HTTP/{self._version}"]
-        lines += [f"{name}: {value}" for name, value in self._headers.items() if name != "upgrade"]
+        lines += [f"{name}: {value}" for name, value in self._headers.items()]  # Upgrade is not among them
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def _reset(self) -> None:
@@ -123,7 +129,9 @@ class RequestParser:
         self._count_head(len(raw_name) + len(raw_value) + len(": \r\n"))
         if self._in_body:
             return  # a trailer: counted, and dropped, as it must not pass for a header (RFC 9110, 6.5.1)
-        name = raw_name.decode("latin-1").lower()
+        name = _MEANINGFUL.get(raw_name.lower())
+        if name is None:
+            return
         value = raw_value.strip().decode("latin-1")
         if name not in self._headers:
             self._headers[name] = value
@@ -206,7 +214,6 @@ class RequestParser:
                 self._method,
                 self._path,
                 self._query,
-                self._headers,
                 bytes(self._body),
                 choose_request_id(self._headers.get("x-request-id")),
                 self._now,

@@ -5,20 +5,18 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(slots=True)
-class Request:
-    """One request whose body has arrived whole."""
+class Request(msgspec.Struct):
+    """One request whose body has arrived whole. Of its headers, the runtime uses some, services none."""
 
     method: str
     path: str
     """Percent-decoded, without the query string."""
     query: str
     """The raw query string, without the question mark."""
-    headers: dict[str, str]
-    """Names in lower case; repeated ones joined by ", " (RFC 9110, 5.2)."""
     body: bytes
     request_id: str
     """From the sender's X-Request-Id where that is sane, else made here. Echoed in the answer."""

@@ -50,9 +50,7 @@ def open_source(settings: Settings, *, spawn: Spawn) -> Source:
             pause_s=settings.claim_idle_s,
             spawn=spawn,
         )
-    return RedisSource(
-        url, claim_idle_s=settings.claim_idle_s, connections=settings.consumer_batches_in_flight, spawn=spawn
-    )
+    return RedisSource(url, claim_idle_s=settings.claim_idle_s, spawn=spawn)
 
 
 def _is_amqp(url: str) -> bool:

@@ -6,6 +6,9 @@ telling, and who sends again must mark the batch as redelivered.
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -16,32 +19,88 @@ BLOCK_S = 1.0
 """How long a blocking read waits in Redis: also how long a stopping process may have to wait for it."""
 ANSWER_TIMEOUT_S = 2.0
 """Beyond this a connection that does not answer counts as lost (a hanging server, a cable pulled)."""
+TRUSTED_S = 60.0
+"""A connection that was idle for longer is opened anew: servers, and what lies before them, close those."""
 
 COMMANDS = "realmate:commands"
 GROUP = "conversations"
 
+Command = tuple[str | bytes | int, ...]
+
 
 class RedisLink:
-    """Two pools to one server: `reads` for the one greenlet that blocks in Redis, `client` for all others."""
+    """`lines` are for what every batch needs, `reading_lines` the same where Redis may block, `client` for all else."""
 
-    def __init__(self, url: str, *, connections: int) -> None:
-        self.client = _client(url, connections=connections, answer_timeout_s=ANSWER_TIMEOUT_S)
-        self.reads = _client(url, connections=1, answer_timeout_s=BLOCK_S + ANSWER_TIMEOUT_S)
+    def __init__(self, url: str) -> None:
+        pool = _pool(url, answer_timeout_s=ANSWER_TIMEOUT_S)
+        self.lines = Lines(pool)
+        self.reading_lines = Lines(_pool(url, answer_timeout_s=BLOCK_S + ANSWER_TIMEOUT_S))
+        self.client = redis.Redis.from_pool(pool)
         self.persist = Outage("redis", (redis.RedisError, OSError)).persist
 
     def close(self) -> None:
-        self.reads.close()
+        self.lines.close()
+        self.reading_lines.close()
         self.client.close()
 
 
-def _client(url: str, *, connections: int, answer_timeout_s: float) -> redis.Redis:
-    pool = redis.BlockingConnectionPool.from_url(
+class Lines:
+    """Straight over redis-py's connections: its client on top of them (pool, retry, telemetry, callbacks) costs 100 us
+    a command."""
+
+    def __init__(self, pool: redis.ConnectionPool) -> None:
+        self._pool = pool
+        self._idle: list[tuple[Any, float]] = []
+
+    def ask(self, *commands: Command) -> list[Any]:
+        """Send the commands together and wait for the answer to each, as Redis gives it. Raises RedisError.
+
+        If one is refused, those after it run all the same.
+        """
+        connection = self._take()
+        try:
+            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            answers = [_read(connection) for _ in commands]
+        except BaseException:
+            connection.disconnect()  # nobody must take what comes yet for an answer to something else
+            raise
+        finally:
+            self._idle.append((connection, time.monotonic()))
+        for answer in answers:
+            if isinstance(answer, redis.ResponseError):
+                raise answer
+        return answers
+
+    def close(self) -> None:
+        for connection, _used_at in self._idle:
+            connection.disconnect()
+
+    def _take(self) -> Any:
+        if not self._idle:
+            return self._pool.make_connection()
+        connection, used_at = self._idle.pop()
+        if time.monotonic() - used_at > TRUSTED_S:
+            connection.disconnect()
+        return connection
+
+
+def _read(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except redis.ResponseError as refusal:
+        return refusal
+
+
+def subscription(url: str) -> Any:
+    """A connection that is to be read again and again: a read that took `BLOCK_S` in vain raises redis.TimeoutError."""
+    return _pool(url, answer_timeout_s=BLOCK_S).make_connection()
+
+
+def _pool(url: str, *, answer_timeout_s: float) -> redis.ConnectionPool:
+    return redis.ConnectionPool.from_url(
         url,
-        max_connections=connections,
-        timeout=None,  # a greenlet waits its turn; its caller's deadline bounds that
         socket_timeout=answer_timeout_s,
         socket_connect_timeout=ANSWER_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
         protocol=2,  # the replies' shapes differ in 3, and between redis-py's versions
     )
-    return redis.Redis.from_pool(pool)
