@@ -1,8 +1,9 @@
 """Requests of one route on their way to workers: a worker takes all that wait.
 
-Nothing waits on purpose. While fewer than `http_batches_in_flight` are at work, whatever became readable in one turn of
-the hub leaves together at the end of that turn; while all are at work, newcomers queue, and the next free worker takes
-them. So a lonely request leaves at once, and under load batches grow by themselves.
+A lonely request leaves at once. While batches are at work, newcomers gather until they are as many as a batch at work
+has on average, or one comes back, or `GATHER_S` have passed; and at most `http_batches_in_flight` are at work. So under
+load batches grow by themselves, and are not torn into small ones, each of which would cost as much as a large one.
+(What that gives: bench/LOG.md.)
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
 
 DRAIN_POLL_S = 0.01
+GATHER_S = 0.01
+"""A batch that is stuck, its consumer killed perhaps, keeps newcomers back no longer than this."""
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +37,7 @@ class Batch:
     def __init__(self, taken: Sequence[tuple[Request, Answering]], queue: BatchQueue) -> None:
         self._taken = taken
         self._queue = queue
+        self.size = len(taken)
         self._open = True
 
     @property
@@ -72,7 +76,9 @@ class BatchQueue:
         self._hub: Any = eventlet.hubs.get_hub()
         self._queue: deque[tuple[Request, Answering]] = deque()
         self._at_work: set[Batch] = set()
-        self._scheduled = False
+        self._requests_at_work = 0
+        self._scheduled = False  # to dispatch at the end of this turn of the hub
+        self._looks_later = False  # and, for those that gather, in GATHER_S
         self._stopping = False
 
     def take(self, request: Request, connection: Answering) -> Response | None:
@@ -81,13 +87,15 @@ class BatchQueue:
         if len(self._queue) >= self._settings.http_queue:
             return self._turn_away(OVERLOADED, "queue_full")
         self._queue.append((request, connection))
-        if not self._scheduled and len(self._at_work) < self._settings.http_batches_in_flight:
+        if not self._scheduled and self._may_start():
             self._scheduled = True
-            self._hub.schedule_call_global(0, self._dispatch)  # at the end of this turn of the hub
+            self._hub.schedule_call_global(0, self._dispatch)
+        self._look_later()
         return None
 
     def batch_finished(self, batch: Batch) -> None:
         self._at_work.discard(batch)
+        self._requests_at_work -= batch.size
         self._dispatch()
 
     def drain(self, deadline: float) -> bool:
@@ -113,14 +121,35 @@ class BatchQueue:
         self.metrics.answered([response.status], [])
         return response
 
+    def _may_start(self) -> bool:
+        at_work = len(self._at_work)
+        if at_work >= self._settings.http_batches_in_flight:
+            return False
+        return len(self._queue) * at_work >= self._requests_at_work or self._has_gathered()
+
+    def _has_gathered(self) -> bool:
+        return time.monotonic() - self._queue[0][0].arrived_at >= GATHER_S
+
     def _dispatch(self) -> None:
         self._scheduled = False
-        while self._queue and len(self._at_work) < self._settings.http_batches_in_flight:
+        while self._queue and self._may_start():
             size = min(len(self._queue), self._settings.http_max_batch)
             batch = Batch([self._queue.popleft() for _ in range(size)], self)
             self._at_work.add(batch)
+            self._requests_at_work += size
             self.metrics.took(size)
             self._start(batch)
+
+    def _look_later(self) -> None:
+        if not self._looks_later:
+            self._looks_later = True
+            self._hub.schedule_call_global(GATHER_S, self._look)
+
+    def _look(self) -> None:
+        self._looks_later = False
+        self._dispatch()
+        if self._queue:
+            self._look_later()
 
     def _start(self, batch: Batch) -> None:
         try:
