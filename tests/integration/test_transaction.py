@@ -1,0 +1,120 @@
+"""Transactions on a real Postgres: what is committed, what never was, and what becomes of the connection."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+from sqlalchemy import Engine, create_engine, text
+
+from realmate.runtime.database import is_outage
+from realmate.runtime.settings import sqlalchemy_url
+from realmate.runtime.transaction import Overtaken, Statement, StatementFailed, Transactions
+
+APPLIED = Statement("applied", (), "SELECT id FROM applied_batches ORDER BY id")
+APPLY = Statement(
+    "apply",
+    ("json",),
+    "INSERT INTO applied_batches (id, verdicts) SELECT id, '' FROM json_populate_recordset(NULL::applied_batches, $1)",
+)
+ADD = Statement("add", ("integer", "integer"), "SELECT $1 + $2")
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """One connection, so that each test sees what the one before it left behind."""
+    engine = create_engine(sqlalchemy_url(database_url), pool_size=1, max_overflow=0, isolation_level="AUTOCOMMIT")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def db(engine: Engine) -> Transactions:
+    return Transactions(engine)
+
+
+def rows(*ids: str) -> str:
+    return json.dumps([{"id": each} for each in ids])
+
+
+def apply(db: Transactions, *batches: str) -> None:
+    """Each in a statement of its own, all in one transaction."""
+    with db.begin() as transaction:
+        for batch in batches:
+            transaction.add(APPLY, rows(batch))
+        transaction.commit()
+
+
+def change_ones_mind(db: Transactions) -> None:
+    with db.begin() as transaction:
+        transaction.add(APPLY, rows("a"))
+        transaction.fetch(ADD, 1, 2)
+        raise KeyError
+
+
+def test_what_is_added_goes_out_with_the_commit(db: Transactions) -> None:
+    apply(db, "a", "b")
+    assert db.fetch(APPLIED) == [("a",), ("b",)]
+
+
+def test_a_fetch_sees_what_was_added_before_it(db: Transactions) -> None:
+    with db.begin() as transaction:
+        transaction.add(APPLY, rows("a"))
+        assert transaction.fetch(APPLIED) == [("a",)]
+
+
+def test_without_a_commit_it_never_was(db: Transactions) -> None:
+    with db.begin() as transaction:
+        transaction.add(APPLY, rows("a"))
+        transaction.fetch(ADD, 1, 2)
+    assert db.fetch(APPLIED) == []
+
+
+def test_what_failed_halfway_never_was(db: Transactions) -> None:
+    with pytest.raises(KeyError):
+        change_ones_mind(db)
+    assert db.fetch(APPLIED) == []
+
+
+def test_who_comes_second_is_overtaken_and_nothing_of_it_stays(db: Transactions) -> None:
+    apply(db, "taken")
+    with pytest.raises(Overtaken):
+        apply(db, "new", "taken")
+    assert db.fetch(APPLIED) == [("taken",)], "on the same connection, which can still be used"
+
+
+def test_what_postgres_refuses_does_not_repeat_the_values(db: Transactions) -> None:
+    with pytest.raises(StatementFailed, match=r"^22P02: ") as refused, db.begin() as transaction:
+        transaction.fetch(APPLY, '[{"id": a secret}]')
+    assert "secret" not in str(refused.value)
+    assert refused.value.__suppress_context__, "nor does a traceback show them"
+    assert db.fetch(ADD, 1, 2) == [(3,)]
+
+
+def test_a_lost_connection_is_an_outage_and_another_takes_its_place(db: Transactions, engine: Engine) -> None:
+    with db.begin() as transaction:
+        [(pid,)] = transaction.fetch(Statement("pid", (), "SELECT pg_backend_pid()"))
+    other = create_engine(engine.url, isolation_level="AUTOCOMMIT")
+    with other.connect() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+    other.dispose()
+    with pytest.raises(psycopg2.Error) as lost:
+        db.fetch(ADD, 1, 2)
+    assert is_outage(lost.value)
+    assert db.fetch(ADD, 1, 2) == [(3,)], "prepared anew on the new connection"
+
+
+def test_a_statement_is_prepared_once_a_connection(db: Transactions) -> None:
+    prepared = Statement("prepared", (), "SELECT name FROM pg_prepared_statements ORDER BY name")
+    for _ in range(3):
+        db.fetch(ADD, 1, 2)
+    assert db.fetch(prepared) == [("add",), ("prepared",)]
+
+
+def test_text_of_any_kind_arrives_as_it_was_sent(db: Transactions) -> None:
+    name = f"'; -- \\ %s $1 {{}} \N{GRINNING FACE} {uuid.uuid4()}"
+    apply(db, name)
+    assert db.fetch(APPLIED) == [(name,)]
