@@ -13,8 +13,8 @@ import wrk
 from cpu import cpu_seconds
 from database import Database
 from installation import Installation, running
-from load import Load
 from measurement import Measurement
+from outcome import Load
 from pgbench import Script
 
 POST, GET = "Realmate POST", "Realmate GET"
@@ -135,4 +135,5 @@ def started(options: Options, **settings: str) -> Iterator[Bench]:
     ):
         bench = Bench(installation, database, options)
         print("  Postgres: " + ", ".join(f"{name} {value}" for name, value in bench.postgres.items()), flush=True)
+        database.grow_old()
         yield bench

@@ -13,6 +13,8 @@ import psycopg2
 from installation import BenchError
 
 ANSWER_TIMEOUT_S = 120.0
+WAL_FILES = 56
+"""Of 16 MB: a little less than `min_wal_size`, which is how many Postgres keeps."""
 POLL_INTERVAL_S = 0.2
 DURABILITY = ("fsync", "synchronous_commit", "full_page_writes")
 
@@ -34,6 +36,17 @@ class Database:
         if set(values.values()) != {"on"}:
             raise BenchError(f"this Postgres does not keep what it commits: {values}")
         return values
+
+    def grow_old(self) -> None:
+        """Have as many WAL files to use again as a server that has run for an hour.
+
+        Making one, 16 MB of zeros that are flushed, stops every commit for tens of milliseconds; a new server makes
+        one every few seconds, an old one none.
+        """
+        for _ in range(WAL_FILES):
+            self.do("SELECT pg_logical_emit_message(false, 'bench', 'so that there is something to switch from')")
+            self.do("SELECT pg_switch_wal()")
+        self.do("CHECKPOINT")
 
     def settle(self) -> None:
         """Wait until every group is answered, and write a checkpoint.

@@ -9,8 +9,8 @@ from typing import Self
 
 import msgspec
 
-from load import Load
 from measurement import Kind, Measurement, Spread
+from outcome import Load
 
 
 @dataclass

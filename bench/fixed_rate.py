@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from installation import BenchError
-from load import Load
+from outcome import Load
 
 SCRIPT = Path(__file__).resolve().parent / "open_loop.py"
 GOOD = "2"

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from load import Load
+from outcome import Load
 
 STORES_AND_SERVICES = ("webhook", "conversations", "postgres", "valkey", "rabbitmq")
 PROMISES = {"created", "accepted", "held", "duplicate", "closed"}

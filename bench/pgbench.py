@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from installation import BenchError
-from load import Load
+from outcome import Load
 
 HERE = Path(__file__).resolve().parent
 MAX_CLIENTS = 64

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from installation import BenchError
-from load import Load
+from outcome import Load
 
 HERE = Path(__file__).resolve().parent
 THREADS = 1

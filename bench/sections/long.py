@@ -7,8 +7,8 @@ import stored
 import wrk
 from bench import Bench, Options, started
 from findings import Findings
-from load import Load
 from measurement import Measurement, cpu, kind, ratio
+from outcome import Load
 
 MESSAGES = 100_000
 TURNS = 8

@@ -11,8 +11,8 @@ from bench import Bench, Options, started
 from database import Database
 from findings import Findings
 from installation import BenchError
-from load import Load
 from measurement import Spread
+from outcome import Load
 
 HEAD_START_S = 3.0
 """From the last group stored to the first that ends. More than storing them takes, or BenchError."""

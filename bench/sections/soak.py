@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import fixed_rate
 from bench import Bench, Options, started
 from findings import Findings, Sample
-from load import Load
 from measurement import Spread
 from memory import KINDS, sampled
+from outcome import Load
 
 CONNECTIONS = 64
 SHARE_OF_PEAK = 0.5

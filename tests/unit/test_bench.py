@@ -20,8 +20,8 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[2] / "bench"))
 
 import open_loop
-from load import Load
 from measurement import Measurement, kind, ratio
+from outcome import Load
 
 ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
 

@@ -47,6 +47,7 @@ SETTINGS = {
     "wal_level": "minimal",  # nobody replicates or archives from here: less to write a commit
     "max_wal_senders": "0",  # which wal_level=minimal demands
     "max_wal_size": "1GB",  # checkpoints by time, not by volume, under load
+    "min_wal_size": "1GB",  # files once made are used again: making one stops every commit for tens of milliseconds
     "checkpoint_timeout": "15min",
     "autovacuum_naptime": "15s",  # rows here live short and change often
     "jit": "off",  # short statements only: compiling costs more than it saves
