@@ -1,6 +1,6 @@
 """One transaction's work: lock and load, let the domain decide in memory, write everything at the end.
 
-Used by the commands and by the sweep. It decides nothing itself and commits nothing: the session's owner does.
+Used by the commands and by the sweep. It decides nothing itself and commits nothing: the transaction's owner does.
 
 It is optimistic: new rows are taken to be new until they violate a key. Then the commit raises Overtaken, and the next
 attempt looks first. So the usual event, which is new, costs no look at what is stored under its id.

@@ -4,7 +4,7 @@ SQLAlchemy's pool lends the connection, and psycopg2 talks to the server; nothin
 something is read or the commit goes out, and travel with it: lock and load, then write and commit, are two round trips.
 Each connection prepares a statement when it first meets it, so Postgres plans it once.
 
-(Through SQLAlchemy's session and Core, in four round trips, a batch of one took four times as long: bench/LOG.md.)
+(Through SQLAlchemy's session and Core, in four round trips, a batch of one cost twice the CPU: bench/LOG.md.)
 """
 
 from __future__ import annotations
