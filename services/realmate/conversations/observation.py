@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from realmate.domain.events import Event, Verdict
 from realmate.domain.model import Reply
+from realmate.runtime.metrics import observe_all
 
 _EVENT_TYPES = {
     "NewConversation": "NEW_CONVERSATION",
@@ -45,7 +46,6 @@ def count_events(events: Iterable[Event], verdicts: Iterable[Verdict]) -> None:
         EVENTS.labels(_EVENT_TYPES[event_type], verdict.value).inc(count)
 
 
-def count_replies(replies: Iterable[Reply]) -> None:
-    for reply in replies:
-        REPLIES.inc()
-        LATENESS.observe(max(0.0, (reply.made_at - reply.window_ended_at).total_seconds()))
+def count_replies(replies: Sequence[Reply]) -> None:
+    REPLIES.inc(len(replies))
+    observe_all(LATENESS, [max(0.0, (reply.made_at - reply.window_ended_at).total_seconds()) for reply in replies])

@@ -9,8 +9,6 @@ order of the ids too: so two transactions do not wait for each other in a circle
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from realmate.runtime.transaction import Statement
 
 _CONVERSATION = (
@@ -137,8 +135,3 @@ BACKLOG = Statement(
     FROM conversations WHERE due_at IS NOT NULL
     """,
 )
-
-
-def uuid_array(ids: Iterable[str]) -> str:
-    """A Postgres array literal."""
-    return "{" + ",".join(ids) + "}"

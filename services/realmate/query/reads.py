@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from realmate.domain.model import Kind, Status
-from realmate.runtime.transaction import Statement, Transactions
+from realmate.runtime.transaction import Statement, Transactions, uuid_array
 
 # A conversation's own columns come with each of its messages, so its moments as text: read once, where they change.
 _CONVERSATIONS = Statement(
@@ -45,7 +45,7 @@ def read(db: Transactions, ids: Collection[str]) -> dict[str, ConversationView]:
     views: dict[str, ConversationView] = {}
     messages: list[MessageView] = []
     for key, status, created_at, updated_at, message_id, kind, content, timestamp in db.fetch(
-        _CONVERSATIONS, "{" + ",".join(ids) + "}"
+        _CONVERSATIONS, uuid_array(ids)
     ):
         if key not in views:
             opened, changed = datetime.fromisoformat(created_at), datetime.fromisoformat(updated_at)

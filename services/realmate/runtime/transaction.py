@@ -9,7 +9,7 @@ Each connection prepares a statement when it first meets it, so Postgres plans i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -34,6 +34,11 @@ class Statement(NamedTuple):
     name: str
     types: tuple[str, ...]
     text: str
+
+
+def uuid_array(ids: Iterable[str]) -> str:
+    """A value for a parameter of type `uuid[]`."""
+    return "{" + ",".join(ids) + "}"
 
 
 class Transaction:

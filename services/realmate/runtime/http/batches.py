@@ -87,10 +87,12 @@ class BatchQueue:
         if len(self._queue) >= self._settings.http_queue:
             return self._turn_away(OVERLOADED, "queue_full")
         self._queue.append((request, connection))
-        if not self._scheduled and self._may_start():
-            self._scheduled = True
-            self._hub.schedule_call_global(0, self._dispatch)
-        self._look_later()
+        if not self._scheduled:
+            if self._may_start():
+                self._scheduled = True
+                self._hub.schedule_call_global(0, self._dispatch)
+            else:
+                self._look_later()
         return None
 
     def batch_finished(self, batch: Batch) -> None:
@@ -139,6 +141,8 @@ class BatchQueue:
             self._requests_at_work += size
             self.metrics.took(size)
             self._start(batch)
+        if self._queue:
+            self._look_later()
 
     def _look_later(self) -> None:
         if not self._looks_later:
@@ -148,8 +152,6 @@ class BatchQueue:
     def _look(self) -> None:
         self._looks_later = False
         self._dispatch()
-        if self._queue:
-            self._look_later()
 
     def _start(self, batch: Batch) -> None:
         try:
