@@ -12,29 +12,45 @@ BELOW_EPHEMERAL = range(15_000, 32_000)
 """Linux and macOS give outgoing connections ports above these, so nobody takes ours between the look and the use."""
 
 
+_claims: list[socket.socket] = []
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nothing listens on; picked at random, so that several processes rarely pick the same."""
+    """A port that nothing listens on, and that no other process was given here: a server may take seconds to bind it.
+
+    The UDP port of the same number, held until this process ends, is the claim. Raises LocalError when `host` is none
+    of this machine's.
+    """
     while True:
         port = random.choice(BELOW_EPHEMERAL)  # noqa: S311 (not a secret)
-        if _why_taken(host, port) is None:
+        claim = socket.socket(_family(host), socket.SOCK_DGRAM)
+        try:
+            claim.bind((host, port))
+            _check(host, port)
+        except OSError as error:
+            claim.close()
+            if error.errno != errno.EADDRINUSE:
+                raise LocalError(f"cannot listen on {host}: {error.strerror}") from None
+        else:
+            _claims.append(claim)
             return port
 
 
 def check_free(host: str, port: int) -> None:
     """Raises LocalError, with what to do about it, when `port` cannot be listened on."""
-    reason = _why_taken(host, port)
-    if reason is not None:
-        raise LocalError(reason)
+    try:
+        _check(host, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise LocalError(f"port {port} is taken; choose another with PORT=…") from None
+        raise LocalError(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
-def _why_taken(host: str, port: int) -> str | None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
+def _check(host: str, port: int) -> None:
+    with socket.socket(_family(host)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is no obstacle
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return f"port {port} is taken; choose another with PORT=…"
-            return f"cannot listen on {host}:{port}: {error.strerror}"
-    return None
+        probe.bind((host, port))
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
