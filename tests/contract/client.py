@@ -20,8 +20,12 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from signatures import signature
+
 T = TypeVar("T")
 Conversation = dict[str, Any]
+
+SIGNING_SOURCE = "signing"
 
 TIMESTAMP = "2025-06-04T14:20:05Z"
 REPLY_HEADER = "Mensagens recebidas:"
@@ -50,14 +54,19 @@ class Answer:
 
 
 class Client:
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, *, signs: bool = False) -> None:
+        """With `signs` its events are those of SIGNING_SOURCE."""
         url = urlsplit(base_url)
         self._connect = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         self._host = url.netloc
         self._prefix = url.path.rstrip("/")
+        self._signs = signs
 
     def request(self, method: str, path: str, body: bytes | None = None) -> Answer:
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        if self._signs and path.startswith("/webhook"):
+            headers |= signature(body or b"")
+            path = f"/webhook/{SIGNING_SOURCE}{'/' * path.endswith('/')}"
         with closing(self._connect(self._host, timeout=PATIENCE_S)) as connection:
             connection.request(method, self._prefix + path, body, headers)
             response = connection.getresponse()

@@ -1,6 +1,7 @@
 """The contract suite runs against any Realmate: `pytest tests/contract --base-url http://host:port`.
 
-Without the option it runs against `realmate up` on each transport, started once a session and only if a test needs it.
+Without the option it runs against `realmate up` on each transport, started once a session and only if a test needs it;
+over RabbitMQ the events come from a source that signs them.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "base_url" in metafunc.fixturenames:
+    if "transport" in metafunc.fixturenames:
         transports = ["given"] if given_url(metafunc.config) else ["redis", "rabbitmq"]
-        metafunc.parametrize("base_url", transports, indirect=True, scope="session")
+        metafunc.parametrize("transport", transports, scope="session")
 
 
 def given_url(config: pytest.Config) -> str | None:
@@ -40,7 +41,7 @@ def given_url(config: pytest.Config) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def base_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+def base_url(transport: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Where the Realmate under test is, without a slash at the end: one on each transport, or the given one."""
     given = given_url(request.config)
     if given:
@@ -48,17 +49,17 @@ def base_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     directory = tmp_path_factory.getbasetemp()
     if hasattr(request.config, "workerinput"):  # an xdist worker's own directory is in the session's
         directory = directory.parent
-    directory = directory / f"contract-server-{request.param}"
+    directory = directory / f"contract-server-{transport}"
     directory.mkdir(exist_ok=True)
     servers = request.config.stash.setdefault(SERVERS, {})
-    if request.param not in servers:
-        servers[request.param] = SharedServer(directory, transport=request.param)
-    return servers[request.param].join()
+    if transport not in servers:
+        servers[transport] = SharedServer(directory, transport=transport)
+    return servers[transport].join()
 
 
 @pytest.fixture(scope="session")
-def client(base_url: str) -> Client:
-    return Client(base_url)
+def client(base_url: str, transport: str) -> Client:
+    return Client(base_url, signs=transport == "rabbitmq")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

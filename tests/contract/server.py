@@ -17,9 +17,17 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from client import SIGNING_SOURCE
 from rabbitmq import RabbitMQ
 from realmate.local.ports import free_port
 from realmate.runtime.settings import Settings
+from signatures import SECRET
+
+SOURCES = f"""
+[sources.{SIGNING_SOURCE}.signing]
+scheme = "standard-webhooks"
+secrets = [{{ value = "{SECRET}" }}]
+"""
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
@@ -65,6 +73,8 @@ class SharedServer:
         # Realmate's defaults are under test, not the settings of whoever runs the tests.
         inherited = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
         environment = {**inherited, "PORT": str(port), "REALMATE_DATA_DIR": str(data)}
+        environment["SOURCES_FILE"] = str(self._directory / "sources.toml")
+        Path(environment["SOURCES_FILE"]).write_text(SOURCES)
         if self._rabbitmq is not None:
             self._rabbitmq.start()
             environment["TRANSPORT_URL"] = self._rabbitmq.url

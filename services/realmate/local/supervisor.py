@@ -26,6 +26,7 @@ from realmate.local.service import Migration, Service
 from realmate.local.valkey import Valkey
 from realmate.local.watch import Watch
 from realmate.runtime.settings import Settings
+from realmate.sources.file import SourceFile, SourcesError
 
 LOOK_INTERVAL_S = 0.2
 PROGRESS_INTERVAL_S = 2.0
@@ -75,6 +76,8 @@ class Installation:
         """Return when everything is ready. Raises LocalError; call `stop` then, too."""
         started_at = time.monotonic()
         check_free(self._settings.host, self._port)
+        if self._settings.sources_file is not None:
+            _check_sources(self._settings.sources_file)
         self._lock = locked(self._data_dir)
         if self._settings.transport_url is not None:
             check_transport(self._settings.transport_url)
@@ -203,3 +206,11 @@ def progress(what: str) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _check_sources(path: Path) -> None:
+    """Raises LocalError where no service would start with this file."""
+    try:
+        SourceFile(path, os.environ)
+    except SourcesError as error:
+        raise LocalError(f"SOURCES_FILE: {error}") from None

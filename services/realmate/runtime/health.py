@@ -37,6 +37,7 @@ class Health:
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
         self._failing: dict[str, str] = {}
+        self._notes: dict[str, str] = {}
         self._was_ready = False
         self._checked_at = -CACHE_S
         self._lock = eventlet.semaphore.Semaphore()
@@ -48,6 +49,12 @@ class Health:
     def unregister(self, part: str) -> None:
         self._checks.pop(part, None)
 
+    def note(self, part: str, note: str | None) -> None:
+        """Let readiness tell of something that does not keep the process from its work; None: no more."""
+        self._notes.pop(part, None)
+        if note is not None:
+            self._notes[part] = note
+
     def live(self) -> Response:
         return Response(200, b'{"status":"ok"}')
 
@@ -58,7 +65,10 @@ class Health:
         with self._lock:
             if time.monotonic() - self._checked_at >= CACHE_S:
                 self._run_checks()
-        return _not_ready(self._failing) if self._failing else Response(200, b'{"status":"ready"}')
+        if self._failing:
+            return _not_ready(self._failing)
+        notes = {"notes": self._notes} if self._notes else {}
+        return Response(200, msgspec.json.encode({"status": "ready", **notes}))
 
     def watch(self) -> None:
         """Look again and again, for the log, until the process drains."""

@@ -51,6 +51,13 @@ class Settings(BaseSettings):
         6.0, ge=0, le=3600, description="Seconds a message waits for its conversation before it expires."
     )
 
+    # Who may send.
+    sources_file: Path | None = Field(
+        None,
+        description="The senders and their rules, TOML or (`.json`) JSON: docs/sources.md. Read again when it changes."
+        " Without it anyone may send.",
+    )
+
     # Limits: what one process takes on before it says 503, and how long it tries.
     command_timeout_s: float = Field(
         5.0,

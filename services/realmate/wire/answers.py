@@ -38,6 +38,19 @@ def answer(command: Command, verdict: Verdict) -> Response:
     return Response(status, body.encode())
 
 
+UNKNOWN_SOURCE = problem(404, "source_not_found", "There is no source of this name.")
+
+
+def unproven(message: str) -> Response:
+    """The answer to a request that is not proven to be from its source."""
+    return problem(401, "signature_invalid", message, headers=(("WWW-Authenticate", "Signature"),))
+
+
+def too_large(limit_bytes: int) -> Response:
+    """The answer to a body that is larger than its source may send."""
+    return problem(413, "body_too_large", f"The body is larger than this source's {limit_bytes} bytes.")
+
+
 def refusal(error: InvalidJson | InvalidEvent) -> Response:
     """The answer to a body that is no event."""
     if isinstance(error, InvalidEvent):

@@ -24,7 +24,10 @@ FRAMING_PER_BODY_BYTE = 6
 
 _MEANINGFUL = {
     name.encode(): name
-    for name in ("host", "content-length", "transfer-encoding", "connection", "expect", "x-request-id")
+    for name in (
+        *("host", "content-length", "transfer-encoding", "connection", "expect", "x-request-id"),
+        *("webhook-id", "webhook-timestamp", "webhook-signature", "x-hub-signature-256"),
+    )
 }
 """The headers on which anything depends here; others are counted, and dropped."""
 
@@ -217,6 +220,7 @@ class RequestParser:
                 bytes(self._body),
                 choose_request_id(self._headers.get("x-request-id")),
                 self._now,
+                self._headers,
                 version=self._version,
                 keep_alive=keep_alive,
             )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
+from collections.abc import Mapping
 
 import msgspec
 
 
 class Request(msgspec.Struct):
-    """One request whose body has arrived whole. Of its headers, the runtime uses some, services none."""
+    """One request whose body has arrived whole."""
 
     method: str
     path: str
@@ -22,6 +23,8 @@ class Request(msgspec.Struct):
     """From the sender's X-Request-Id where that is sane, else made here. Echoed in the answer."""
     arrived_at: float
     """time.monotonic() when the request was complete."""
+    headers: Mapping[str, str]
+    """Those that mean something to the runtime or to a service, by their names in lower case (see the parser)."""
     param: str = ""
     """What the route's `{…}` segment matched."""
     version: str = "1.1"

@@ -1,0 +1,192 @@
+"""The file of sources (SOURCES_FILE; docs/sources.md): read, checked by its schema, and read again when it changes.
+
+What is wrong is said with its place, `sources.shop.signing.secrets[1]`, and never with a secret's value.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from realmate.sources.model import DEFAULT, Source
+from realmate.sources.signing import (
+    MAX_TOLERANCE_S,
+    HubSignature,
+    StandardWebhooks,
+    Verifier,
+    WeakSecret,
+)
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+T = TypeVar("T")
+
+
+class SourcesError(Exception):
+    """The file cannot be used; the message says what is wrong where, for a person."""
+
+
+# --- its schema ---
+
+
+class _Secret(msgspec.Struct, forbid_unknown_fields=True):
+    """Where a secret is: exactly one of these. A `file` is found from the folder of the file of sources."""
+
+    value: str | None = None
+    file: str | None = None
+    env: str | None = None
+
+    def __post_init__(self) -> None:
+        if sum(each is not None for each in (self.value, self.file, self.env)) != 1:
+            raise ValueError("must have one of value, file and env")
+
+    def __repr__(self) -> str:
+        return "_Secret(…)"
+
+
+class _Signing(msgspec.Struct, forbid_unknown_fields=True, tag_field="scheme"):
+    secrets: Annotated[list[_Secret], msgspec.Meta(min_length=1)]
+
+    def verifier(self, secrets: Sequence[str]) -> Verifier:
+        """Raises WeakSecret."""
+        raise NotImplementedError
+
+
+class _StandardWebhooks(_Signing, tag="standard-webhooks"):
+    tolerance_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_TOLERANCE_S)] = MAX_TOLERANCE_S
+
+    def verifier(self, secrets: Sequence[str]) -> Verifier:
+        return StandardWebhooks(secrets, tolerance_s=self.tolerance_s)
+
+
+class _HubSignature(_Signing, tag="x-hub-signature-256"):
+    def verifier(self, secrets: Sequence[str]) -> Verifier:
+        return HubSignature(secrets)
+
+
+class _Source(msgspec.Struct, forbid_unknown_fields=True):
+    enabled: bool = True
+    signing: _StandardWebhooks | _HubSignature | None = None
+    max_body_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    sources: dict[str, Any] = {}
+
+
+# --- reading ---
+
+Sources = Mapping[str, Source]
+"""Those that are enabled, by name."""
+
+UNCONFIGURED: Sources = MappingProxyType({DEFAULT: Source(DEFAULT)})
+"""Without a file there is the default source, and anyone may send."""
+
+
+class SourceFile:
+    """One file, with the secrets it names, and what it said when it was last right."""
+
+    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
+        """Read it. Raises SourcesError."""
+        self._path = path
+        self._environment = environment
+        self._seen: dict[Path, bytes | str] = {}
+        self.error: str | None = None
+        """What is wrong with the file as it is now."""
+        self.sources = self._load()
+
+    def refresh(self) -> bool:
+        """Read it again if it, or a secret's file, has changed; whether it had. What is wrong is in `error` then."""
+        if all(_content(path) == seen for path, seen in self._seen.items()):
+            return False
+        try:
+            self.sources = self._load()
+        except SourcesError as error:
+            self.error = str(error)
+        else:
+            self.error = None
+        return True
+
+    def _load(self) -> Sources:
+        self._seen = {}
+        document = _parse(self._path, self._read(self._path))
+        sources: dict[str, Source | None] = {DEFAULT: Source(DEFAULT)}
+        for name, settings in document.items():
+            place = f"sources.{name}"
+            if not _NAME.fullmatch(name):
+                raise SourcesError(f"{place}: a name is 1 to 63 of a-z, 0-9, - and _, and starts with no - or _")
+            sources[name] = self._source(name, place, _convert(settings, _Source, place))
+        return MappingProxyType({name: source for name, source in sources.items() if source is not None})
+
+    def _source(self, name: str, place: str, settings: _Source) -> Source | None:
+        if not settings.enabled:
+            return None
+        signing = settings.signing
+        verifier = None if signing is None else self._verifier(f"{place}.signing", signing)
+        return Source(name, verifier, settings.max_body_bytes)
+
+    def _verifier(self, place: str, signing: _Signing) -> Verifier:
+        secrets = []
+        for number, reference in enumerate(signing.secrets):
+            secret = self._secret(f"{place}.secrets[{number}]", reference)
+            try:
+                signing.verifier([secret])
+            except WeakSecret as error:
+                raise SourcesError(f"{place}.secrets[{number}]: the secret {error}") from None
+            secrets.append(secret)
+        return signing.verifier(secrets)
+
+    def _secret(self, place: str, reference: _Secret) -> str:
+        if reference.file is not None:
+            try:
+                return self._read(self._path.parent / reference.file).decode().strip()
+            except UnicodeDecodeError:
+                raise SourcesError(f"{place}: {reference.file} is not UTF-8") from None
+            except SourcesError as error:
+                raise SourcesError(f"{place}: {error}") from None
+        if reference.env is not None:
+            if reference.env not in self._environment:
+                raise SourcesError(f"{place}: the environment has no {reference.env}")
+            return self._environment[reference.env].strip()
+        return reference.value or ""
+
+    def _read(self, path: Path) -> bytes:
+        """The file's bytes; remembered, so that `refresh` can tell whether they changed."""
+        content = self._seen[path] = _content(path)
+        if isinstance(content, str):
+            raise SourcesError(f"cannot read {path}: {content}")
+        return content
+
+
+def _content(path: Path) -> bytes | str:
+    """The file's bytes, or why there are none."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+
+
+def _parse(path: Path, content: bytes) -> dict[str, Any]:
+    """The sources as the file has them, by name, unchecked."""
+    try:
+        document = msgspec.json.decode(content) if path.suffix == ".json" else tomllib.loads(content.decode())
+    except (ValueError, RecursionError, msgspec.DecodeError) as error:  # ValueError: tomllib's, and not UTF-8
+        raise SourcesError(f"{path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
+    return _convert(document, _Document, "").sources
+
+
+def _convert(value: Any, kind: type[T], place: str) -> T:
+    """`value` by the schema of `kind`; msgspec's own place, `$.signing`, is put behind ours."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        message, _, within = str(error).partition(" - at `$")
+        where = (place + within.rstrip("`")).removeprefix(".")
+        raise SourcesError(f"{where}: {message}" if where else message) from None

@@ -1,0 +1,122 @@
+"""Whether a request is from who it says: signatures over the raw body, checked before anything reads it.
+
+Two schemes: Standard Webhooks (https://www.standardwebhooks.com, by its own library), and the `X-Hub-Signature-256` of
+Meta's WhatsApp Cloud API. Both are HMAC-SHA256, compared in constant time. Several secrets may be active at once, so
+that a new one can be introduced before the old one goes.
+
+A refusal says what an honest sender needs in order to mend it, and nothing that the sender did not know.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+MAX_TOLERANCE_S = 300.0
+"""Standard Webhooks' own five minutes; its library allows no more."""
+MAX_SIGNATURE_CHARS = 1024
+"""Some twenty signatures. Each costs a comparison, so a header full of them would be an attack."""
+MIN_SECRET_BYTES = 16
+STANDARD_PREFIX = "whsec_"
+HUB_PREFIX = "sha256="
+
+
+class SignatureRefused(Exception):
+    """The request is not proven to be from its source; the message is for the sender."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """For the metrics: missing, malformed, expired or mismatch."""
+
+
+class WeakSecret(ValueError):
+    """The secret cannot be used; the message says why, and not what it is."""
+
+
+class Verifier(Protocol):
+    def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+        """Raise SignatureRefused. `headers` by their names in lower case."""
+
+
+class StandardWebhooks:
+    """`webhook-id`, `webhook-timestamp` and `webhook-signature`, over id, timestamp and body."""
+
+    def __init__(self, secrets: Sequence[str], *, tolerance_s: float = MAX_TOLERANCE_S) -> None:
+        """Raises WeakSecret."""
+        self._webhooks = [_standard(secret) for secret in secrets]
+        self._tolerance_s = tolerance_s
+
+    def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+        names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+        missing = [name for name in names if not headers.get(name)]
+        if missing:
+            raise SignatureRefused("missing", f"This source signs its requests, and {_words(missing)} missing.")
+        self._check_time(headers["webhook-timestamp"])
+        if len(headers["webhook-signature"]) > MAX_SIGNATURE_CHARS:
+            raise SignatureRefused("malformed", f"webhook-signature has more than {MAX_SIGNATURE_CHARS} characters.")
+        if not any(_matches(webhook, body, headers) for webhook in self._webhooks):
+            raise SignatureRefused("mismatch", "No v1 signature in webhook-signature matches id, timestamp and body.")
+
+    def _check_time(self, timestamp: str) -> None:
+        # The library would take fractions and exponents too, and sign something else than what was sent.
+        if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= len("9999999999")):
+            raise SignatureRefused("malformed", "webhook-timestamp must be in whole seconds since 1970.")
+        if abs(time.time() - int(timestamp)) > self._tolerance_s:
+            message = f"webhook-timestamp is more than {self._tolerance_s:g} s from the moment the request came."
+            raise SignatureRefused("expired", message)
+
+
+class HubSignature:
+    """`X-Hub-Signature-256`, over the body alone: it does not say when it was made, so it does not stop a replay."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        """Raises WeakSecret."""
+        self._keys = [_long_enough(secret.encode()) for secret in secrets]
+
+    def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+        given = headers.get("x-hub-signature-256")
+        if not given:
+            raise SignatureRefused("missing", "This source signs its requests, and X-Hub-Signature-256 is missing.")
+        if not given.startswith(HUB_PREFIX):
+            raise SignatureRefused("malformed", f"X-Hub-Signature-256 must start with {HUB_PREFIX}")
+        try:
+            signature = binascii.unhexlify(given.removeprefix(HUB_PREFIX))
+        except ValueError:
+            raise SignatureRefused("malformed", "X-Hub-Signature-256 must be in hexadecimal digits.") from None
+        if not any(hmac.compare_digest(hmac.digest(key, body, "sha256"), signature) for key in self._keys):
+            raise SignatureRefused("mismatch", "X-Hub-Signature-256 does not match the body.")
+
+
+def _standard(secret: str) -> Webhook:
+    if not secret.startswith(STANDARD_PREFIX):
+        raise WeakSecret(f"must start with {STANDARD_PREFIX}")
+    try:
+        text = secret.removeprefix(STANDARD_PREFIX).rstrip("=")
+        key = binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+    except ValueError:
+        raise WeakSecret(f"must be base64 after {STANDARD_PREFIX}") from None
+    return Webhook(_long_enough(key))
+
+
+def _long_enough(key: bytes) -> bytes:
+    if len(key) < MIN_SECRET_BYTES:
+        raise WeakSecret(f"must have at least {MIN_SECRET_BYTES} bytes; openssl rand -base64 32 makes a good one")
+    return key
+
+
+def _matches(webhook: Webhook, body: bytes, headers: Mapping[str, str]) -> bool:
+    try:
+        webhook.verify(body, dict(headers), json_parse=False)
+    except (WebhookVerificationError, ValueError):  # ValueError: not two parts, not base64, a body that is not UTF-8
+        return False
+    return True
+
+
+def _words(names: Sequence[str]) -> str:
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"

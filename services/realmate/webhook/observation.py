@@ -1,0 +1,11 @@
+"""What the intake counts."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter
+
+REFUSED_SIGNATURES = Counter(
+    "realmate_webhook_refused_signatures",
+    "Requests that were not proven to be from their source, by source and why",
+    ["source", "reason"],
+)

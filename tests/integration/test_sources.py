@@ -1,0 +1,220 @@
+"""Sources in a running intake: who is taken, and how their file is followed without a failed request."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from installation import Answer, Installation, event, start_installation
+from realmate.local.ports import free_port
+from realmate.local.service import Service
+from signatures import OTHER_SECRET, SECRET, signature
+
+SHOP = """
+[sources.shop]
+max_body_bytes = 300
+
+[sources.shop.signing]
+scheme = "standard-webhooks"
+secrets = [{ file = "shop.key" }]
+"""
+DOCUMENTATION = Path(__file__).parents[2] / "docs/sources.md"
+PATIENCE_S = 20
+
+
+@dataclass
+class Sources:
+    """An installation and its file of sources."""
+
+    installation: Installation
+    path: Path
+
+    @property
+    def log(self) -> str:
+        return self.installation.intake.log.read_text()
+
+    def write(self, content: str) -> None:
+        """As an editor or Kubernetes does it: the whole new file takes the old one's place."""
+        new = self.path.with_suffix(".new")
+        new.write_text(content)
+        new.replace(self.path)
+
+    def post(self, path: str, body: object = None, *, secret: str | None = None) -> Answer:
+        text = json.dumps(event("NEW_CONVERSATION", id=str(uuid4())) if body is None else body).encode()
+        headers = {} if secret is None else signature(text, secret=secret)
+        with closing(http.client.HTTPConnection("127.0.0.1", self.installation.intake.port, timeout=15)) as connection:
+            connection.request("POST", path, text, headers)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+
+    def ready(self) -> Answer:
+        return self.installation.ask("GET", "/readyz")
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sources]:
+    directory = tmp_path_factory.mktemp("sources")
+    path = directory / "sources.toml"
+    path.write_text(SHOP)
+    (directory / "shop.key").write_text(SECRET)
+    with start_installation(directory, SOURCES_FILE=str(path)) as installation:
+        yield Sources(installation, path)
+
+
+@pytest.fixture
+def sources(files: Sources) -> Iterator[Sources]:
+    """With the file as it was at first, once more."""
+    yield files
+    files.write(SHOP)
+    eventually(
+        lambda: files.post("/webhook/shop/", secret=SECRET)[0] == 201 and files.ready()[1] == {"status": "ready"}
+    )
+
+
+def test_who_signs_is_taken_and_who_does_not_is_told(sources: Sources) -> None:
+    assert sources.post("/webhook/")[0] == 201
+    assert sources.post("/webhook/default/")[0] == 201
+    assert sources.post("/webhook/shop/", secret=SECRET)[0] == 201
+    for secret in (None, OTHER_SECRET):
+        status, answer = sources.post("/webhook/shop/", secret=secret)
+        assert (status, answer["code"]) == (401, "signature_invalid")
+
+
+def test_a_source_of_no_file_is_not_found(sources: Sources) -> None:
+    status, answer = sources.post("/webhook/nobody/", secret=SECRET)
+    assert (status, answer["code"]) == (404, "source_not_found")
+
+
+def test_the_signature_is_looked_at_before_the_body(sources: Sources) -> None:
+    assert sources.post("/webhook/shop/", {"type": "nonsense"})[0] == 401
+    assert sources.post("/webhook/shop/", {"type": "nonsense"}, secret=SECRET)[0] == 400
+
+
+def test_a_body_larger_than_its_source_may_send_is_refused(sources: Sources) -> None:
+    status, answer = sources.post("/webhook/shop/", {"type": "x" * 300}, secret=SECRET)
+    assert (status, answer["code"]) == (413, "body_too_large")
+    assert sources.post("/webhook/", {"type": "x" * 300})[0] == 400
+
+
+def test_a_change_is_followed_without_a_failed_request(sources: Sources) -> None:
+    stop, statuses = threading.Event(), set[int]()
+
+    def send() -> None:
+        while not stop.is_set():
+            statuses.add(sources.post("/webhook/shop/", secret=SECRET)[0])
+
+    senders = [threading.Thread(target=send) for _ in range(3)]
+    for sender in senders:
+        sender.start()
+    try:
+        for number in range(3):
+            sources.write(f"{SHOP}\n[sources.new{number}]")
+            eventually(lambda: sources.post(f"/webhook/new{number}/")[0] == 201)  # noqa: B023 (called before the next)
+    finally:
+        stop.set()
+        for sender in senders:
+            sender.join()
+    assert statuses == {201}
+    assert sources.post("/webhook/new0/")[0] == 404
+
+
+def test_a_new_secret_is_taken_and_the_old_one_no_more(sources: Sources) -> None:
+    key = sources.path.with_name("shop.key")
+    key.write_text(OTHER_SECRET)
+    eventually(lambda: sources.post("/webhook/shop/", secret=OTHER_SECRET)[0] == 201)
+    assert sources.post("/webhook/shop/", secret=SECRET)[0] == 401
+    key.write_text(SECRET)
+
+
+def test_a_broken_file_changes_nothing_but_is_told_everywhere(sources: Sources) -> None:
+    sources.write(SHOP.replace("max_body_bytes", "max_bytes"))
+    eventually(lambda: "notes" in sources.ready()[1])
+    status, answer = sources.ready()
+    assert (status, answer["status"]) == (200, "ready")
+    assert "sources" in answer["notes"]
+    assert "sources.shop: Object contains unknown field `max_bytes`" in sources.log
+    assert metric(sources, "realmate_sources_file_broken") == 1
+    assert sources.post("/webhook/shop/", secret=SECRET)[0] == 201
+    sources.write(SHOP)
+    eventually(lambda: "notes" not in sources.ready()[1])
+    assert metric(sources, "realmate_sources_file_broken") == 0
+
+
+def test_refused_signatures_are_counted_and_secrets_told_nowhere(sources: Sources) -> None:
+    name = 'realmate_webhook_refused_signatures_total{reason="missing",source="shop"}'
+    before = metric(sources, name)
+    sources.post("/webhook/shop/")
+    assert metric(sources, name) == before + 1
+    assert SECRET.removeprefix("whsec_") not in sources.log + exposed(sources)
+
+
+def test_a_process_does_not_start_with_a_broken_file(tmp_path: Path, sources: Sources) -> None:
+    broken = tmp_path / "sources.toml"
+    broken.write_text("[sources.shop]\nspeed = 3")
+    environment = {"SOURCES_FILE": str(broken), "REDIS_URL": sources.installation.broker.url, "PORT": "0", "PATH": ""}
+    for command in (["run", "webhook"], ["up"]):
+        run = subprocess.run(
+            [sys.executable, "-m", "realmate", *command],
+            env=environment | {"REALMATE_DATA_DIR": str(tmp_path / "data")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert run.returncode == 1
+        assert run.stderr == "Error: SOURCES_FILE: sources.shop: Object contains unknown field `speed`\n"
+
+
+def exposed(sources: Sources) -> str:
+    with closing(http.client.HTTPConnection("127.0.0.1", sources.installation.intake.port, timeout=15)) as connection:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+
+
+def metric(sources: Sources, name: str) -> float:
+    lines = [line for line in exposed(sources).splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+@pytest.mark.skipif(not (shutil.which("openssl") and shutil.which("curl")), reason="needs openssl and curl")
+def test_the_documentation_s_lines_can_be_pasted(sources: Sources, tmp_path: Path) -> None:
+    configuration, setup, *signed_requests = re.findall(r"```(?:toml)?\n(.+?)```", DOCUMENTATION.read_text(), re.DOTALL)
+    (tmp_path / "sources.toml").write_text(configuration)
+    setup = setup.rpartition("SOURCES_FILE")[0] + 'printf %s "$WHATSAPP_APP_SECRET"'
+    environment = os.environ | {"WHATSAPP_APP_SECRET": pasted(setup, tmp_path, os.environ)}
+    settings = {"PORT": str(free_port()), "SOURCES_FILE": str(tmp_path / "sources.toml")}
+    transport = {"HOST": "127.0.0.1", "TRANSPORT_URL": sources.installation.broker.url}
+    with Service(["webhook"], environment | settings | transport, tmp_path / "webhook.log") as webhook:
+        webhook.wait_ready()
+        answers = [
+            pasted(each.replace("http://127.0.0.1:8000", webhook.url), tmp_path, environment)
+            for each in signed_requests
+        ]
+    assert [json.loads(answer)["status"] for answer in answers] == ["created", "created"]
+
+
+def pasted(script: str, directory: Path, environment: Mapping[str, str]) -> str:
+    """What bash prints for it."""
+    command = ["bash", "-ec", script]
+    return subprocess.run(command, cwd=directory, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout

@@ -1,0 +1,22 @@
+"""Requests signed as a sender signs them, by the library that senders use."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from standardwebhooks.webhooks import Webhook
+
+SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+OTHER_SECRET = "whsec_" + "B" * 43 + "="
+
+
+def signature(body: bytes, *, secret: str = SECRET, ago_s: float = 0) -> dict[str, str]:
+    """The headers of Standard Webhooks for this body."""
+    message_id, sent_at = f"msg_{uuid4().hex}", int(time.time() - ago_s)
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(sent_at),
+        "webhook-signature": Webhook(secret).sign(message_id, datetime.fromtimestamp(sent_at, UTC), body.decode()),
+    }

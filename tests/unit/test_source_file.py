@@ -1,0 +1,120 @@
+"""The file of sources: what it may say, what is wrong with it and where, and how it is followed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from realmate.sources.file import SourceFile, SourcesError
+from signatures import OTHER_SECRET, SECRET
+
+SHOP = """
+[sources.shop]
+max_body_bytes = 1000
+
+[sources.shop.signing]
+scheme = "standard-webhooks"
+secrets = [{ env = "SHOP_SECRET" }]
+"""
+GOOD = {"SHOP_SECRET": SECRET}
+
+
+def read(directory: Path, content: str, name: str = "sources.toml") -> SourceFile:
+    path = directory / name
+    path.write_text(content)
+    return SourceFile(path, GOOD)
+
+
+def test_a_source_has_what_the_file_gives_it(tmp_path: Path) -> None:
+    sources = read(tmp_path, SHOP).sources
+    assert set(sources) == {"default", "shop"}
+    assert sources["shop"].max_body_bytes == 1000
+    assert sources["shop"].verifier is not None
+    assert sources["default"].verifier is None
+
+
+def test_json_says_the_same(tmp_path: Path) -> None:
+    signing = {"scheme": "standard-webhooks", "secrets": [{"value": SECRET}], "tolerance_s": 60}
+    sources = read(tmp_path, json.dumps({"sources": {"shop": {"signing": signing}}}), "sources.json").sources
+    assert sources["shop"].verifier is not None
+
+
+def test_an_empty_file_is_no_file(tmp_path: Path) -> None:
+    assert set(read(tmp_path, "").sources) == {"default"}
+
+
+def test_a_source_can_be_turned_off_the_default_one_too(tmp_path: Path) -> None:
+    assert set(read(tmp_path, SHOP + "[sources.default]\nenabled = false").sources) == {"shop"}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("[[", "not TOML: .*line 1|not TOML: .*end of document"),
+        ("\xff", "not TOML"),
+        ("senders = 1", "unknown field `senders`"),
+        ("sources = 3", "^sources: Expected `object`"),
+        ("[sources.Shop]", r"^sources\.Shop: a name is 1 to 63"),
+        ("[sources.'']", r"^sources\.: a name is"),
+        ("[sources.shop]\nspeed = 3", r"^sources\.shop: .*unknown field `speed`"),
+        ("[sources.shop]\nmax_body_bytes = '1'", r"^sources\.shop\.max_body_bytes: Expected `int"),
+        ("[sources.shop]\nmax_body_bytes = 0", r"^sources\.shop\.max_body_bytes: .*>= 1"),
+        ("[sources.shop.signing]\nscheme = 'none'", r"^sources\.shop\.signing\.scheme: Invalid value 'none'"),
+        (SHOP.replace("{ env", "{ environment"), r"^sources\.shop\.signing\.secrets\[0\]: .*`environment`"),
+        (SHOP.replace("SHOP_SECRET", "X"), r"^sources\.shop\.signing\.secrets\[0\]: the environment has no X"),
+        (SHOP.replace('env = "SHOP_SECRET"', ""), r"secrets\[0\]: must have one of value, file and env"),
+        (SHOP.replace('{ env = "SHOP_SECRET" }', ""), r"^sources\.shop\.signing\.secrets: .*length >= 1"),
+        (
+            SHOP.replace('env = "SHOP_SECRET"', 'file = "none.key"'),
+            r"secrets\[0\]: cannot read .*none\.key: No such file",
+        ),
+        (SHOP + "tolerance_s = 301", r"^sources\.shop\.signing\.tolerance_s: .*<= 300"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, content: str, complaint: str) -> None:
+    with pytest.raises(SourcesError, match=complaint):
+        read(tmp_path, content)
+
+
+def test_no_complaint_and_no_repr_tells_a_secret(tmp_path: Path) -> None:
+    weak = "whsec_c2hvcnQ="
+    for line in (f'value = "{weak}"', f'value = "{weak}", env = "A"', f'value = "{weak}", x = 1'):
+        with pytest.raises(SourcesError) as caught:
+            read(tmp_path, SHOP.replace('env = "SHOP_SECRET"', line))
+        assert "c2hvcnQ" not in str(caught.value)
+    assert SECRET not in repr(read(tmp_path, SHOP).sources)
+
+
+def test_it_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    file = read(tmp_path, SHOP)
+    assert not file.refresh()
+    (tmp_path / "sources.toml").write_text(SHOP.replace("sources.shop", "sources.store"))
+    assert file.refresh()
+    assert set(file.sources) == {"default", "store"}
+    assert not file.refresh()
+
+
+def test_a_secret_s_file_that_changes_is_a_change(tmp_path: Path) -> None:
+    key = tmp_path / "shop.key"
+    key.write_text(SECRET + "\n")
+    file = read(tmp_path, SHOP.replace('env = "SHOP_SECRET"', 'file = "shop.key"'))
+    before = file.sources["shop"].verifier
+    key.write_text(OTHER_SECRET)
+    assert file.refresh()
+    assert file.sources["shop"].verifier is not before
+
+
+def test_while_it_is_wrong_what_it_said_before_holds(tmp_path: Path) -> None:
+    path = tmp_path / "sources.toml"
+    file = read(tmp_path, SHOP)
+    for content in ("[sources.shop]\nspeed = 3", None, SHOP.replace('env = "SHOP_SECRET"', 'file = "late.key"')):
+        path.unlink() if content is None else path.write_text(content)
+        assert file.refresh()
+        assert file.error is not None
+        assert set(file.sources) == {"default", "shop"}
+        assert not file.refresh()
+    (tmp_path / "late.key").write_text(SECRET)  # what it waited for comes, and the file itself has not changed
+    assert file.refresh()
+    assert file.error is None
