@@ -166,7 +166,7 @@ def test_what_is_no_proper_http_is_refused_with_a_problem_and_the_connection_end
     assert wire.ends()
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing/", "/webhook/x", "/conversations", "/conversations/", "//webhook/"])
+@pytest.mark.parametrize("path", ["/", "/nothing/", "/webhook/x/y", "/conversations", "/conversations/", "//webhook/"])
 def test_an_unknown_path_is_a_404_problem(wire: RawConnection, path: str) -> None:
     assert wire.ask(get(path)).code == "not_found"
 

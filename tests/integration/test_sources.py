@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
@@ -12,12 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import requests
 
 from installation import Answer, Installation, event, start_installation
 from realmate.local.ports import free_port
@@ -53,16 +52,20 @@ class Sources:
         new.write_text(content)
         new.replace(self.path)
 
+    def send(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> requests.Response:
+        return requests.post(self.installation.intake.url + path, data=body, headers=headers, timeout=15)
+
     def post(self, path: str, body: object = None, *, secret: str | None = None) -> Answer:
-        text = json.dumps(event("NEW_CONVERSATION", id=str(uuid4())) if body is None else body).encode()
-        headers = {} if secret is None else signature(text, secret=secret)
-        with closing(http.client.HTTPConnection("127.0.0.1", self.installation.intake.port, timeout=15)) as connection:
-            connection.request("POST", path, text, headers)
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
+        text = opening() if body is None else json.dumps(body).encode()
+        response = self.send(path, text, None if secret is None else signature(text, secret=secret))
+        return response.status_code, response.json()
 
     def ready(self) -> Answer:
         return self.installation.ask("GET", "/readyz")
+
+
+def opening() -> bytes:
+    return json.dumps(event("NEW_CONVERSATION", id=str(uuid4()))).encode()
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -115,6 +118,20 @@ def test_a_body_larger_than_its_source_may_send_is_refused(sources: Sources) -> 
     status, answer = sources.post("/webhook/shop/", {"type": "x" * 300}, secret=SECRET)
     assert (status, answer["code"]) == (413, "body_too_large")
     assert sources.post("/webhook/", {"type": "x" * 300})[0] == 400
+
+
+def test_events_beyond_the_limit_are_told_when_to_come_again(sources: Sources) -> None:
+    sources.write(SHOP + "[sources.meter.limit]\nevents_per_s = 0.01\nburst = 2")
+    eventually(lambda: sources.post("/webhook/meter/")[0] == 201)
+    response = sources.send("/webhook/meter/", opening())
+    assert response.status_code == 201
+    response = sources.send("/webhook/meter/", opening())
+    assert response.status_code == 429
+    assert 90 <= int(response.headers["Retry-After"]) <= 100
+    assert response.headers["RateLimit-Policy"] == '"meter";q=2;w=200'
+    assert re.fullmatch(r'"meter";r=0;t=(19\d|200)', response.headers["RateLimit"])
+    assert metric(sources, 'realmate_webhook_limited_total{source="meter"}') == 1
+    assert sources.post("/webhook/")[0] == 201
 
 
 def test_a_change_is_followed_without_a_failed_request(sources: Sources) -> None:
@@ -187,9 +204,7 @@ def test_a_process_does_not_start_with_a_broken_file(tmp_path: Path, sources: So
 
 
 def exposed(sources: Sources) -> str:
-    with closing(http.client.HTTPConnection("127.0.0.1", sources.installation.intake.port, timeout=15)) as connection:
-        connection.request("GET", "/metrics")
-        return connection.getresponse().read().decode()
+    return requests.get(f"{sources.installation.intake.url}/metrics", timeout=15).text
 
 
 def metric(sources: Sources, name: str) -> float:
@@ -199,8 +214,9 @@ def metric(sources: Sources, name: str) -> float:
 
 @pytest.mark.skipif(not (shutil.which("openssl") and shutil.which("curl")), reason="needs openssl and curl")
 def test_the_documentation_s_lines_can_be_pasted(sources: Sources, tmp_path: Path) -> None:
-    configuration, setup, *signed_requests = re.findall(r"```(?:toml)?\n(.+?)```", DOCUMENTATION.read_text(), re.DOTALL)
-    (tmp_path / "sources.toml").write_text(configuration)
+    text = DOCUMENTATION.read_text()
+    setup, *signed_requests = re.findall(r"```bash\n(.+?)```", text, re.DOTALL)
+    (tmp_path / "sources.toml").write_text("\n".join(re.findall(r"```toml\n(.+?)```", text, re.DOTALL)))
     setup = setup.rpartition("SOURCES_FILE")[0] + 'printf %s "$WHATSAPP_APP_SECRET"'
     environment = os.environ | {"WHATSAPP_APP_SECRET": pasted(setup, tmp_path, os.environ)}
     settings = {"PORT": str(free_port()), "SOURCES_FILE": str(tmp_path / "sources.toml")}

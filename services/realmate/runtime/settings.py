@@ -160,6 +160,12 @@ class Settings(BaseSettings):
         return url
 
     @property
+    def redis(self) -> str | None:
+        """Redis' URL, for what can do without one: REDIS_URL, or the transport's where that is Redis."""
+        url = self.redis_url or self.transport_url
+        return None if url is None or urlsplit(url).scheme.startswith("amqp") else url
+
+    @property
     def heartbeat_s(self) -> int:
         """What AMQP calls a heartbeat: the broker gives up a client that was silent for this long or a little more."""
         return max(1, round(self.claim_idle_s))

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from realmate.sources.limits import Limit
 from realmate.sources.model import DEFAULT, Source
 from realmate.sources.signing import (
     MAX_TOLERANCE_S,
@@ -71,10 +73,19 @@ class _HubSignature(_Signing, tag="x-hub-signature-256"):
         return HubSignature(secrets)
 
 
+class _Limit(msgspec.Struct, forbid_unknown_fields=True):
+    events_per_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
+    burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] | None = None
+
+    def limit(self) -> Limit:
+        return Limit(self.events_per_s, self.burst or ceil(self.events_per_s))
+
+
 class _Source(msgspec.Struct, forbid_unknown_fields=True):
     enabled: bool = True
     signing: _StandardWebhooks | _HubSignature | None = None
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    limit: _Limit | None = None
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
@@ -130,7 +141,8 @@ class SourceFile:
             return None
         signing = settings.signing
         verifier = None if signing is None else self._verifier(f"{place}.signing", signing)
-        return Source(name, verifier, settings.max_body_bytes)
+        limit = None if settings.limit is None else settings.limit.limit()
+        return Source(name, verifier, settings.max_body_bytes, limit)
 
     def _verifier(self, place: str, signing: _Signing) -> Verifier:
         secrets = []

@@ -1,8 +1,11 @@
 """Whether a request is from who it says: signatures over the raw body, checked before anything reads it.
 
-Two schemes: Standard Webhooks (https://www.standardwebhooks.com, by its own library), and the `X-Hub-Signature-256` of
-Meta's WhatsApp Cloud API. Both are HMAC-SHA256, compared in constant time. Several secrets may be active at once, so
-that a new one can be introduced before the old one goes.
+Two schemes: Standard Webhooks (https://www.standardwebhooks.com) and the `X-Hub-Signature-256` of Meta's WhatsApp Cloud
+API. Both are HMAC-SHA256, compared in constant time. Several secrets may be active at once, so that a new one can be
+introduced before the old one goes.
+
+(The library `standardwebhooks` makes the signatures in the tests. It verifies text: an honest body that is not UTF-8
+would be a forgery to it. And it takes 9.6 us where this takes 4.5.)
 
 A refusal says what an honest sender needs in order to mend it, and nothing that the sender did not know.
 """
@@ -15,10 +18,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from standardwebhooks.webhooks import Webhook, WebhookVerificationError
-
 MAX_TOLERANCE_S = 300.0
-"""Standard Webhooks' own five minutes; its library allows no more."""
+"""Standard Webhooks' own five minutes: who stores ids against replays need not keep them longer."""
 MAX_SIGNATURE_CHARS = 1024
 """Some twenty signatures. Each costs a comparison, so a header full of them would be an attack."""
 MIN_SECRET_BYTES = 16
@@ -49,7 +50,7 @@ class StandardWebhooks:
 
     def __init__(self, secrets: Sequence[str], *, tolerance_s: float = MAX_TOLERANCE_S) -> None:
         """Raises WeakSecret."""
-        self._webhooks = [_standard(secret) for secret in secrets]
+        self._keys = [_standard(secret) for secret in secrets]
         self._tolerance_s = tolerance_s
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
@@ -60,11 +61,12 @@ class StandardWebhooks:
         self._check_time(headers["webhook-timestamp"])
         if len(headers["webhook-signature"]) > MAX_SIGNATURE_CHARS:
             raise SignatureRefused("malformed", f"webhook-signature has more than {MAX_SIGNATURE_CHARS} characters.")
-        if not any(_matches(webhook, body, headers) for webhook in self._webhooks):
+        signed = b".".join((headers["webhook-id"].encode("latin-1"), headers["webhook-timestamp"].encode(), body))
+        signatures = headers["webhook-signature"].encode("latin-1").split(b" ")
+        if not any(_matches(key, signed, signatures) for key in self._keys):
             raise SignatureRefused("mismatch", "No v1 signature in webhook-signature matches id, timestamp and body.")
 
     def _check_time(self, timestamp: str) -> None:
-        # The library would take fractions and exponents too, and sign something else than what was sent.
         if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= len("9999999999")):
             raise SignatureRefused("malformed", "webhook-timestamp must be in whole seconds since 1970.")
         if abs(time.time() - int(timestamp)) > self._tolerance_s:
@@ -93,15 +95,15 @@ class HubSignature:
             raise SignatureRefused("mismatch", "X-Hub-Signature-256 does not match the body.")
 
 
-def _standard(secret: str) -> Webhook:
+def _standard(secret: str) -> bytes:
     if not secret.startswith(STANDARD_PREFIX):
         raise WeakSecret(f"must start with {STANDARD_PREFIX}")
+    text = secret.removeprefix(STANDARD_PREFIX).rstrip("=")
     try:
-        text = secret.removeprefix(STANDARD_PREFIX).rstrip("=")
         key = binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
     except ValueError:
         raise WeakSecret(f"must be base64 after {STANDARD_PREFIX}") from None
-    return Webhook(_long_enough(key))
+    return _long_enough(key)
 
 
 def _long_enough(key: bytes) -> bytes:
@@ -110,12 +112,9 @@ def _long_enough(key: bytes) -> bytes:
     return key
 
 
-def _matches(webhook: Webhook, body: bytes, headers: Mapping[str, str]) -> bool:
-    try:
-        webhook.verify(body, dict(headers), json_parse=False)
-    except (WebhookVerificationError, ValueError):  # ValueError: not two parts, not base64, a body that is not UTF-8
-        return False
-    return True
+def _matches(key: bytes, signed: bytes, signatures: Sequence[bytes]) -> bool:
+    expected = b"v1," + binascii.b2a_base64(hmac.digest(key, signed, "sha256"), newline=False)
+    return any(hmac.compare_digest(expected, signature) for signature in signatures)
 
 
 def _words(names: Sequence[str]) -> str:

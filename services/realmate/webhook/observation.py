@@ -9,3 +9,5 @@ REFUSED_SIGNATURES = Counter(
     "Requests that were not proven to be from their source, by source and why",
     ["source", "reason"],
 )
+
+LIMITED = Counter("realmate_webhook_limited", "Events beyond their source's limit, by source", ["source"])

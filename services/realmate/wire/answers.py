@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from realmate.domain.events import Verdict
+from realmate.sources.limits import Allowance, Limit
 from realmate.wire.commands import Command, MessageCommand
 from realmate.wire.responses import Response, problem
 from realmate.wire.webhook import InvalidEvent, InvalidJson
@@ -49,6 +52,24 @@ def unproven(message: str) -> Response:
 def too_large(limit_bytes: int) -> Response:
     """The answer to a body that is larger than its source may send."""
     return problem(413, "body_too_large", f"The body is larger than this source's {limit_bytes} bytes.")
+
+
+def too_many(name: str, limit: Limit, allowance: Allowance) -> Response:
+    """The answer to an event beyond its source's limit.
+
+    The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
+    """
+    retry_after_s, reset_s = max(1, ceil(allowance.retry_after_s)), ceil(allowance.reset_s)
+    return problem(
+        429,
+        "too_many_events",
+        f"This source may send {limit.events_per_s:g} events a second, {limit.burst} at once.",
+        headers=(
+            ("Retry-After", str(retry_after_s)),
+            ("RateLimit-Policy", f'"{name}";q={limit.burst};w={max(1, ceil(limit.window_s))}'),
+            ("RateLimit", f'"{name}";r={allowance.left};t={reset_s}'),
+        ),
+    )
 
 
 def refusal(error: InvalidJson | InvalidEvent) -> Response:

@@ -1,0 +1,133 @@
+"""The sources' limits over all replicas: one script call in Redis for each batch that has limited sources in it.
+
+While Redis is away each process limits by itself, and a source may send as much to each replica: better too much
+than nothing, or than no limit at all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+import structlog
+from nameko.extensions import DependencyProvider
+from prometheus_client import Gauge
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from realmate.runtime.config import settings_of
+from realmate.sources.limits import Allowance, Limit, LocalLimits, allowance
+
+ANSWER_TIMEOUT_S = 0.2
+"""An event waits no longer for a count. The commit path has its own patience."""
+LOCAL_FOR_S = 1.0
+"""After a failure Redis is left alone for this long."""
+KEY = "realmate:limit:"
+
+# GCRA as in sources/limits.py, in seconds of Redis' own clock. A key lives until its bucket is empty.
+SCRIPT = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+local found = {}
+for i, key in ipairs(KEYS) do
+    local rate, burst, wanted = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
+    local ahead = math.max(0, (tonumber(redis.call('GET', key)) or now) - now)
+    local allowed = math.max(0, math.min(wanted, math.floor(burst - ahead * rate + 1e-6)))
+    ahead = ahead + allowed / rate
+    if allowed > 0 then
+        redis.call('SET', key, string.format('%.6f', now + ahead), 'PX', math.ceil(ahead * 1000))
+    end
+    found[2 * i - 1] = allowed
+    found[2 * i] = string.format('%.6f', ahead)
+end
+return found
+"""
+
+LOCAL = Gauge(
+    "realmate_limits_local",
+    "1 while Redis is away and each process limits its sources by itself",
+    multiprocess_mode="livemax",
+)
+
+log = structlog.get_logger(__name__)
+
+Wanted = Mapping[str, tuple[Limit, int]]
+"""By source: its limit, and how many events it wants to send."""
+
+
+class Limiter:
+    """Counts in Redis, and by itself where there is none."""
+
+    def __init__(self, url: str | None) -> None:
+        self._local = LocalLimits()
+        self._redis = None if url is None else _client(url)
+        self._script = None if self._redis is None else self._redis.register_script(SCRIPT)
+        self._local_until = 0.0
+        self._away = False
+
+    def take(self, wanted: Wanted) -> dict[str, Allowance]:
+        """Allow as many as the limits let through of the events wanted, by source."""
+        if self._script is None or time.monotonic() < self._local_until:
+            return self._local.take(wanted)
+        try:
+            found = self._script(
+                keys=[KEY + name for name in wanted],
+                args=[
+                    argument
+                    for limit, events in wanted.values()
+                    for argument in (limit.events_per_s, limit.burst, events)
+                ],
+            )
+        except (redis.RedisError, OSError) as error:
+            self._lose(error)
+            return self._local.take(wanted)
+        self._find()
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return {
+            name: allowance(limit, allowed, float(ahead_s))
+            for (name, (limit, _)), (allowed, ahead_s) in zip(wanted.items(), pairs, strict=True)
+        }
+
+    def close(self) -> None:
+        if self._redis is not None:
+            self._redis.close()
+
+    def _lose(self, error: Exception) -> None:
+        self._local_until = time.monotonic() + LOCAL_FOR_S
+        if not self._away:
+            log.warning("redis lost: each process limits its sources by itself", error=str(error))
+        self._away = True
+        LOCAL.set(1)
+
+    def _find(self) -> None:
+        if self._away:
+            log.info("redis back: the sources are limited over all processes")
+            self._away = False
+            LOCAL.set(0)
+
+
+class Limits(DependencyProvider):
+    """Injects a Limiter."""
+
+    def setup(self) -> None:
+        self._limiter = Limiter(settings_of(self.container).redis)
+
+    def get_dependency(self, worker_ctx: Any) -> Limiter:  # noqa: ARG002 (Nameko's signature)
+        return self._limiter
+
+    def stop(self) -> None:
+        self._limiter.close()
+
+    kill = stop
+
+
+def _client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=ANSWER_TIMEOUT_S,
+        socket_connect_timeout=ANSWER_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )

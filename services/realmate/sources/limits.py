@@ -1,0 +1,70 @@
+"""How fast a source may send: the generic cell rate algorithm (GCRA), a leaky bucket that is one moment a source.
+
+That moment, the theoretical arrival time (TAT), is when the bucket will be empty again. Each event moves it ahead by
+one interval; it may be ahead of the present by the whole burst at most. The script in `runtime/limits.py` counts in
+the same way for all replicas together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    events_per_s: float
+    burst: int
+    """Events that may come at once, after a pause of `window_s`."""
+
+    @property
+    def interval_s(self) -> float:
+        return 1 / self.events_per_s
+
+    @property
+    def window_s(self) -> float:
+        return self.burst / self.events_per_s
+
+
+class Allowance(NamedTuple):
+    """What a source got of what it wanted."""
+
+    allowed: int
+    left: int
+    """Events that it could send now on top of these."""
+    retry_after_s: float
+    """Until it may send the next one; 0 while any are left."""
+    reset_s: float
+    """Until it may send a whole burst."""
+
+
+class LocalLimits:
+    """The limits as one process sees them, without Redis."""
+
+    def __init__(self) -> None:
+        self._tat: dict[str, float] = {}
+
+    def take(self, wanted: Mapping[str, tuple[Limit, int]]) -> dict[str, Allowance]:
+        """Allow as many as the limits let through of the events wanted, by source."""
+        now = time.monotonic()
+        return {name: self._take(name, limit, events, now) for name, (limit, events) in wanted.items()}
+
+    def _take(self, name: str, limit: Limit, events: int, now: float) -> Allowance:
+        ahead_s = max(0.0, self._tat.get(name, now) - now)
+        allowed = min(events, _room(limit, ahead_s))
+        ahead_s += allowed * limit.interval_s
+        self._tat[name] = now + ahead_s
+        return allowance(limit, allowed, ahead_s)
+
+
+def allowance(limit: Limit, allowed: int, ahead_s: float) -> Allowance:
+    """`ahead_s` is how far the TAT is from the present after the allowed ones."""
+    retry_after_s = max(0.0, ahead_s + limit.interval_s - limit.window_s)
+    return Allowance(allowed, _room(limit, ahead_s), retry_after_s, ahead_s)
+
+
+def _room(limit: Limit, ahead_s: float) -> int:
+    """How many more intervals fit into the window. (The millionth: what floats lose must not cost an event.)"""
+    return max(0, int((limit.window_s - ahead_s) * limit.events_per_s + 1e-6))

@@ -1,0 +1,64 @@
+"""The sources' limits counted in Redis: over all processes, and by each of them while Redis is away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from realmate.local.valkey import Valkey
+from realmate.runtime.limits import LOCAL_FOR_S, Limiter
+from realmate.sources.limits import Limit
+
+SLOW = Limit(events_per_s=0.1, burst=50)
+
+
+@pytest.fixture
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with Valkey(tmp_path_factory.mktemp("limits")) as valkey:
+        yield valkey
+
+
+def take(limiter: Limiter, events: int, limit: Limit = SLOW, name: str = "shop") -> int:
+    return limiter.take({name: (limit, events)})[name].allowed
+
+
+def test_several_processes_share_one_limit(valkey: Valkey) -> None:
+    limiters = [Limiter(valkey.url) for _ in range(4)]
+    with ThreadPoolExecutor(len(limiters)) as pool:
+        allowed = list(pool.map(lambda limiter: sum(take(limiter, 3) for _ in range(10)), limiters))
+    assert sum(allowed) == SLOW.burst
+
+
+def test_several_sources_in_one_batch_are_counted_apart(valkey: Valkey) -> None:
+    wanted = {"shop": (SLOW, 60), "store": (Limit(events_per_s=1_000, burst=5), 3)}
+    found = Limiter(valkey.url).take(wanted)
+    assert (found["shop"].allowed, found["shop"].left) == (50, 0)
+    assert found["shop"].retry_after_s == pytest.approx(10, abs=1)
+    assert found["shop"].reset_s == pytest.approx(500, abs=1)
+    assert (found["store"].allowed, found["store"].left) == (3, 2)
+
+
+def test_the_bucket_empties_with_time_and_leaves_nothing_behind(valkey: Valkey) -> None:
+    limiter, limit = Limiter(valkey.url), Limit(events_per_s=50, burst=2)
+    assert take(limiter, 5, limit) == 2
+    time.sleep(0.2)
+    assert take(limiter, 5, limit) == 2
+
+
+def test_while_redis_is_away_each_process_limits_by_itself(valkey: Valkey) -> None:
+    limiter = Limiter(valkey.url)
+    assert take(limiter, 60) == 50
+    valkey.kill()
+    assert take(limiter, 60) == 50  # its own bucket: Redis' is out of sight
+    assert take(limiter, 60) == 0
+    valkey.start()
+    time.sleep(LOCAL_FOR_S)
+    assert take(limiter, 1, name="store") == 1
+    assert Limiter(valkey.url).take({"store": (SLOW, 0)})["store"].left == 49
+
+
+def test_without_redis_there_is_a_limit_all_the_same() -> None:
+    assert take(Limiter(None), 60) == 50
