@@ -184,6 +184,16 @@ def test_the_three_lines_to_try_work_as_they_are_printed(running: Up) -> None:
     assert [json.loads(answer)["status"] for answer in answers] == ["created", "accepted", "OPEN"]
 
 
+def test_metrics_may_have_a_port_of_their_own_that_tells_of_all_processes(tmp_path: Path) -> None:
+    admin_port = free_port()
+    with up(tmp_path / "data", ADMIN_PORT=admin_port) as running:
+        running.open_conversation()
+        assert requests.get(f"{running.url}/metrics", timeout=5).status_code == http.client.NOT_FOUND
+        metrics = requests.get(f"http://127.0.0.1:{admin_port}/metrics", timeout=5).text
+        assert "realmate_http_requests_total" in metrics  # the webhook's
+        assert "realmate_events_total" in metrics  # the conversations'
+
+
 def test_it_tells_what_runs_where(running: Up) -> None:
     for member in psutil.Process(running.process.pid).children():
         assert f"pid {member.pid} " in running.output, member

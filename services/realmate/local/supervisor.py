@@ -133,6 +133,8 @@ class Installation:
     def _start_services(self, environment: dict[str, str]) -> None:
         internal = {"HOST": "127.0.0.1", "PORT": str(free_port())}  # conversations serves nothing but its health
         public = {"HOST": self._settings.host, "PORT": str(self._port)}
+        if "ADMIN_PORT" in environment:  # the metrics of all processes; two cannot listen on it
+            public["ADMIN_PORT"] = environment.pop("ADMIN_PORT")
         self._services = [
             Service(["conversations"], environment | internal, self._log("conversations")),
             Service(["webhook", "query"], environment | public, self._log("webhook-query")),

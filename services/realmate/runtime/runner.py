@@ -25,6 +25,7 @@ from nameko.runners import ServiceRunner
 from realmate.runtime import green, logs
 from realmate.runtime.config import nameko_config
 from realmate.runtime.health import health
+from realmate.runtime.http.server import open_admin
 from realmate.runtime.settings import Settings, load
 
 SERVICES = {
@@ -56,11 +57,10 @@ def serve(names: Sequence[str]) -> int:
     _allow_many_connections()
     signals = _catch_signals(settings)
     runner = _runner(names, settings)
-    try:
-        with _quiet_hub():
-            runner.start()
-    except OSError as error:
-        raise StartError(_why_no_start(error, settings)) from error
+    with _one_line_for("ADMIN_PORT", settings.host, settings.admin_port):
+        open_admin(settings)
+    with _one_line_for("PORT", settings.host, settings.port), _quiet_hub():
+        runner.start()
     _collect_seldom()
     log.info("started", pid=os.getpid(), host=settings.host, port=settings.port)
     eventlet.spawn(_stop_when_told, signals, runner, settings)
@@ -92,10 +92,15 @@ def _quiet_hub() -> Iterator[None]:
         yield
 
 
-def _why_no_start(error: OSError, settings: Settings) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {settings.port} is taken; choose another with PORT=…"
-    return f"cannot start on {settings.host}:{settings.port}: {error.strerror or error}"
+@contextmanager
+def _one_line_for(variable: str, host: str, port: int | None) -> Iterator[None]:
+    """A port that cannot be listened on is a StartError, with what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(f"port {port} is taken; choose another with {variable}=…") from error
+        raise StartError(f"cannot start on {host}:{port}: {error.strerror or error}") from error
 
 
 def _collect_seldom() -> None:

@@ -26,6 +26,13 @@ class Settings(BaseSettings):
     # Where to listen and where the stores are.
     host: str = Field("127.0.0.1", description="Address to listen on. Pods and containers set `0.0.0.0`.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    admin_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port for `/metrics`, which then is on no other, so that an ingress to `PORT` never publishes it."
+        " Health is on both. Default: all on `PORT`.",
+    )
     database_url: str | None = Field(
         None,
         description="PostgreSQL, `postgresql://user:password@host/database`. Needed by conversations, query and"

@@ -53,14 +53,15 @@ class User(Protocol):
 
 
 class HttpServer:
-    """Use `share` to get one."""
+    """Use `share` or `open_admin` to get one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, port: int, *, shows_metrics: bool) -> None:
         self.settings = settings
         self.routes = Routes()
         self.routes.add("GET", "/healthz", DirectRoute("/healthz", lambda _request: health.live()))
         self.routes.add("GET", "/readyz", DirectRoute("/readyz", lambda _request: health.ready()))
-        self.routes.add("GET", "/metrics", DirectRoute("/metrics", metrics))
+        if shows_metrics:
+            self.routes.add("GET", "/metrics", DirectRoute("/metrics", metrics))
         self._unmatched = observation.RouteMetrics("unmatched")
         self._hub: Any = eventlet.hubs.get_hub()
         self._connections: set[Connection] = set()
@@ -68,7 +69,8 @@ class HttpServer:
         self._users: set[User] = set()
         self._starting: set[User] = set()
         self._reaper: Any = None
-        self._socket = _listen(settings.host, settings.port)
+        self._asked_port = port
+        self._socket = _listen(settings.host, port)
         self._open = True
         self.port: int = self._socket.getsockname()[1]
 
@@ -97,7 +99,7 @@ class HttpServer:
         if stays_open or not self._open:
             return
         self._open = False
-        _servers.pop((self.settings.host, self.settings.port), None)
+        _servers.pop((self.settings.host, self._asked_port), None)
         while self._accept():  # who is connected already may have sent a request
             pass
         self._pause_accepting()
@@ -204,10 +206,24 @@ def share(settings: Settings, user: User) -> HttpServer:
     """This process's server for the host and port of `settings`. Raises OSError if it cannot listen there."""
     key = (settings.host, settings.port)
     if key not in _servers:
-        _servers[key] = HttpServer(settings)
+        _servers[key] = HttpServer(settings, settings.port, shows_metrics=settings.admin_port is None)
     server = _servers[key]
     server.join(user)
     return server
+
+
+class _Process:
+    """The user of the administrators' server: it needs it for as long as it lives."""
+
+    takes_requests = False
+
+
+def open_admin(settings: Settings) -> None:
+    """Serve health and metrics on ADMIN_PORT, if that is set, until the process ends. Raises OSError."""
+    if settings.admin_port is not None:
+        server = HttpServer(settings, settings.admin_port, shows_metrics=True)
+        server.join(process := _Process())
+        server.start(process)
 
 
 def _listen(host: str, port: int) -> Any:
