@@ -19,8 +19,8 @@ SELECT wanted.id AS conversation, clock_timestamp() AS now FROM wanted LEFT JOIN
 \if :pipelined
 \startpipeline
 \endif
-INSERT INTO conversations (id, status, created_at, updated_at, opened_timestamp, last_seq)
-VALUES (CAST(:conversation AS uuid), 1, CAST(:now AS timestamptz), CAST(:now AS timestamptz), now(), 0);
+INSERT INTO conversations (id, source_id, status, created_at, updated_at, opened_timestamp, last_seq)
+VALUES (CAST(:conversation AS uuid), 0, 1, CAST(:now AS timestamptz), CAST(:now AS timestamptz), now(), 0);
 \else
 SELECT last_seq + 1 AS seq, gen_random_uuid() AS message, clock_timestamp() AS now
 FROM conversations WHERE id = CAST(:conversation AS uuid) FOR UPDATE \gset
@@ -33,9 +33,9 @@ SET status = 1, updated_at = CAST(:now AS timestamptz),
     last_seq = CAST(:seq AS integer), group_first_seq = 1, group_last_at = CAST(:now AS timestamptz),
     created_at = coalesce(created_at, CAST(:now AS timestamptz)),
     opened_timestamp = coalesce(opened_timestamp, NULL), closed_timestamp = coalesce(closed_timestamp, NULL)
-WHERE id = CAST(:conversation AS uuid);
-INSERT INTO messages (id, conversation_id, seq, kind, "timestamp", arrived_at, content)
-VALUES (CAST(:message AS uuid), CAST(:conversation AS uuid), CAST(:seq AS integer), 1, now(), CAST(:now AS timestamptz),
+WHERE id = CAST(:conversation AS uuid) AND source_id = 0;
+INSERT INTO messages (id, source_id, conversation_id, seq, kind, "timestamp", arrived_at, content)
+VALUES (CAST(:message AS uuid), 0, CAST(:conversation AS uuid), CAST(:seq AS integer), 1, now(), CAST(:now AS timestamptz),
     'Olá, quero alugar um apartamento de dois quartos.');
 \endif
 -- The idempotency marker that Realmate stores with each batch.

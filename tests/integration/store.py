@@ -12,12 +12,14 @@ import msgspec
 from sqlalchemy import Engine, create_engine, text
 
 from realmate.conversations.batches import Batches
+from realmate.conversations.source_ids import SourceIds
 from realmate.domain.events import Verdict
 from realmate.domain.model import Rules
-from realmate.query.reads import ConversationView, read
+from realmate.query.reads import ConversationView, Wanted, read
 from realmate.runtime.settings import sqlalchemy_url
 from realmate.runtime.transaction import Transactions
 from realmate.runtime.transport.interface import Delivery
+from realmate.sources.model import DEFAULT
 from realmate.wire.commands import (
     CloseCommand,
     Command,
@@ -45,7 +47,7 @@ class Store:
         return Transactions(self.engine)
 
     def deliver(self, *deliveries: Delivery) -> list[list[Verdict] | None]:
-        return [decode_verdicts(reply) for reply in Batches(self.db, self.rules).apply(deliveries)]
+        return [decode_verdicts(reply) for reply in Batches(self.db, self.rules, SourceIds()).apply(deliveries)]
 
     def apply(self, *commands: Command) -> list[Verdict]:
         """Apply one batch, which must be decided."""
@@ -53,8 +55,9 @@ class Store:
         assert verdicts is not None
         return verdicts
 
-    def view(self, conversation_id: str) -> ConversationView | None:
-        return read(self.db, [conversation_id]).get(conversation_id)
+    def view(self, conversation_id: str, source: str | None = None) -> ConversationView | None:
+        wanted = Wanted(conversation_id, source)
+        return read(self.db, [wanted]).get(wanted)
 
     def scalar(self, statement: str) -> object:
         with self.engine.connect() as connection:
@@ -78,19 +81,24 @@ def redelivered(first: Delivery) -> Delivery:
     return Delivery(first.id, first.payload, first.deadline, redelivered=True)
 
 
-def opening(conversation_id: str) -> OpenCommand:
-    return OpenCommand("test", conversation_id, _SENT_AT)
+def opening(conversation_id: str, source: str = DEFAULT) -> OpenCommand:
+    return OpenCommand("test", conversation_id, _SENT_AT, source)
 
 
-def closing(conversation_id: str) -> CloseCommand:
-    return CloseCommand("test", conversation_id, _SENT_AT)
+def closing(conversation_id: str, source: str = DEFAULT) -> CloseCommand:
+    return CloseCommand("test", conversation_id, _SENT_AT, source)
 
 
 def saying(
-    conversation_id: str, content: str = "Oi", *, message_id: str | None = None, second: int = 0
+    conversation_id: str,
+    content: str = "Oi",
+    *,
+    message_id: str | None = None,
+    second: int = 0,
+    source: str = DEFAULT,
 ) -> MessageCommand:
     sent_at = _SENT_AT + timedelta(seconds=second)
-    return MessageCommand("test", conversation_id, sent_at, message_id or str(uuid.uuid4()), content)
+    return MessageCommand("test", conversation_id, sent_at, message_id or str(uuid.uuid4()), content, source)
 
 
 def inbound(view: ConversationView) -> list[str]:

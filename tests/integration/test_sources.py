@@ -134,6 +134,21 @@ def test_events_beyond_the_limit_are_told_when_to_come_again(sources: Sources) -
     assert sources.post("/webhook/")[0] == 201
 
 
+def test_a_conversation_is_its_source_s_own(sources: Sources) -> None:
+    first = event("NEW_CONVERSATION", id=str(uuid4()))
+    path = f"/conversations/{first['data']['id']}/"
+    assert sources.post("/webhook/shop/", first, secret=SECRET)[0] == 201
+    assert sources.installation.ask("GET", f"{path}?source=default")[0] == 404
+    assert sources.post("/webhook/", first)[0] == 201
+    closing = event("CLOSE_CONVERSATION", **first["data"])
+    assert sources.post("/webhook/shop/", closing, secret=SECRET)[0] == 200
+    found = [
+        sources.installation.ask("GET", path + query)[1]["status"] for query in ("", "?source=shop", "?source=default")
+    ]
+    assert found == ["OPEN", "CLOSED", "OPEN"]
+    assert sources.installation.ask("GET", f"{path}?source=nobody")[0] == 404
+
+
 def test_a_change_is_followed_without_a_failed_request(sources: Sources) -> None:
     stop, statuses = threading.Event(), set[int]()
 

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from realmate.conversations import observation, statements
+from realmate.conversations.source_ids import SourceIds
 from realmate.conversations.unit_of_work import UnitOfWork
 from realmate.domain.events import Verdict
 from realmate.domain.model import Rules
@@ -31,9 +32,10 @@ _LOGGED_REQUEST_IDS = 20
 class Batches:
     """Applies the deliveries that one worker was given."""
 
-    def __init__(self, db: Transactions, rules: Rules) -> None:
+    def __init__(self, db: Transactions, rules: Rules, source_ids: SourceIds) -> None:
         self._db = db
         self._rules = rules
+        self._source_ids = source_ids
 
     def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:
         """One reply a delivery: its verdicts, after the commit, or NOTHING_DECIDED."""
@@ -67,12 +69,15 @@ class Batches:
     def _apply_once(
         self, deliveries: Sequence[Delivery], commands: dict[str, list[Command]], deadline: float, *, look_first: bool
     ) -> dict[str, bytes]:
+        ids = self._source_ids.of(
+            self._db, {command.source for delivery in deliveries for command in commands[delivery.id]}
+        )
         with self._db.begin() as transaction:
             replies = _already_applied(transaction, deliveries) if look_first else {}
             fresh = [delivery for delivery in deliveries if delivery.id not in replies]
             if not fresh:
                 return replies
-            events = [command.event() for delivery in fresh for command in commands[delivery.id]]
+            events = [command.event(ids[command.source]) for delivery in fresh for command in commands[delivery.id]]
             work = UnitOfWork(transaction, self._rules)
             verdicts = work.decide_all(events, look_first=look_first)
             decided = _encode_each(fresh, commands, verdicts)

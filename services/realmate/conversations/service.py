@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from realmate.conversations import sweep
 from realmate.conversations.batches import Batches
+from realmate.conversations.source_ids import SourceIds
 from realmate.domain.model import Rules
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database
@@ -24,6 +25,7 @@ class ConversationsService:
     db = Database()
     settings = ServiceSettings()
     health_server = HealthServer()
+    source_ids = SourceIds()
 
     @property
     def rules(self) -> Rules:
@@ -34,7 +36,7 @@ class ConversationsService:
 
     @commands
     def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:
-        return Batches(self.db, self.rules).apply(deliveries)
+        return Batches(self.db, self.rules, self.source_ids).apply(deliveries)
 
     @periodic(pause_s=lambda settings: settings.sweep_interval_s)
     def sweep(self) -> None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 from realmate.runtime.transaction import Statement
 
 _CONVERSATION = (
-    "id, status, created_at, updated_at, opened_timestamp, closed_timestamp, last_seq, group_first_seq, group_last_at,"
-    " due_at"
+    "id, source_id, status, created_at, updated_at, opened_timestamp, closed_timestamp, last_seq, group_first_seq,"
+    " group_last_at, due_at"
 )
-_MESSAGE = "id, conversation_id, seq, kind, content, timestamp, arrived_at"
+_MESSAGE = "id, source_id, conversation_id, seq, kind, content, timestamp, arrived_at"
 
 # --- lock and load ---
 
@@ -23,13 +23,16 @@ _MESSAGE = "id, conversation_id, seq, kind, content, timestamp, arrived_at"
 # conversation, moments never run backwards. A row of nulls carries the clock where no conversation exists yet.
 _LOCKED = """
     WITH locked AS MATERIALIZED (
-        SELECT id, status, updated_at, last_seq, group_first_seq, group_last_at, due_at FROM conversations {which}
+        SELECT id, source_id, status, updated_at, last_seq, group_first_seq, group_last_at, due_at
+        FROM conversations {which}
     )
-    SELECT CAST(id AS text), status, updated_at, last_seq, group_first_seq, group_last_at, due_at, clock_timestamp()
+    SELECT CAST(id AS text), source_id, status, updated_at, last_seq, group_first_seq, group_last_at, due_at,
+        clock_timestamp()
     FROM (VALUES (1)) AS always LEFT JOIN locked ON true
 """
 
-LOCK = Statement("lock", ("uuid[]",), _LOCKED.format(which="WHERE id = ANY($1) ORDER BY id FOR UPDATE"))
+# By id alone, whatever the source: two sources with one id are too rare to pay for a search for both.
+LOCK = Statement("lock", ("uuid[]",), _LOCKED.format(which="WHERE id = ANY($1) ORDER BY id, source_id FOR UPDATE"))
 
 # now() is the transaction's start: unlike clock_timestamp() the index on due_at can be searched with it.
 LOCK_DUE = Statement(
@@ -50,14 +53,14 @@ LOCK_STRANDED = Statement(
 KNOWN_MESSAGES = Statement(
     "known_messages",
     ("uuid[]",),
-    "SELECT CAST(id AS text), CAST(conversation_id AS text), seq, kind, content, timestamp, arrived_at"
+    "SELECT CAST(id AS text), source_id, CAST(conversation_id AS text), seq, kind, content, timestamp, arrived_at"
     " FROM messages WHERE id = ANY($1)",
 )
 
 HELD_MESSAGES = Statement(
     "held_messages",
     ("uuid[]",),
-    "SELECT CAST(id AS text), CAST(conversation_id AS text), seq, arrived_at FROM messages"
+    "SELECT CAST(id AS text), source_id, CAST(conversation_id AS text), seq, arrived_at FROM messages"
     " WHERE conversation_id = ANY($1) AND kind = 3 ORDER BY seq",
 )
 
@@ -83,7 +86,8 @@ UPDATE_CONVERSATIONS = Statement(
         created_at = coalesce(old.created_at, new.created_at),
         opened_timestamp = coalesce(old.opened_timestamp, new.opened_timestamp),
         closed_timestamp = coalesce(old.closed_timestamp, new.closed_timestamp)
-    FROM json_populate_recordset(NULL::conversations, $1) AS new WHERE old.id = new.id
+    FROM json_populate_recordset(NULL::conversations, $1) AS new
+    WHERE old.id = new.id AND old.source_id = new.source_id
     """,
 )
 
@@ -93,7 +97,12 @@ INSERT_MESSAGES = Statement(
     f"INSERT INTO messages ({_MESSAGE}) SELECT {_MESSAGE} FROM json_populate_recordset(NULL::messages, $1)",
 )
 
-SET_KIND = Statement("set_kind", ("uuid[]", "smallint"), "UPDATE messages SET kind = $2 WHERE id = ANY($1)")
+SET_KIND = Statement(
+    "set_kind",
+    ("uuid[]", "integer[]", "smallint"),
+    "UPDATE messages AS old SET kind = $3 FROM unnest($1, $2) AS held (id, source_id)"
+    " WHERE old.id = held.id AND old.source_id = held.source_id",
+)
 
 # The OUTBOUND messages, from the INBOUND ones they name: these are read where they are, and never leave Postgres.
 INSERT_REPLIES = Statement(
@@ -101,12 +110,16 @@ INSERT_REPLIES = Statement(
     ("json", "text"),
     f"""
     INSERT INTO messages ({_MESSAGE})
-    SELECT gen_random_uuid(), reply.conversation_id, reply.seq, 2, $2 || named.ids, reply.made_at, reply.made_at
+    SELECT gen_random_uuid(), reply.source_id, reply.conversation_id, reply.seq, 2, $2 || named.ids, made_at, made_at
     FROM json_to_recordset($1)
-        AS reply (conversation_id uuid, seq integer, first_seq integer, last_seq integer, made_at timestamptz)
+        AS reply (
+            conversation_id uuid, source_id integer, seq integer, first_seq integer, last_seq integer,
+            made_at timestamptz
+        )
     CROSS JOIN LATERAL (
         SELECT string_agg(E'\\n' || CAST(id AS text), '' ORDER BY "timestamp", seq) AS ids FROM messages
-        WHERE conversation_id = reply.conversation_id AND seq BETWEEN reply.first_seq AND reply.last_seq AND kind = 1
+        WHERE conversation_id = reply.conversation_id AND source_id = reply.source_id
+            AND seq BETWEEN reply.first_seq AND reply.last_seq AND kind = 1
     ) AS named
     """,
 )
@@ -116,6 +129,14 @@ INSERT_APPLIED = Statement(
     ("json",),
     "INSERT INTO applied_batches (id, verdicts)"
     " SELECT id, verdicts FROM json_populate_recordset(NULL::applied_batches, $1)",
+)
+
+# --- sources ---
+
+SOURCE_IDS = Statement("source_ids", ("text[]",), "SELECT name, id FROM sources WHERE name = ANY($1)")
+
+INSERT_SOURCES = Statement(
+    "insert_sources", ("text[]",), "INSERT INTO sources (name) SELECT unnest($1) ON CONFLICT DO NOTHING"
 )
 
 # --- upkeep ---

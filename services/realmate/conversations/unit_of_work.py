@@ -50,7 +50,7 @@ class UnitOfWork:
 
     def decide_all(self, events: Sequence[Event], *, look_first: bool) -> list[Verdict]:
         """Lock what the events name, then decide them in their order. One verdict an event."""
-        now = self._lock(statements.LOCK, uuid_array(sorted({event.conversation_id for event in events})))
+        now = self._lock(statements.LOCK, uuid_array(sorted({event.conversation_id.text for event in events})))
         if look_first or self._may_refuse(events):
             self._load_known([event.message_id for event in events if isinstance(event, NewMessage)])
         self._load_held(event.conversation_id for event in events if isinstance(event, NewConversation))
@@ -82,17 +82,17 @@ class UnitOfWork:
         self._set_kind(self.expired, Kind.EXPIRED)
         self._write(
             statements.INSERT_CONVERSATIONS,
-            [_row(after) for key, after in current if key not in stored and not after.is_blank],
+            [_conversation_row(after) for key, after in current if key not in stored and not after.is_blank],
         )
         self._write(
             statements.UPDATE_CONVERSATIONS,
-            [_row(after) for key, after in current if stored.get(key, after) is not after],
+            [_conversation_row(after) for key, after in current if stored.get(key, after) is not after],
         )
         self._write(
-            statements.INSERT_MESSAGES, [_MessageRow(*message) for _, message in sorted(self._messages.items())]
+            statements.INSERT_MESSAGES, [_message_row(message) for _, message in sorted(self._messages.items())]
         )
         self._write(  # after the messages, of which a reply may name some
-            statements.INSERT_REPLIES, [reply._asdict() for reply in self.replies], self._rules.reply_heading
+            statements.INSERT_REPLIES, [_reply_row(reply) for reply in self.replies], self._rules.reply_heading
         )
         self._write(
             statements.INSERT_APPLIED,
@@ -119,9 +119,9 @@ class UnitOfWork:
     def _load_known(self, message_ids: list[MessageId]) -> None:
         if not message_ids:
             return
-        for row in self._transaction.fetch(statements.KNOWN_MESSAGES, uuid_array(message_ids)):
-            message = Message(*row)
-            self._known[message.id] = message._replace(kind=Kind(message.kind))
+        for row in self._transaction.fetch(statements.KNOWN_MESSAGES, uuid_array(key.text for key in message_ids)):
+            message = _message(row)
+            self._known[message.id] = message
 
     def _load_held(self, conversation_ids: Iterable[ConversationId]) -> None:
         """Complete the PENDING ones among these: only opening and sweeping look at what is held."""
@@ -130,10 +130,11 @@ class UnitOfWork:
         }
         if not held:
             return
-        for message_id, conversation_id, seq, arrived_at in self._transaction.fetch(
-            statements.HELD_MESSAGES, uuid_array(held)
+        for text, source_id, conversation, seq, arrived_at in self._transaction.fetch(
+            statements.HELD_MESSAGES, uuid_array(key.text for key in held)
         ):
-            held[conversation_id].append(HeldMessage(message_id, seq, arrived_at))
+            if (key := ConversationId(conversation, source_id)) in held:
+                held[key].append(HeldMessage(MessageId(text, source_id), seq, arrived_at))
         for key, messages in held.items():
             self._stored[key] = self._current[key] = self._stored[key]._replace(held=tuple(messages))
 
@@ -165,17 +166,19 @@ class UnitOfWork:
 
     def _set_kind(self, held: Sequence[HeldMessage], kind: Kind) -> None:
         if held:
-            self._transaction.add(statements.SET_KIND, uuid_array(message.id for message in held), int(kind))
+            texts, source_ids = zip(*(message.id for message in held), strict=True)
+            self._transaction.add(statements.SET_KIND, uuid_array(texts), list(source_ids), int(kind))
 
     def _write(self, statement: Statement, rows: Sequence[object], *values: object) -> None:
         if rows:
             self._transaction.add(statement, _encoder.encode(rows).decode(), *values)
 
 
-class _Row(msgspec.Struct, omit_defaults=True):
-    """A conversation as a row of its table. What is null is left out: the rest is less to write and to parse."""
+class _ConversationRow(msgspec.Struct, omit_defaults=True):
+    """A row of its table. What is null is left out: the rest is less to write and to parse."""
 
-    id: ConversationId
+    id: str
+    source_id: int
     status: Status
     last_seq: int
     created_at: datetime | None = None
@@ -187,19 +190,41 @@ class _Row(msgspec.Struct, omit_defaults=True):
     group_last_at: datetime | None = None
 
 
-_MessageRow: Any = msgspec.defstruct("_MessageRow", Message._fields)
-"""A message as a row of its table. A named tuple would be encoded as an array; `_asdict` takes three times as long."""
+class _MessageRow(msgspec.Struct):
+    id: str
+    source_id: int
+    conversation_id: str
+    seq: int
+    kind: Kind
+    content: str
+    timestamp: datetime
+    arrived_at: datetime
+
+
+class _ReplyRow(msgspec.Struct):
+    conversation_id: str
+    source_id: int
+    seq: int
+    first_seq: int
+    last_seq: int
+    made_at: datetime
 
 
 def _conversation(row: tuple[Any, ...]) -> Conversation:
-    key, status, updated_at, last_seq, group_first_seq, group_last_at, due_at, _now = row
+    text, source_id, status, updated_at, last_seq, group_first_seq, group_last_at, due_at, _now = row
     group = None if group_first_seq is None else Group(group_first_seq, group_last_at)
+    key = ConversationId(text, source_id)
     return Conversation(key, _STATUS[status], None, updated_at, None, None, last_seq, group, due_at)
 
 
-def _row(conversation: Conversation) -> _Row:
-    row = _Row(
-        conversation.id,
+def _message(row: tuple[Any, ...]) -> Message:
+    text, source_id, conversation, seq, kind, *rest = row
+    return Message(MessageId(text, source_id), ConversationId(conversation, source_id), seq, Kind(kind), *rest)
+
+
+def _conversation_row(conversation: Conversation) -> _ConversationRow:
+    row = _ConversationRow(
+        *conversation.id,
         conversation.status,
         conversation.last_seq,
         conversation.created_at,
@@ -211,3 +236,12 @@ def _row(conversation: Conversation) -> _Row:
     if group := conversation.group:
         row.group_first_seq, row.group_last_at = group
     return row
+
+
+def _message_row(message: Message) -> _MessageRow:
+    key, conversation_id, seq, kind, content, timestamp, arrived_at = message
+    return _MessageRow(*key, conversation_id.text, seq, kind, content, timestamp, arrived_at)
+
+
+def _reply_row(reply: Reply) -> _ReplyRow:
+    return _ReplyRow(*reply.conversation_id, reply.seq, reply.first_seq, reply.last_seq, reply.made_at)

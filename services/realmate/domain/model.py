@@ -1,8 +1,9 @@
 """What Realmate knows about a conversation: values only, no I/O, no clock.
 
-Ids are UUIDs in their canonical text. Within a conversation every message has a sequence number (`seq`) in the order of
-arrival; it breaks ties between equal timestamps and bounds the groups. Moments are timezone-aware datetimes of the
-database's clock, except `Message.timestamp`, which is the sender's and is never compared with a clock.
+Ids are UUIDs in their canonical text, with the number of the source that uses them. Within a conversation every message
+has a sequence number (`seq`) in the order of arrival; it breaks ties between equal timestamps and bounds the groups.
+Moments are timezone-aware datetimes of the database's clock, except `Message.timestamp`, which is the sender's and is
+never compared with a clock.
 
 What is made anew for every event is a named tuple: as immutable as a frozen dataclass, at a third of the cost.
 """
@@ -12,10 +13,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import NamedTuple, NewType
+from typing import NamedTuple
 
-ConversationId = NewType("ConversationId", str)
-MessageId = NewType("MessageId", str)
+DEFAULT_SOURCE_ID = 0
+
+
+class ConversationId(NamedTuple):
+    """Its source's own: the same text from another source is another conversation."""
+
+    text: str
+    source_id: int = DEFAULT_SOURCE_ID
+
+
+class MessageId(NamedTuple):
+    """Its source's own, like a conversation's."""
+
+    text: str
+    source_id: int = DEFAULT_SOURCE_ID
 
 
 class Status(IntEnum):

@@ -1,9 +1,11 @@
-"""Alembic's entry: runs the migrations on the connection that `runner` opened, in one transaction."""
+"""Alembic's entry: runs the migrations on the connection that `runner` opened, each in a transaction."""
 
 from __future__ import annotations
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
+context.configure(
+    connection=context.config.attributes["connection"], transactional_ddl=True, transaction_per_migration=True
+)
 with context.begin_transaction():
     context.run_migrations()

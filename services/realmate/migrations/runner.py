@@ -7,6 +7,7 @@ Safe to run after a rollback: a schema newer than this version is left as it is,
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from realmate.runtime.settings import sqlalchemy_url
 
+LOCK_INTERVAL_S = 0.2
 _LOCK = 7_263_546  # any number that only Realmate's migrations use in this database
 
 
@@ -38,7 +40,7 @@ class Upgrade:
 
 
 def upgrade(database_url: str, *, connect_timeout_s: int = 5) -> Upgrade:
-    """Apply what is missing, all or nothing. Raise DatabaseUnreachable."""
+    """Apply what is missing, each revision all or nothing. Raise DatabaseUnreachable."""
     engine = create_engine(
         sqlalchemy_url(database_url), poolclass=NullPool, connect_args={"connect_timeout": connect_timeout_s}
     )
@@ -55,7 +57,7 @@ def _upgrade(connection: Connection) -> Upgrade:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection
-    connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
+    _lock(connection)
     before = MigrationContext.configure(connection).get_current_revision()
     connection.commit()  # the lock is the session's, not the transaction's
     head = ScriptDirectory.from_config(config).get_current_head() or ""
@@ -65,3 +67,10 @@ def _upgrade(connection: Connection) -> Upgrade:
     connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
     connection.commit()
     return Upgrade(before, before if before and is_ahead else head, is_ahead=is_ahead)
+
+
+def _lock(connection: Connection) -> None:
+    """Ask again and again, rather than wait in Postgres: CREATE INDEX CONCURRENTLY waits for all who wait in there."""
+    while not connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}).scalar_one():
+        connection.commit()
+        time.sleep(LOCK_INTERVAL_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,11 +16,13 @@ _CONVERSATIONS = Statement(
     "conversations_with_messages",
     ("uuid[]",),
     """
-    SELECT CAST(conversation.id AS text), status, CAST(created_at AS text), CAST(updated_at AS text),
+    SELECT CAST(conversation.id AS text), source.name, status, CAST(created_at AS text), CAST(updated_at AS text),
         CAST(message.id AS text), kind, content, "timestamp"
-    FROM conversations AS conversation
-    LEFT JOIN messages AS message ON conversation_id = conversation.id AND kind <= 2
-    WHERE conversation.id = ANY($1) AND status > 0 ORDER BY conversation.id, "timestamp", seq
+    FROM conversations AS conversation JOIN sources AS source ON source.id = conversation.source_id
+    LEFT JOIN messages AS message
+        ON conversation_id = conversation.id AND message.source_id = conversation.source_id AND kind <= 2
+    WHERE conversation.id = ANY($1) AND status > 0
+    ORDER BY conversation.id, conversation.source_id, "timestamp", seq
     """,
 )
 _TYPES = {int(kind): kind.name for kind in Kind}
@@ -40,17 +43,26 @@ class ConversationView(msgspec.Struct):
     messages: list[MessageView]
 
 
-def read(db: Transactions, ids: Collection[str]) -> dict[str, ConversationView]:
-    """The conversations among `ids` that exist."""
-    views: dict[str, ConversationView] = {}
+class Wanted(NamedTuple):
+    """What a reader asks for."""
+
+    id: str
+    source: str | None = None
+    """None: of whichever source, the first that ever sent an event if there are several."""
+
+
+def read(db: Transactions, wanted: Collection[Wanted]) -> dict[Wanted, ConversationView]:
+    """Those that exist."""
+    views: dict[Wanted, ConversationView] = {}
     messages: list[MessageView] = []
-    for key, status, created_at, updated_at, message_id, kind, content, timestamp in db.fetch(
-        _CONVERSATIONS, uuid_array(ids)
+    for key, source, status, created_at, updated_at, message_id, kind, content, timestamp in db.fetch(
+        _CONVERSATIONS, uuid_array({each.id for each in wanted})
     ):
-        if key not in views:
+        if (key, source) not in views:
             opened, changed = datetime.fromisoformat(created_at), datetime.fromisoformat(updated_at)
             messages = []
-            views[key] = ConversationView(key, Status(status).name, opened, changed, messages)
+            view = views[Wanted(key, source)] = ConversationView(key, Status(status).name, opened, changed, messages)
+            views.setdefault(Wanted(key), view)
         if message_id is not None:
             messages.append(MessageView(message_id, _TYPES[kind], content, timestamp))
-    return views
+    return {each: views[each] for each in wanted if each in views}

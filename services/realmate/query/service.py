@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import parse_qs
 
 import msgspec
 import structlog
 
-from realmate.query.reads import read
+from realmate.query.reads import Wanted, read
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database, is_outage, patiently
 from realmate.runtime.http import Request, http_batch
@@ -27,26 +28,28 @@ class QueryService:
 
     @http_batch("GET", "/conversations/{id}/")
     def show(self, requests: Sequence[Request]) -> list[Response]:
-        ids = [_id(request) for request in requests]
+        wanted = [_wanted(request) for request in requests]
         deadline = requests[0].arrived_at + self.settings.command_timeout_s
         try:
-            found = self._read({wanted for wanted in ids if wanted is not None}, deadline)
+            found = self._read({each for each in wanted if each is not None}, deadline)
         except Exception as error:
             if not is_outage(error):
                 raise
             log.warning("cannot read", reason=str(error).partition("\n")[0], request_id=requests[0].request_id)
             return [unavailable("The conversations cannot be read now; ask again.")] * len(requests)
-        return [found.get(wanted, _NOT_FOUND) if wanted else _NOT_FOUND for wanted in ids]
+        return [found.get(each, _NOT_FOUND) if each else _NOT_FOUND for each in wanted]
 
-    def _read(self, ids: set[str], deadline: float) -> dict[str, Response]:
-        if not ids:
+    def _read(self, wanted: set[Wanted], deadline: float) -> dict[Wanted, Response]:
+        if not wanted:
             return {}
-        views = patiently(lambda _attempt: read(self.db, ids), deadline)
-        return {key: Response(200, msgspec.json.encode(view)) for key, view in views.items()}
+        views = patiently(lambda _attempt: read(self.db, wanted), deadline)
+        return {each: Response(200, msgspec.json.encode(view)) for each, view in views.items()}
 
 
-def _id(request: Request) -> str | None:
+def _wanted(request: Request) -> Wanted | None:
+    """What `/conversations/{id}/?source=…` asks for; None where the id is no UUID, so that there is no such thing."""
+    source = parse_qs(request.query).get("source", [None])[-1] if request.query else None
     try:
-        return parse_uuid(request.param)
+        return Wanted(parse_uuid(request.param), source)
     except ValueError:
         return None

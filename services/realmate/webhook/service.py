@@ -40,7 +40,7 @@ class WebhookService:
         """Answer a batch of events: the well-formed ones travel together, as one command message."""
         admitted = self._within_limits([self._admit(request) for request in requests])
         parsed = [
-            item if isinstance(item, Response) else _parse(request)
+            item if isinstance(item, Response) else _parse(request, item)
             for request, item in zip(requests, admitted, strict=True)
         ]
         accepted = [item for item in parsed if not isinstance(item, Response)]
@@ -90,8 +90,8 @@ class WebhookService:
         return admitted
 
 
-def _parse(request: Request) -> Command | Response:
+def _parse(request: Request, source: Source) -> Command | Response:
     try:
-        return parse_event(request.body, request.request_id)
+        return parse_event(request.body, request.request_id, source.name)
     except (InvalidJson, InvalidEvent) as error:
         return refusal(error)

@@ -1,7 +1,8 @@
 """What crosses from webhook to conversations and back: batches of commands, lists of verdicts, as msgpack.
 
 Both carry `VERSION` first, so that during a rolling update an old process refuses what it does not understand instead
-of guessing. Arrays instead of maps: a command is its content plus a hundred bytes.
+of guessing. Arrays instead of maps: a command is its content plus a hundred bytes. A field added at the end, with a
+default, disturbs neither side.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 
 from realmate.domain.events import CloseConversation, Event, NewConversation, NewMessage, Verdict
 from realmate.domain.model import ConversationId, MessageId
+from realmate.sources.model import DEFAULT
 
 VERSION = 2
 
@@ -25,9 +27,11 @@ class OpenCommand(msgspec.Struct, array_like=True, tag=1, frozen=True):
     request_id: str
     conversation_id: str
     timestamp: datetime
+    source: str = DEFAULT
 
-    def event(self) -> Event:
-        return NewConversation(ConversationId(self.conversation_id), self.timestamp)
+    def event(self, source_id: int) -> Event:
+        """`source_id` is the number under which `source` is stored."""
+        return NewConversation(ConversationId(self.conversation_id, source_id), self.timestamp)
 
 
 class MessageCommand(msgspec.Struct, array_like=True, tag=2, frozen=True):
@@ -36,10 +40,15 @@ class MessageCommand(msgspec.Struct, array_like=True, tag=2, frozen=True):
     timestamp: datetime
     message_id: str
     content: str
+    source: str = DEFAULT
 
-    def event(self) -> Event:
+    def event(self, source_id: int) -> Event:
+        """`source_id` is the number under which `source` is stored."""
         return NewMessage(
-            ConversationId(self.conversation_id), self.timestamp, MessageId(self.message_id), self.content
+            ConversationId(self.conversation_id, source_id),
+            self.timestamp,
+            MessageId(self.message_id, source_id),
+            self.content,
         )
 
 
@@ -47,9 +56,11 @@ class CloseCommand(msgspec.Struct, array_like=True, tag=3, frozen=True):
     request_id: str
     conversation_id: str
     timestamp: datetime
+    source: str = DEFAULT
 
-    def event(self) -> Event:
-        return CloseConversation(ConversationId(self.conversation_id), self.timestamp)
+    def event(self, source_id: int) -> Event:
+        """`source_id` is the number under which `source` is stored."""
+        return CloseConversation(ConversationId(self.conversation_id, source_id), self.timestamp)
 
 
 Command = OpenCommand | MessageCommand | CloseCommand

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from realmate.sources.model import DEFAULT
 from realmate.wire.commands import CloseCommand, Command, MessageCommand, OpenCommand
 from realmate.wire.ids import parse_uuid
 from realmate.wire.responses import FieldError
@@ -63,8 +64,8 @@ class _CloseConversation(msgspec.Struct, tag="CLOSE_CONVERSATION"):
 _decoder = msgspec.json.Decoder(_NewConversation | _NewMessage | _CloseConversation)
 
 
-def parse_event(body: bytes, request_id: str) -> Command:
-    """The command that an event asks for. Raise InvalidJson or InvalidEvent."""
+def parse_event(body: bytes, request_id: str, source: str = DEFAULT) -> Command:
+    """The command that an event of this source asks for. Raise InvalidJson or InvalidEvent."""
     try:
         event = _decoder.decode(body)
         timestamp = _in_utc(event.timestamp)
@@ -72,11 +73,15 @@ def parse_event(body: bytes, request_id: str) -> Command:
         if isinstance(event, _NewMessage):
             content = event.data.content
             if "\0" not in content:
-                return MessageCommand(request_id, parse_uuid(event.data.conversation_id), timestamp, key, content)
-            return _examine(body, request_id)
-        return (OpenCommand if isinstance(event, _NewConversation) else CloseCommand)(request_id, key, timestamp)
+                return MessageCommand(
+                    request_id, parse_uuid(event.data.conversation_id), timestamp, key, content, source
+                )
+            return _examine(body, request_id, source)
+        return (OpenCommand if isinstance(event, _NewConversation) else CloseCommand)(
+            request_id, key, timestamp, source
+        )
     except (ValueError, OverflowError, RecursionError, msgspec.DecodeError):
-        return _examine(body, request_id)
+        return _examine(body, request_id, source)
 
 
 # --- the thorough path ---
@@ -124,7 +129,7 @@ _FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
 }
 
 
-def _examine(body: bytes, request_id: str) -> Command:
+def _examine(body: bytes, request_id: str, source: str) -> Command:
     try:
         event = msgspec.json.decode(body)
     except RecursionError:
@@ -148,9 +153,9 @@ def _examine(body: bytes, request_id: str) -> Command:
     if errors:
         raise InvalidEvent(tuple(errors))
     if kind == "NEW_MESSAGE":
-        return MessageCommand(request_id, values["conversation_id"], timestamp, values["id"], values["content"])
+        return MessageCommand(request_id, values["conversation_id"], timestamp, values["id"], values["content"], source)
     command = OpenCommand if kind == "NEW_CONVERSATION" else CloseCommand
-    return command(request_id, values["id"], timestamp)
+    return command(request_id, values["id"], timestamp, source)
 
 
 def _read(
