@@ -25,6 +25,7 @@ from realmate.wire.commands import (
     Command,
     MessageCommand,
     OpenCommand,
+    Origin,
     decode_verdicts,
     encode_commands,
 )
@@ -59,6 +60,10 @@ class Store:
         wanted = Wanted(conversation_id, source)
         return read(self.db, [wanted]).get(wanted)
 
+    def execute(self, statement: str, **values: object) -> None:
+        with self.engine.connect() as connection:
+            connection.execute(text(statement), values)
+
     def scalar(self, statement: str) -> object:
         with self.engine.connect() as connection:
             return connection.execute(text(statement)).scalar()
@@ -82,11 +87,11 @@ def redelivered(first: Delivery) -> Delivery:
 
 
 def opening(conversation_id: str, source: str = DEFAULT) -> OpenCommand:
-    return OpenCommand("test", conversation_id, _SENT_AT, source)
+    return OpenCommand("test", conversation_id, _SENT_AT, Origin(source))
 
 
 def closing(conversation_id: str, source: str = DEFAULT) -> CloseCommand:
-    return CloseCommand("test", conversation_id, _SENT_AT, source)
+    return CloseCommand("test", conversation_id, _SENT_AT, Origin(source))
 
 
 def saying(
@@ -98,7 +103,7 @@ def saying(
     source: str = DEFAULT,
 ) -> MessageCommand:
     sent_at = _SENT_AT + timedelta(seconds=second)
-    return MessageCommand("test", conversation_id, sent_at, message_id or str(uuid.uuid4()), content, source)
+    return MessageCommand("test", conversation_id, sent_at, message_id or str(uuid.uuid4()), content, Origin(source))
 
 
 def inbound(view: ConversationView) -> list[str]:

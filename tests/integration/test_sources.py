@@ -149,6 +149,23 @@ def test_a_conversation_is_its_source_s_own(sources: Sources) -> None:
     assert sources.installation.ask("GET", f"{path}?source=nobody")[0] == 404
 
 
+def test_a_request_sent_again_with_its_key_gets_its_first_answer(sources: Sources) -> None:
+    first = opening()
+    signed = signature(first)
+    for _ in range(2):  # the very same request, as a sender tries again whose answer was lost
+        assert sources.send("/webhook/shop/", first, signed).status_code == 201
+    for name in ("webhook-id", "Idempotency-Key"):
+        key = {name: str(uuid4())}
+        body = opening()
+        answers = [sources.send("/webhook/", body, key) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [201, 201]
+        assert answers[0].content == answers[1].content
+        other = sources.send("/webhook/", opening(), key)
+        assert (other.status_code, other.json()["code"]) == (400, "idempotency_mismatch")
+    answer = sources.send("/webhook/", opening(), {"Idempotency-Key": "k" * 256})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_idempotency_key")
+
+
 def test_a_change_is_followed_without_a_failed_request(sources: Sources) -> None:
     stop, statuses = threading.Event(), set[int]()
 
@@ -242,7 +259,7 @@ def test_the_documentation_s_lines_can_be_pasted(sources: Sources, tmp_path: Pat
             pasted(each.replace("http://127.0.0.1:8000", webhook.url), tmp_path, environment)
             for each in signed_requests
         ]
-    assert [json.loads(answer)["status"] for answer in answers] == ["created", "created"]
+    assert [json.loads(answer)["status"] for answer in answers] == ["created"] * 3
 
 
 def pasted(script: str, directory: Path, environment: Mapping[str, str]) -> str:

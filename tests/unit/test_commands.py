@@ -59,7 +59,7 @@ def test_every_verdict_has_an_answer_that_is_json(command: Command, verdict: Ver
     body = msgspec.json.decode(response.body)
     if response.status == 400:
         assert (body["code"], body["status"]) == (verdict, 400)
-        assert command.conversation_id in body["detail"] or verdict is Verdict.MESSAGE_CONFLICT
+        assert command.conversation_id in body["detail"] or verdict in NOT_OF_A_CONVERSATION
         return
     assert response.status == {"created": 201, "closed": 200}.get(verdict, 202)
     assert body["status"] == verdict

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from realmate.conversations import observation, statements
+from realmate.conversations.idempotency import Markers
 from realmate.conversations.source_ids import SourceIds
 from realmate.conversations.unit_of_work import UnitOfWork
 from realmate.domain.events import Verdict
@@ -70,18 +71,24 @@ class Batches:
         self, deliveries: Sequence[Delivery], commands: dict[str, list[Command]], deadline: float, *, look_first: bool
     ) -> dict[str, bytes]:
         ids = self._source_ids.of(
-            self._db, {command.source for delivery in deliveries for command in commands[delivery.id]}
+            self._db, {command.origin.source for delivery in deliveries for command in commands[delivery.id]}
         )
         with self._db.begin() as transaction:
             replies = _already_applied(transaction, deliveries) if look_first else {}
             fresh = [delivery for delivery in deliveries if delivery.id not in replies]
             if not fresh:
                 return replies
-            events = [command.event(ids[command.source]) for delivery in fresh for command in commands[delivery.id]]
+            batch = [command for delivery in fresh for command in commands[delivery.id]]
+            markers = Markers(transaction, batch, ids)
+            if look_first:
+                markers.look()
+            places = markers.new()
+            events = [batch[place].event(ids[batch[place].origin.source]) for place in places]
             work = UnitOfWork(transaction, self._rules)
             verdicts = work.decide_all(events, look_first=look_first)
-            decided = _encode_each(fresh, commands, verdicts)
-            work.save(decided.items())
+            new = dict(zip(places, verdicts, strict=True))
+            decided = _encode_each(fresh, commands, markers.complete(new))
+            work.save(decided.items(), markers.rows(new))
             if time.monotonic() >= deadline:
                 raise DatabaseTimeout("decided too late to be promised")
             transaction.commit()

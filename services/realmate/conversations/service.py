@@ -45,4 +45,5 @@ class ConversationsService:
     @periodic(pause_s=lambda _settings: TIDY_PAUSE_S)
     def tidy(self) -> None:
         sweep.sweep_stranded(self.db, self.rules)
+        sweep.forget_keys(self.db)
         sweep.tidy(self.db)

@@ -131,6 +131,30 @@ INSERT_APPLIED = Statement(
     " SELECT id, verdicts FROM json_populate_recordset(NULL::applied_batches, $1)",
 )
 
+# --- idempotency keys ---
+
+KNOWN_KEYS = Statement(
+    "known_keys",
+    ("integer[]", "text[]"),
+    "SELECT source_id, key, digest, verdict FROM idempotency_keys"
+    " JOIN unnest($1, $2) AS wanted (source_id, key) USING (source_id, key)",
+)
+
+INSERT_KEYS = Statement(
+    "insert_keys",
+    ("json",),
+    "INSERT INTO idempotency_keys (source_id, key, verdict, digest)"
+    " SELECT source_id, key, verdict, digest FROM json_populate_recordset(NULL::idempotency_keys, $1)",
+)
+
+FORGET_KEYS = Statement(
+    "forget_keys",
+    ("double precision", "integer"),
+    "WITH forgotten AS (DELETE FROM idempotency_keys WHERE (source_id, key) IN ("
+    "SELECT source_id, key FROM idempotency_keys WHERE first_at < now() - make_interval(secs => $1)"
+    " ORDER BY first_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING 1) SELECT count(*) FROM forgotten",
+)
+
 # --- sources ---
 
 SOURCE_IDS = Statement("source_ids", ("text[]",), "SELECT name, id FROM sources WHERE name = ANY($1)")

@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 ROWS_PER_TRANSACTION = 500
 TRANSACTION_TIMEOUT_S = 5.0
+FORGET_KEYS_AFTER_S = 24 * 3600.0
+KEYS_PER_TRANSACTION = 5_000
 FORGET_APPLIED_AFTER_S = 300.0
 """Twice the longest deadline a command can have, and more: no batch is delivered again after that."""
 
@@ -72,3 +74,19 @@ def tidy(db: Transactions) -> None:
     observation.PENDING_GROUPS.set(groups)
     observation.HELD_MESSAGES.set(held)
     observation.OVERDUE_SECONDS.set(max(0.0, float(overdue_s)))
+
+
+def forget_keys(db: Transactions) -> None:
+    """Forget the idempotency keys that are too old, in portions, so that nobody waits long for a lock or a disk."""
+    try:
+        while _forget_portion(db) == KEYS_PER_TRANSACTION:
+            pass
+    except Exception as error:
+        if not is_outage(error):
+            raise
+
+
+def _forget_portion(db: Transactions) -> int:
+    with within(time.monotonic() + TRANSACTION_TIMEOUT_S):
+        [(forgotten,)] = db.fetch(statements.FORGET_KEYS, FORGET_KEYS_AFTER_S, KEYS_PER_TRANSACTION)
+    return int(forgotten)

@@ -8,7 +8,7 @@ attempt looks first. So the usual event, which is new, costs no look at what is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -75,8 +75,11 @@ class UnitOfWork:
             self._take(decide_due(self._current[conversation_id], now, self._rules))
         return len(due)
 
-    def save(self, applied: Iterable[tuple[str, bytes]] = ()) -> None:
-        """Write what was decided, and the batches it applies (id, verdicts). The commit may yet raise Overtaken."""
+    def save(self, applied: Iterable[tuple[str, bytes]] = (), markers: Sequence[Mapping[str, object]] = ()) -> None:
+        """Write what was decided, the batches it applies (id, verdicts), and the markers of idempotency keys.
+
+        The commit may yet raise Overtaken.
+        """
         current, stored = sorted(self._current.items()), self._stored
         self._set_kind(self._admitted, Kind.INBOUND)
         self._set_kind(self.expired, Kind.EXPIRED)
@@ -98,6 +101,7 @@ class UnitOfWork:
             statements.INSERT_APPLIED,
             [{"id": batch_id, "verdicts": f"\\x{verdicts.hex()}"} for batch_id, verdicts in applied],
         )
+        self._write(statements.INSERT_KEYS, markers)
 
     # --- load ---
 

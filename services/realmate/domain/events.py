@@ -44,3 +44,6 @@ class Verdict(StrEnum):
     CONVERSATION_ALREADY_CLOSED = "conversation_already_closed"
     HOLD_EXPIRED = "hold_expired"
     MESSAGE_CONFLICT = "message_conflict"
+
+    IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
+    """The one that is not decided here: the event was never looked at, its key being another request's."""

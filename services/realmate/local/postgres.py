@@ -39,14 +39,14 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # their paths are limited to 107 bytes, a data directory's is not
     "max_connections": "100",  # two services' pools, a migration, and a person with psql
-    "shared_buffers": "128MB",  # our working set is the open conversations, a few MB; the rest is the page cache's
+    "shared_buffers": "1GB",  # the keys of ten million messages, which inserts meet at random; taken as it is needed
     # Durability is the contract: a 2xx survives the kill -9 of any process. Said here, so that no default decides it.
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
     "wal_level": "minimal",  # nobody replicates or archives from here: less to write a commit
     "max_wal_senders": "0",  # which wal_level=minimal demands
-    "max_wal_size": "1GB",  # checkpoints by time, not by volume, under load
+    "max_wal_size": "4GB",  # checkpoints by time, not by volume: after each, every page costs its whole image once more
     "min_wal_size": "1GB",  # files once made are used again: making one stops every commit for tens of milliseconds
     "checkpoint_timeout": "15min",
     "autovacuum_naptime": "15s",  # rows here live short and change often

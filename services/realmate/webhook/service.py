@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 
@@ -17,10 +18,13 @@ from realmate.sources.limits import Limit
 from realmate.sources.model import DEFAULT, Source
 from realmate.sources.signing import SignatureRefused
 from realmate.webhook import observation
-from realmate.wire.answers import UNKNOWN_SOURCE, answer, refusal, too_large, too_many, unproven
-from realmate.wire.commands import Command, UnknownVersion, decode_verdicts, encode_commands
+from realmate.wire.answers import UNKNOWN_SOURCE, answer, key_too_long, refusal, too_large, too_many, unproven
+from realmate.wire.commands import Command, Origin, UnknownVersion, decode_verdicts, encode_commands
 from realmate.wire.responses import Response, unavailable
 from realmate.wire.webhook import InvalidEvent, InvalidJson, parse_event
+
+MAX_KEY_CHARS = 255
+DIGEST_BYTES = 16
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +95,11 @@ class WebhookService:
 
 
 def _parse(request: Request, source: Source) -> Command | Response:
+    key = request.headers.get("webhook-id") or request.headers.get("idempotency-key", "")
+    if len(key) > MAX_KEY_CHARS:
+        return key_too_long(MAX_KEY_CHARS)
+    digest = hashlib.blake2b(request.body, digest_size=DIGEST_BYTES).digest() if key else b""
     try:
-        return parse_event(request.body, request.request_id, source.name)
+        return parse_event(request.body, request.request_id, Origin(source.name, key, digest))
     except (InvalidJson, InvalidEvent) as error:
         return refusal(error)

@@ -25,6 +25,7 @@ _REFUSALS: dict[Verdict, str] = {
     Verdict.CONVERSATION_ALREADY_CLOSED: "Conversation {conversation} is closed already.",
     Verdict.HOLD_EXPIRED: "Message {message} waited for conversation {conversation}, which did not come in time;"
     " it will not enter it any more.",
+    Verdict.IDEMPOTENCY_MISMATCH: "This idempotency key came with another body before.",
     Verdict.MESSAGE_CONFLICT: "Id {message} belongs to another message (other content or another conversation).",
 }
 
@@ -52,6 +53,11 @@ def unproven(message: str) -> Response:
 def too_large(limit_bytes: int) -> Response:
     """The answer to a body that is larger than its source may send."""
     return problem(413, "body_too_large", f"The body is larger than this source's {limit_bytes} bytes.")
+
+
+def key_too_long(limit_chars: int) -> Response:
+    """The answer to a request whose idempotency key could not be kept."""
+    return problem(400, "invalid_idempotency_key", f"An idempotency key has at most {limit_chars} characters.")
 
 
 def too_many(name: str, limit: Limit, allowance: Allowance) -> Response:

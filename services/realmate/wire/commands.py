@@ -23,14 +23,27 @@ class UnknownVersion(Exception):
     """The peer speaks another version of the protocol: a rolling update is under way, or half done."""
 
 
+class Origin(msgspec.Struct, array_like=True, frozen=True):
+    """Whose a command is, and how its sender knows it again."""
+
+    source: str = DEFAULT
+    key: str = ""
+    """Its idempotency key; empty: none."""
+    digest: bytes = b""
+    """Of the body that came with the key."""
+
+
+DEFAULT_ORIGIN = Origin()
+
+
 class OpenCommand(msgspec.Struct, array_like=True, tag=1, frozen=True):
     request_id: str
     conversation_id: str
     timestamp: datetime
-    source: str = DEFAULT
+    origin: Origin = DEFAULT_ORIGIN
 
     def event(self, source_id: int) -> Event:
-        """`source_id` is the number under which `source` is stored."""
+        """`source_id` is the number under which the origin's source is stored."""
         return NewConversation(ConversationId(self.conversation_id, source_id), self.timestamp)
 
 
@@ -40,10 +53,10 @@ class MessageCommand(msgspec.Struct, array_like=True, tag=2, frozen=True):
     timestamp: datetime
     message_id: str
     content: str
-    source: str = DEFAULT
+    origin: Origin = DEFAULT_ORIGIN
 
     def event(self, source_id: int) -> Event:
-        """`source_id` is the number under which `source` is stored."""
+        """`source_id` is the number under which the origin's source is stored."""
         return NewMessage(
             ConversationId(self.conversation_id, source_id),
             self.timestamp,
@@ -56,10 +69,10 @@ class CloseCommand(msgspec.Struct, array_like=True, tag=3, frozen=True):
     request_id: str
     conversation_id: str
     timestamp: datetime
-    source: str = DEFAULT
+    origin: Origin = DEFAULT_ORIGIN
 
     def event(self, source_id: int) -> Event:
-        """`source_id` is the number under which `source` is stored."""
+        """`source_id` is the number under which the origin's source is stored."""
         return CloseConversation(ConversationId(self.conversation_id, source_id), self.timestamp)
 
 

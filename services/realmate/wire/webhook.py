@@ -13,8 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from realmate.sources.model import DEFAULT
-from realmate.wire.commands import CloseCommand, Command, MessageCommand, OpenCommand
+from realmate.wire.commands import DEFAULT_ORIGIN, CloseCommand, Command, MessageCommand, OpenCommand, Origin
 from realmate.wire.ids import parse_uuid
 from realmate.wire.responses import FieldError
 
@@ -64,8 +63,8 @@ class _CloseConversation(msgspec.Struct, tag="CLOSE_CONVERSATION"):
 _decoder = msgspec.json.Decoder(_NewConversation | _NewMessage | _CloseConversation)
 
 
-def parse_event(body: bytes, request_id: str, source: str = DEFAULT) -> Command:
-    """The command that an event of this source asks for. Raise InvalidJson or InvalidEvent."""
+def parse_event(body: bytes, request_id: str, origin: Origin = DEFAULT_ORIGIN) -> Command:
+    """The command that an event of this origin asks for. Raise InvalidJson or InvalidEvent."""
     try:
         event = _decoder.decode(body)
         timestamp = _in_utc(event.timestamp)
@@ -74,14 +73,14 @@ def parse_event(body: bytes, request_id: str, source: str = DEFAULT) -> Command:
             content = event.data.content
             if "\0" not in content:
                 return MessageCommand(
-                    request_id, parse_uuid(event.data.conversation_id), timestamp, key, content, source
+                    request_id, parse_uuid(event.data.conversation_id), timestamp, key, content, origin
                 )
-            return _examine(body, request_id, source)
+            return _examine(body, request_id, origin)
         return (OpenCommand if isinstance(event, _NewConversation) else CloseCommand)(
-            request_id, key, timestamp, source
+            request_id, key, timestamp, origin
         )
     except (ValueError, OverflowError, RecursionError, msgspec.DecodeError):
-        return _examine(body, request_id, source)
+        return _examine(body, request_id, origin)
 
 
 # --- the thorough path ---
@@ -129,7 +128,7 @@ _FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
 }
 
 
-def _examine(body: bytes, request_id: str, source: str) -> Command:
+def _examine(body: bytes, request_id: str, origin: Origin) -> Command:
     try:
         event = msgspec.json.decode(body)
     except RecursionError:
@@ -153,9 +152,9 @@ def _examine(body: bytes, request_id: str, source: str) -> Command:
     if errors:
         raise InvalidEvent(tuple(errors))
     if kind == "NEW_MESSAGE":
-        return MessageCommand(request_id, values["conversation_id"], timestamp, values["id"], values["content"], source)
+        return MessageCommand(request_id, values["conversation_id"], timestamp, values["id"], values["content"], origin)
     command = OpenCommand if kind == "NEW_CONVERSATION" else CloseCommand
-    return command(request_id, values["id"], timestamp, source)
+    return command(request_id, values["id"], timestamp, origin)
 
 
 def _read(

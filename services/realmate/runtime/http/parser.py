@@ -26,7 +26,7 @@ _MEANINGFUL = {
     name.encode(): name
     for name in (
         *("host", "content-length", "transfer-encoding", "connection", "expect", "x-request-id"),
-        *("webhook-id", "webhook-timestamp", "webhook-signature", "x-hub-signature-256"),
+        *("webhook-id", "webhook-timestamp", "webhook-signature", "x-hub-signature-256", "idempotency-key"),
     )
 }
 """The headers on which anything depends here; others are counted, and dropped."""
