@@ -17,6 +17,7 @@ from realmate.wire.commands import (
     Command,
     MessageCommand,
     OpenCommand,
+    Origin,
     UnknownVersion,
     decode_commands,
     decode_verdicts,
@@ -24,12 +25,15 @@ from realmate.wire.commands import (
     encode_verdicts,
 )
 
+NOT_OF_A_CONVERSATION = {Verdict.MESSAGE_CONFLICT, Verdict.IDEMPOTENCY_MISMATCH}
+
 _ids = st.uuids().map(str)
 _moments = st.datetimes(timezones=st.just(UTC))
+_origins = st.builds(Origin, st.text(), st.text(), st.binary())
 _commands: st.SearchStrategy[Command] = st.one_of(
-    st.builds(OpenCommand, st.text(), _ids, _moments),
-    st.builds(MessageCommand, st.text(), _ids, _moments, _ids, st.text(min_size=1)),
-    st.builds(CloseCommand, st.text(), _ids, _moments),
+    st.builds(OpenCommand, st.text(), _ids, _moments, _origins),
+    st.builds(MessageCommand, st.text(), _ids, _moments, _ids, st.text(min_size=1), _origins),
+    st.builds(CloseCommand, st.text(), _ids, _moments, _origins),
 )
 
 
