@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Engine, create_engine, text
 
 from realmate.conversations.batches import Batches
+from realmate.conversations.rules import RuleBooks
 from realmate.conversations.source_ids import SourceIds
 from realmate.domain.events import Verdict
 from realmate.domain.model import Rules
@@ -19,6 +20,7 @@ from realmate.query.reads import ConversationView, Wanted, read
 from realmate.runtime.settings import sqlalchemy_url
 from realmate.runtime.transaction import Transactions
 from realmate.runtime.transport.interface import Delivery
+from realmate.sources.file import UNCONFIGURED, Sources
 from realmate.sources.model import DEFAULT
 from realmate.wire.commands import (
     CloseCommand,
@@ -39,9 +41,9 @@ _SENT_AT = datetime(2025, 6, 4, 14, 20, 5, tzinfo=UTC)
 class Store:
     """The conversations service's write side on one database, under given rules. Safe to use from many threads."""
 
-    def __init__(self, database_url: str, rules: Rules) -> None:
+    def __init__(self, database_url: str, rules: Rules, sources: Sources = UNCONFIGURED) -> None:
         self.engine: Engine = create_engine(sqlalchemy_url(database_url), pool_size=20, isolation_level="AUTOCOMMIT")
-        self.rules = rules
+        self.rules = RuleBooks(rules, SourceIds(), sources)
 
     @property
     def db(self) -> Transactions:
@@ -70,8 +72,8 @@ class Store:
 
 
 @contextmanager
-def open_store(database_url: str, rules: Rules) -> Iterator[Store]:
-    store = Store(database_url, rules)
+def open_store(database_url: str, rules: Rules, sources: Sources = UNCONFIGURED) -> Iterator[Store]:
+    store = Store(database_url, rules, sources)
     try:
         yield store
     finally:

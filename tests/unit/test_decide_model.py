@@ -6,8 +6,9 @@ a conversation and which messages are a group. It knows no timers, so it also sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from uuid import UUID
 
@@ -24,10 +25,12 @@ from realmate.domain.model import (
     Message,
     MessageId,
     Reply,
+    Rules,
     Status,
 )
 
 WINDOW, TOLERANCE = timedelta(seconds=5), timedelta(seconds=6)
+CONTRACT = Rules(group_window=WINDOW, hold_tolerance=TOLERANCE)
 T0 = datetime(2025, 6, 4, 14, 20, tzinfo=UTC)
 CONVERSATIONS = [ConversationId(str(UUID(int=number))) for number in (1, 2)]
 MESSAGES = [MessageId(str(UUID(int=number))) for number in range(10, 18)]
@@ -35,8 +38,9 @@ MESSAGES = [MessageId(str(UUID(int=number))) for number in range(10, 18)]
 
 @dataclass
 class Model:
-    """contract.md in a few lines."""
+    """contract.md in a few lines, with what a source may set of its own."""
 
+    rules: Rules = CONTRACT
     opened_at: dict[ConversationId, datetime] = field(default_factory=dict)
     closed: set[ConversationId] = field(default_factory=set)
     taken: dict[MessageId, tuple[ConversationId, str, datetime]] = field(default_factory=dict)
@@ -77,16 +81,23 @@ class Model:
         mine = [it for it, taken in self.taken.items() if taken[0] == conversation_id and self.is_in_time(it, T0)]
         parted = [[it] for it in mine[:1]]
         for before, after in pairwise(mine):
-            if self.taken[after][2] - self.taken[before][2] > WINDOW:
+            if self.parts(parted[-1][0], before, after) or len(parted[-1]) == self.rules.group_max_messages:
                 parted.append([])
             parted[-1].append(after)
         return parted
+
+    def parts(self, first: MessageId, before: MessageId, after: MessageId) -> bool:
+        """Whether time ends the group of `first` and `before` before `after` comes."""
+        first_at, before_at, after_at = (self.taken[it][2] for it in (first, before, after))
+        longest = self.rules.group_max_wait
+        return after_at - before_at > WINDOW or (longest is not None and after_at - first_at > longest)
 
 
 @dataclass
 class Memory:
     """The least that a store must do around `decide`. It checks what holds after each single decision."""
 
+    rules: Rules = CONTRACT
     conversations: dict[ConversationId, Conversation] = field(default_factory=dict)
     messages: dict[MessageId, Message] = field(default_factory=dict)
     replies: list[Reply] = field(default_factory=list)
@@ -94,7 +105,7 @@ class Memory:
     def apply(self, event: Event, now: datetime) -> Verdict | None:
         before = self.load(event.conversation_id, with_held=isinstance(event, NewConversation))
         known = self.messages.get(event.message_id) if isinstance(event, NewMessage) else None
-        decision = decide(before, event, now, known=known)
+        decision = decide(before, event, now, known=known, rules=self.rules)
         self.save(before, decision, now, closing=isinstance(event, CloseConversation))
         return decision.verdict
 
@@ -102,7 +113,7 @@ class Memory:
         for conversation_id in self.conversations:
             before = self.load(conversation_id, with_held=True)
             if before.due_at is not None and before.due_at <= now:
-                self.save(before, decide_due(before, now), now)
+                self.save(before, decide_due(before, now, self.rules), now)
 
     def load(self, conversation_id: ConversationId, *, with_held: bool) -> Conversation:
         """As stores may, without the held messages where they decide nothing."""
@@ -123,17 +134,23 @@ class Memory:
         self.replies += decision.replies
         for reply in decision.replies:
             assert reply.made_at == now
-            assert reply.window_ended_at == max(it.arrived_at for it in self.answered_by(reply)) + WINDOW
-            assert closing or reply.window_ended_at < now, "no reply before its window ended"
+            assert reply.window_ended_at == self.end_of([it.arrived_at for it in self.answered_by(reply)])
+            full = len(self.answered_by(reply)) == self.rules.group_max_messages
+            assert closing or full or reply.window_ended_at < now, "no reply before its window ended"
         self.check_that_work_is_due(before.id)
 
     def check_that_work_is_due(self, conversation_id: ConversationId) -> None:
         """What waits is looked at in time; otherwise a reply could be forgotten."""
         conversation = self.conversations[conversation_id]
         ends = [it.arrived_at + TOLERANCE for it in self.of(conversation_id, Kind.HELD)]
-        if conversation.group:
-            ends.append(conversation.group.last_arrived_at + WINDOW)
+        if group := conversation.group:
+            ends.append(self.end_of([group.first_arrived_at, group.last_arrived_at]))
         assert not ends or (conversation.due_at is not None and conversation.due_at <= min(ends))
+
+    def end_of(self, arrivals: list[datetime]) -> datetime:
+        """Of a group of messages that arrived then."""
+        longest = self.rules.group_max_wait
+        return min([max(arrivals) + WINDOW, *([] if longest is None else [min(arrivals) + longest])])
 
     def of(self, conversation_id: ConversationId, kind: Kind) -> list[Message]:
         return [it for it in self.messages.values() if it.conversation_id == conversation_id and it.kind is kind]
@@ -171,9 +188,17 @@ thoroughly = settings(max_examples=300)
 histories = st.lists(st.tuples(pauses, st.one_of(events, events, st.just(SWEEP))), max_size=40)
 
 
-def play(history: list[Step]) -> tuple[Memory, Model]:
+#: What a source may set beyond the contract. Longest waits on either side of the window, and of the tolerance.
+rules_of_sources = st.just(CONTRACT) | st.builds(
+    partial(replace, CONTRACT),
+    group_max_wait=st.sampled_from([None, 0.5, 5, 6, 9]).map(lambda it: None if it is None else seconds(it)),
+    group_max_messages=st.sampled_from([None, 1, 2, 3]),
+)
+
+
+def play(history: list[Step], rules: Rules = CONTRACT) -> tuple[Memory, Model]:
     """Send the history to both; they must agree on each verdict. Then time passes, and the last sweep is done."""
-    memory, model, now = Memory(), Model(), T0
+    memory, model, now = Memory(rules), Model(rules), T0
     for pause, event in history:
         now += pause
         if event is SWEEP:
@@ -196,15 +221,15 @@ OPEN, CLOSE = NewConversation(CONVERSATIONS[0], T0), CloseConversation(CONVERSAT
 
 
 @thoroughly
-@given(histories)
-@example([(seconds(0), OPEN), (seconds(0), say(0)), (seconds(2), say(1)), (seconds(3), say(2))])
-@example([(seconds(0), say(0)), (seconds(2), OPEN)])
-@example([(seconds(0), say(0)), (seconds(8), OPEN), (seconds(0), say(0))])
-@example([(seconds(0), say(0)), (seconds(5.5), say(1)), (seconds(0.5), OPEN), (seconds(5), say(2))])
-@example([(seconds(0), say(0)), (seconds(5), OPEN), (seconds(0), CLOSE)])
-@example([(seconds(0), OPEN), (seconds(0), say(0)), (seconds(20), CLOSE)])
-def test_every_verdict_and_every_group_is_the_models(history: list[Step]) -> None:
-    memory, model = play(history)
+@given(histories, rules_of_sources)
+@example([(seconds(0), OPEN), (seconds(0), say(0)), (seconds(2), say(1)), (seconds(3), say(2))], CONTRACT)
+@example([(seconds(0), say(0)), (seconds(2), OPEN)], CONTRACT)
+@example([(seconds(0), say(0)), (seconds(8), OPEN), (seconds(0), say(0))], CONTRACT)
+@example([(seconds(0), say(0)), (seconds(5.5), say(1)), (seconds(0.5), OPEN), (seconds(5), say(2))], CONTRACT)
+@example([(seconds(0), say(0)), (seconds(5), OPEN), (seconds(0), CLOSE)], CONTRACT)
+@example([(seconds(0), OPEN), (seconds(0), say(0)), (seconds(20), CLOSE)], CONTRACT)
+def test_every_verdict_and_every_group_is_the_models(history: list[Step], rules: Rules) -> None:
+    memory, model = play(history, rules)
     for conversation_id in CONVERSATIONS:
         assert memory.named(conversation_id) == model.groups(conversation_id)
     never_in = {it.id for it in memory.messages.values() if it.kind is Kind.EXPIRED}
@@ -212,18 +237,18 @@ def test_every_verdict_and_every_group_is_the_models(history: list[Step]) -> Non
 
 
 @thoroughly
-@given(histories)
-def test_every_accepted_message_is_in_exactly_one_reply(history: list[Step]) -> None:
-    memory, _ = play(history)
+@given(histories, rules_of_sources)
+def test_every_accepted_message_is_in_exactly_one_reply(history: list[Step], rules: Rules) -> None:
+    memory, _ = play(history, rules)
     for conversation_id in CONVERSATIONS:
         named = [it for group in memory.named(conversation_id) for it in group]
         assert sorted(named) == sorted(it.id for it in memory.of(conversation_id, Kind.INBOUND))
 
 
 @thoroughly
-@given(histories)
-def test_nothing_waits_for_ever(history: list[Step]) -> None:
-    memory, _ = play(history)
+@given(histories, rules_of_sources)
+def test_nothing_waits_for_ever(history: list[Step], rules: Rules) -> None:
+    memory, _ = play(history, rules)
     for conversation_id, conversation in memory.conversations.items():
         assert conversation.group is None
         assert conversation.due_at is None
@@ -231,10 +256,10 @@ def test_nothing_waits_for_ever(history: list[Step]) -> None:
 
 
 @thoroughly
-@given(histories)
-def test_sending_every_event_twice_changes_nothing(history: list[Step]) -> None:
-    once, _ = play(history)
-    twice, _ = play([step for pause, event in history for step in ((pause, event), (timedelta(0), event))])
+@given(histories, rules_of_sources)
+def test_sending_every_event_twice_changes_nothing(history: list[Step], rules: Rules) -> None:
+    once, _ = play(history, rules)
+    twice, _ = play([step for pause, event in history for step in ((pause, event), (timedelta(0), event))], rules)
     assert twice == once
 
 
@@ -245,3 +270,11 @@ def test_the_id_of_a_reply_is_taken(conversation_id: ConversationId, content: st
     decision = decide(Conversation(conversation_id, Status.OPEN), message, T0, known=reply)
     assert decision.verdict is Verdict.MESSAGE_CONFLICT
     assert decision.message is None
+
+
+def test_a_source_that_wants_no_replies_has_no_groups() -> None:
+    silent = replace(CONTRACT, replies=False)
+    memory, _ = play([(seconds(0), say(0)), (seconds(1), OPEN), (seconds(1), say(1)), (seconds(1), CLOSE)], silent)
+    assert memory.replies == []
+    assert [it.kind for it in memory.messages.values()] == [Kind.INBOUND, Kind.INBOUND]
+    assert memory.conversations[CONVERSATIONS[0]].due_at is None

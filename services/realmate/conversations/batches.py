@@ -15,10 +15,10 @@ import structlog
 
 from realmate.conversations import observation, statements
 from realmate.conversations.idempotency import Markers
+from realmate.conversations.rules import RuleBooks
 from realmate.conversations.source_ids import SourceIds
 from realmate.conversations.unit_of_work import UnitOfWork
 from realmate.domain.events import Verdict
-from realmate.domain.model import Rules
 from realmate.runtime.database import DatabaseTimeout, is_conflict, is_outage, patiently
 from realmate.runtime.transaction import Transaction, Transactions
 from realmate.runtime.transport.interface import Delivery
@@ -33,7 +33,7 @@ _LOGGED_REQUEST_IDS = 20
 class Batches:
     """Applies the deliveries that one worker was given."""
 
-    def __init__(self, db: Transactions, rules: Rules, source_ids: SourceIds) -> None:
+    def __init__(self, db: Transactions, rules: RuleBooks, source_ids: SourceIds) -> None:
         self._db = db
         self._rules = rules
         self._source_ids = source_ids
@@ -73,6 +73,7 @@ class Batches:
         ids = self._source_ids.of(
             self._db, {command.origin.source for delivery in deliveries for command in commands[delivery.id]}
         )
+        rules = self._rules.book(self._db)
         with self._db.begin() as transaction:
             replies = _already_applied(transaction, deliveries) if look_first else {}
             fresh = [delivery for delivery in deliveries if delivery.id not in replies]
@@ -84,7 +85,7 @@ class Batches:
                 markers.look()
             places = markers.new()
             events = [batch[place].event(ids[batch[place].origin.source]) for place in places]
-            work = UnitOfWork(transaction, self._rules)
+            work = UnitOfWork(transaction, rules)
             verdicts = work.decide_all(events, look_first=look_first)
             new = dict(zip(places, verdicts, strict=True))
             decided = _encode_each(fresh, commands, markers.complete(new))

@@ -7,11 +7,13 @@ from datetime import timedelta
 
 from realmate.conversations import sweep
 from realmate.conversations.batches import Batches
+from realmate.conversations.rules import RuleBooks
 from realmate.conversations.source_ids import SourceIds
 from realmate.domain.model import Rules
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database
 from realmate.runtime.http import HealthServer
+from realmate.runtime.sources import Sources
 from realmate.runtime.timers import periodic
 from realmate.runtime.transport import commands
 from realmate.runtime.transport.interface import Delivery
@@ -24,15 +26,17 @@ class ConversationsService:
 
     db = Database()
     settings = ServiceSettings()
+    sources = Sources()
     health_server = HealthServer()
     source_ids = SourceIds()
 
     @property
-    def rules(self) -> Rules:
-        return Rules(
+    def rules(self) -> RuleBooks:
+        default = Rules(
             group_window=timedelta(seconds=self.settings.group_window_s),
             hold_tolerance=timedelta(seconds=self.settings.hold_tolerance_s),
         )
+        return RuleBooks(default, self.source_ids, self.sources)
 
     @commands
     def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:

@@ -13,7 +13,7 @@ from realmate.runtime.transaction import Statement
 
 _CONVERSATION = (
     "id, source_id, status, created_at, updated_at, opened_timestamp, closed_timestamp, last_seq, group_first_seq,"
-    " group_last_at, due_at"
+    " group_size, group_first_at, group_last_at, due_at"
 )
 _MESSAGE = "id, source_id, conversation_id, seq, kind, content, timestamp, arrived_at"
 
@@ -23,11 +23,12 @@ _MESSAGE = "id, source_id, conversation_id, seq, kind, content, timestamp, arriv
 # conversation, moments never run backwards. A row of nulls carries the clock where no conversation exists yet.
 _LOCKED = """
     WITH locked AS MATERIALIZED (
-        SELECT id, source_id, status, updated_at, last_seq, group_first_seq, group_last_at, due_at
+        SELECT id, source_id, status, updated_at, last_seq, group_first_seq, group_size, group_first_at, group_last_at,
+            due_at
         FROM conversations {which}
     )
-    SELECT CAST(id AS text), source_id, status, updated_at, last_seq, group_first_seq, group_last_at, due_at,
-        clock_timestamp()
+    SELECT CAST(id AS text), source_id, status, updated_at, last_seq, group_first_seq, group_size, group_first_at,
+        group_last_at, due_at, clock_timestamp()
     FROM (VALUES (1)) AS always LEFT JOIN locked ON true
 """
 
@@ -82,7 +83,8 @@ UPDATE_CONVERSATIONS = Statement(
     """
     UPDATE conversations AS old
     SET status = new.status, updated_at = new.updated_at, due_at = new.due_at, last_seq = new.last_seq,
-        group_first_seq = new.group_first_seq, group_last_at = new.group_last_at,
+        group_first_seq = new.group_first_seq, group_size = new.group_size,
+        group_first_at = new.group_first_at, group_last_at = new.group_last_at,
         created_at = coalesce(old.created_at, new.created_at),
         opened_timestamp = coalesce(old.opened_timestamp, new.opened_timestamp),
         closed_timestamp = coalesce(old.closed_timestamp, new.closed_timestamp)

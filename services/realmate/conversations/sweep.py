@@ -12,8 +12,8 @@ from collections.abc import Callable
 import structlog
 
 from realmate.conversations import observation, statements
+from realmate.conversations.rules import RuleBooks
 from realmate.conversations.unit_of_work import UnitOfWork
-from realmate.domain.model import Rules
 from realmate.runtime.database import is_conflict, is_outage, within
 from realmate.runtime.transaction import Transactions
 
@@ -27,17 +27,17 @@ FORGET_APPLIED_AFTER_S = 300.0
 """Twice the longest deadline a command can have, and more: no batch is delivered again after that."""
 
 
-def sweep(db: Transactions, rules: Rules) -> None:
+def sweep(db: Transactions, rules: RuleBooks) -> None:
     """Settle all that is due. What an outage or a conflict leaves undone, the next round does."""
     _settle(db, rules, UnitOfWork.decide_due)
 
 
-def sweep_stranded(db: Transactions, rules: Rules) -> None:
+def sweep_stranded(db: Transactions, rules: RuleBooks) -> None:
     """Settle what the database's clock, set back, would leave waiting until it has caught up."""
     _settle(db, rules, UnitOfWork.decide_stranded)
 
 
-def _settle(db: Transactions, rules: Rules, decide: Callable[[UnitOfWork, int], int]) -> None:
+def _settle(db: Transactions, rules: RuleBooks, decide: Callable[[UnitOfWork, int], int]) -> None:
     try:
         while _settle_once(db, rules, decide) == ROWS_PER_TRANSACTION:
             pass
@@ -48,13 +48,15 @@ def _settle(db: Transactions, rules: Rules, decide: Callable[[UnitOfWork, int], 
             raise
 
 
-def _settle_once(db: Transactions, rules: Rules, decide: Callable[[UnitOfWork, int], int]) -> int:
-    with within(time.monotonic() + TRANSACTION_TIMEOUT_S), db.begin() as transaction:
-        work = UnitOfWork(transaction, rules)
-        due = decide(work, ROWS_PER_TRANSACTION)
-        if due:
-            work.save()
-            transaction.commit()
+def _settle_once(db: Transactions, rules: RuleBooks, decide: Callable[[UnitOfWork, int], int]) -> int:
+    with within(time.monotonic() + TRANSACTION_TIMEOUT_S):
+        book = rules.book(db)
+        with db.begin() as transaction:
+            work = UnitOfWork(transaction, book)
+            due = decide(work, ROWS_PER_TRANSACTION)
+            if due:
+                work.save()
+                transaction.commit()
     observation.count_replies(work.replies)
     observation.EXPIRED.inc(len(work.expired))
     return due

@@ -15,9 +15,11 @@ from typing import Any
 import msgspec
 
 from realmate.conversations import statements
+from realmate.conversations.rules import RuleBook
 from realmate.domain.decide import Decision, decide, decide_due
 from realmate.domain.events import CloseConversation, Event, NewConversation, NewMessage, Verdict
 from realmate.domain.model import (
+    REPLY_HEADING,
     Conversation,
     ConversationId,
     Group,
@@ -26,7 +28,6 @@ from realmate.domain.model import (
     Message,
     MessageId,
     Reply,
-    Rules,
     Status,
 )
 from realmate.runtime.transaction import Statement, Transaction, uuid_array
@@ -37,7 +38,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class UnitOfWork:
-    def __init__(self, transaction: Transaction, rules: Rules) -> None:
+    def __init__(self, transaction: Transaction, rules: RuleBook) -> None:
         self._transaction = transaction
         self._rules = rules
         self._stored: dict[ConversationId, Conversation] = {}
@@ -65,14 +66,15 @@ class UnitOfWork:
 
         Twice the longest wait: beyond it `decide_due` settles whatever there is, so none of them is met again.
         """
-        horizon = 2 * max(self._rules.group_window, self._rules.hold_tolerance)
-        return self._settle(self._lock(statements.LOCK_STRANDED, limit, horizon.total_seconds()))
+        horizon_s = 2 * self._rules.longest_wait.total_seconds()
+        return self._settle(self._lock(statements.LOCK_STRANDED, limit, horizon_s))
 
     def _settle(self, now: datetime) -> int:
         due = list(self._stored)
         self._load_held(due)
         for conversation_id in due:
-            self._take(decide_due(self._current[conversation_id], now, self._rules))
+            rules = self._rules.of(conversation_id.source_id)
+            self._take(decide_due(self._current[conversation_id], now, rules))
         return len(due)
 
     def save(self, applied: Iterable[tuple[str, bytes]] = (), markers: Sequence[Mapping[str, object]] = ()) -> None:
@@ -95,7 +97,7 @@ class UnitOfWork:
             statements.INSERT_MESSAGES, [_message_row(message) for _, message in sorted(self._messages.items())]
         )
         self._write(  # after the messages, of which a reply may name some
-            statements.INSERT_REPLIES, [_reply_row(reply) for reply in self.replies], self._rules.reply_heading
+            statements.INSERT_REPLIES, [_reply_row(reply) for reply in self.replies], REPLY_HEADING
         )
         self._write(
             statements.INSERT_APPLIED,
@@ -148,7 +150,7 @@ class UnitOfWork:
         key = event.conversation_id
         conversation = self._current.get(key) or Conversation(key)
         known = self._known.get(event.message_id) if isinstance(event, NewMessage) else None
-        decision = decide(conversation, event, now, known=known, rules=self._rules)
+        decision = decide(conversation, event, now, known=known, rules=self._rules.of(key.source_id))
         self._take(decision)
         if decision.verdict is None:
             raise AssertionError("an event always gets a verdict")
@@ -191,6 +193,8 @@ class _ConversationRow(msgspec.Struct, omit_defaults=True):
     closed_timestamp: datetime | None = None
     due_at: datetime | None = None
     group_first_seq: int | None = None
+    group_size: int | None = None
+    group_first_at: datetime | None = None
     group_last_at: datetime | None = None
 
 
@@ -215,8 +219,8 @@ class _ReplyRow(msgspec.Struct):
 
 
 def _conversation(row: tuple[Any, ...]) -> Conversation:
-    text, source_id, status, updated_at, last_seq, group_first_seq, group_last_at, due_at, _now = row
-    group = None if group_first_seq is None else Group(group_first_seq, group_last_at)
+    text, source_id, status, updated_at, last_seq, first_seq, size, first_at, last_at, due_at, _now = row
+    group = None if first_seq is None else Group(first_seq, size or 1, first_at or last_at, last_at)
     key = ConversationId(text, source_id)
     return Conversation(key, _STATUS[status], None, updated_at, None, None, last_seq, group, due_at)
 
@@ -238,7 +242,7 @@ def _conversation_row(conversation: Conversation) -> _ConversationRow:
         conversation.due_at,
     )
     if group := conversation.group:
-        row.group_first_seq, row.group_last_at = group
+        row.group_first_seq, row.group_size, row.group_first_at, row.group_last_at = group
     return row
 
 

@@ -68,7 +68,7 @@ def decide_due(conversation: Conversation, now: datetime, rules: Rules = DEFAULT
     expired, waiting = _split_held(conversation, now, rules)
     due_at = None
     if conversation.group:
-        due_at = conversation.group.last_arrived_at + rules.group_window
+        due_at = conversation.group.ends_at(rules)
     elif waiting:
         due_at = waiting[0].arrived_at + rules.hold_tolerance
     return Decision(
@@ -101,12 +101,21 @@ def _answer_if_over(conversation: Conversation, now: datetime, rules: Rules) -> 
     return _answer(conversation, group, conversation.last_seq, now, rules)
 
 
+def _answer_if_full(
+    conversation: Conversation, last_seq: int, now: datetime, rules: Rules
+) -> tuple[Conversation, Reply | None]:
+    """`last_seq` is that of the message which joined the group just now."""
+    group, most = conversation.group, rules.group_max_messages
+    if group is None or most is None or group.size < most:
+        return conversation, None
+    return _answer(conversation, group, last_seq, now, rules)
+
+
 def _answer(
     conversation: Conversation, group: Group, last_seq: int, now: datetime, rules: Rules
 ) -> tuple[Conversation, Reply]:
     seq = conversation.last_seq + 1
-    window_ended_at = group.last_arrived_at + rules.group_window
-    reply = Reply(conversation.id, seq, group.first_seq, last_seq, window_ended_at, made_at=now)
+    reply = Reply(conversation.id, seq, group.first_seq, last_seq, group.ends_at(rules), made_at=now)
     return conversation._replace(last_seq=seq, group=None, due_at=None, updated_at=now), reply
 
 
@@ -132,6 +141,9 @@ def _open(conversation: Conversation, event: NewConversation, now: datetime, rul
             replies.append(reply)
         opened = _join_group(opened, held.seq, held.arrived_at, rules)
         last_seq = held.seq
+        opened, full = _answer_if_full(opened, last_seq, now, rules)
+        if full:
+            replies.append(full)
     opened, overdue = _answer_if_over(opened, now, rules)
     if overdue:
         replies.append(overdue)
@@ -159,7 +171,8 @@ def _hold(conversation: Conversation, event: NewMessage, now: datetime, rules: R
 
 def _accept(conversation: Conversation, event: NewMessage, now: datetime, rules: Rules) -> Decision:
     message = _message(conversation, event, Kind.INBOUND, now)
-    return Decision(_join_group(conversation, message.seq, now, rules), Verdict.ACCEPTED, message=message)
+    joined, full = _answer_if_full(_join_group(conversation, message.seq, now, rules), message.seq, now, rules)
+    return Decision(joined, Verdict.ACCEPTED, message=message, replies=(full,) if full else ())
 
 
 def _refuse_closed(conversation: Conversation, _event: NewMessage, _now: datetime, _rules: Rules) -> Decision:
@@ -174,13 +187,16 @@ def _message(conversation: Conversation, event: NewMessage, kind: Kind, now: dat
 
 def _join_group(conversation: Conversation, seq: int, arrived_at: datetime, rules: Rules) -> Conversation:
     """The conversation with message `seq` in its group: the pending one, or a new one."""
-    group = conversation.group
-    return conversation._replace(
-        last_seq=max(conversation.last_seq, seq),
-        updated_at=max(conversation.updated_at or arrived_at, arrived_at),
-        group=Group(group.first_seq if group else seq, arrived_at),
-        due_at=conversation.due_at if group else arrived_at + rules.group_window,
-    )
+    last_seq, updated_at = max(conversation.last_seq, seq), max(conversation.updated_at or arrived_at, arrived_at)
+    if not rules.replies:
+        return conversation._replace(last_seq=last_seq, updated_at=updated_at)
+    if conversation.group:
+        first_seq, size, first_arrived_at, _ = conversation.group
+        group, due_at = Group(first_seq, size + 1, first_arrived_at, arrived_at), conversation.due_at
+    else:
+        group = Group(seq, 1, arrived_at, arrived_at)
+        due_at = group.ends_at(rules)
+    return conversation._replace(last_seq=last_seq, updated_at=updated_at, group=group, due_at=due_at)
 
 
 # --- CLOSE_CONVERSATION ---

@@ -49,23 +49,43 @@ class Kind(IntEnum):
     EXPIRED = 4  #: Waited in vain; never enters the conversation, kept as a fact.
 
 
+REPLY_HEADING = "Mensagens recebidas:"
+"""A reply's first line; the ids that it answers follow."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The contract's parameters. Both limits are inclusive: a gap of exactly the window still joins."""
+    """The contract's parameters. All limits are inclusive: a gap of exactly the window still joins."""
 
     group_window: timedelta = timedelta(seconds=5)
+    group_max_wait: timedelta | None = None
+    """From a group's first message to its end, at most: somebody who never pauses is answered, too."""
+    group_max_messages: int | None = None
+    """With so many messages a group is answered at once."""
     hold_tolerance: timedelta = timedelta(seconds=6)
-    reply_heading: str = "Mensagens recebidas:"
+    replies: bool = True
+    """False: there are no groups, and nobody is answered."""
 
 
 class Group(NamedTuple):
     """The run of INBOUND messages that is not answered yet."""
 
     first_seq: int
+    size: int
+    first_arrived_at: datetime
     last_arrived_at: datetime
 
     def is_over(self, now: datetime, rules: Rules) -> bool:
-        return is_past(self.last_arrived_at, now, rules.group_window)
+        return is_past(self.last_arrived_at, now, rules.group_window) or (
+            rules.group_max_wait is not None and is_past(self.first_arrived_at, now, rules.group_max_wait)
+        )
+
+    def ends_at(self, rules: Rules) -> datetime:
+        """The last moment at which a message joins it, if none comes any more."""
+        silent_at = self.last_arrived_at + rules.group_window
+        return (
+            silent_at if rules.group_max_wait is None else min(silent_at, self.first_arrived_at + rules.group_max_wait)
+        )
 
 
 class HeldMessage(NamedTuple):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from math import ceil
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -81,11 +82,45 @@ class _Limit(msgspec.Struct, forbid_unknown_fields=True):
         return Limit(self.events_per_s, self.burst or ceil(self.events_per_s))
 
 
+class _Grouping(msgspec.Struct, forbid_unknown_fields=True):
+    window_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] | None = None
+    max_wait_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] | None = None
+    max_messages: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+class _Hold(msgspec.Struct, forbid_unknown_fields=True):
+    tolerance_s: Annotated[float, msgspec.Meta(ge=0, le=3600)]
+
+
+class _Reply(msgspec.Struct, forbid_unknown_fields=True):
+    kind: Literal["ids", "none"]
+
+
 class _Source(msgspec.Struct, forbid_unknown_fields=True):
     enabled: bool = True
     signing: _StandardWebhooks | _HubSignature | None = None
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     limit: _Limit | None = None
+    grouping: _Grouping | None = None
+    hold: _Hold | None = None
+    reply: _Reply | None = None
+
+    def own_rules(self) -> dict[str, Any]:
+        """The fields of Rules that are given here."""
+        given: dict[str, Any] = {}
+        if self.grouping is not None:
+            given["group_window"] = _duration(self.grouping.window_s)
+            given["group_max_wait"] = _duration(self.grouping.max_wait_s)
+            given["group_max_messages"] = self.grouping.max_messages
+        if self.hold is not None:
+            given["hold_tolerance"] = _duration(self.hold.tolerance_s)
+        if self.reply is not None:
+            given["replies"] = self.reply.kind != "none"
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def _duration(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
@@ -142,7 +177,7 @@ class SourceFile:
         signing = settings.signing
         verifier = None if signing is None else self._verifier(f"{place}.signing", signing)
         limit = None if settings.limit is None else settings.limit.limit()
-        return Source(name, verifier, settings.max_body_bytes, limit)
+        return Source(name, verifier, settings.max_body_bytes, limit, settings.own_rules())
 
     def _verifier(self, place: str, signing: _Signing) -> Verifier:
         secrets = []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from realmate.domain.model import Rules
 from realmate.sources.limits import Limit
 from realmate.sources.signing import Verifier
 
@@ -19,3 +22,8 @@ class Source:
     max_body_bytes: int | None = None
     """Less than HTTP_MAX_BODY_BYTES, which bounds every request."""
     limit: Limit | None = None
+    own_rules: Mapping[str, Any] = field(default_factory=dict)
+    """The fields of Rules that the source has of its own."""
+
+    def rules(self, default: Rules) -> Rules:
+        return replace(default, **self.own_rules)

@@ -1,0 +1,44 @@
+"""Whose rules hold for what: those of its source where the file of sources gives any, else the settings'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from realmate.conversations.source_ids import SourceIds
+from realmate.domain.model import Rules
+from realmate.runtime.transaction import Transactions
+from realmate.sources.file import UNCONFIGURED, Sources
+
+
+class RuleBook:
+    """The rules by a source's number."""
+
+    def __init__(self, default: Rules, by_source: Mapping[int, Rules] | None = None) -> None:
+        self._default = default
+        self._by_source = by_source or {}
+
+    def of(self, source_id: int) -> Rules:
+        return self._by_source.get(source_id, self._default)
+
+    @property
+    def longest_wait(self) -> timedelta:
+        """Nothing waits longer for a timer."""
+        return max(
+            max(rules.group_window, rules.hold_tolerance) for rules in (self._default, *self._by_source.values())
+        )
+
+
+class RuleBooks:
+    """The book of the moment. The file of sources has names, and may change; the database has numbers."""
+
+    def __init__(self, default: Rules, source_ids: SourceIds, sources: Sources = UNCONFIGURED) -> None:
+        self._default = default
+        self._source_ids = source_ids
+        self._sources = sources
+
+    def book(self, db: Transactions) -> RuleBook:
+        """What holds now. Reads the numbers of new names, so it raises what reading raises."""
+        own = {name: source.rules(self._default) for name, source in self._sources.items() if source.own_rules}
+        source_ids = self._source_ids.of(db, set(own))
+        return RuleBook(self._default, {source_ids[name]: rules for name, rules in own.items()})
