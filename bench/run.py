@@ -29,6 +29,7 @@ SECTIONS = {
     "latency": "at a fixed rate: 30, 50, 70 and 90 % of the peak",
     "replies": "how late replies are with 100,000 groups due over 10 s",
     "long": "a message to a conversation of 100,000, beside one to a new one",
+    "sources": "what a signature, a limit and an idempotency key add to an event",
     "growth": "the rate with 10,000,000 messages stored, beside empty tables (10 minutes)",
     "soak": "memory over an hour at half the peak",
 }

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,15 @@ def ensure_installed() -> None:
         raise BenchError(f"{INSTALL} (apt-get failed: {installing.stderr.strip().splitlines()[-1:]})")
 
 
-def post_events(url: str, *, connections: int, seconds: int) -> Load:
-    """NEW_CONVERSATIONs and ten NEW_MESSAGEs for each, with ids never used before."""
-    seed = str(secrets.randbits(48))
-    return _run("webhook.lua", f"{url}/webhook/", [seed, str(connections // THREADS)], connections, seconds)
+def post_events(
+    url: str, *, connections: int, seconds: int, path: str = "/webhook/", headers: Sequence[str] = ()
+) -> Load:
+    """NEW_CONVERSATIONs and ten NEW_MESSAGEs for each, with ids never used before.
+
+    `headers` are ["keyed"] or ["signed", secret]: see webhook.lua.
+    """
+    arguments = [str(secrets.randbits(48)), str(connections // THREADS), *headers]
+    return _run("webhook.lua", f"{url}{path}", arguments, connections, seconds)
 
 
 def post_messages(url: str, *, connections: int, seconds: int, first: int, count: int) -> Load:
