@@ -53,7 +53,7 @@ REPLY_HEADING = "Mensagens recebidas:"
 """A reply's first line; the ids that it answers follow."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """The contract's parameters. All limits are inclusive: a gap of exactly the window still joins."""
 
