@@ -8,12 +8,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
 import click
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from realmate.admin.rejections import Filter
+
 T = TypeVar("T")
 
+RATE = click.FloatRange(min=0, min_open=True)
 SERVICE_NAMES = ("webhook", "conversations", "query")
 
 
@@ -125,7 +132,7 @@ def run(services: tuple[str, ...]) -> None:
 @click.argument("file", type=click.File("rb"), required=False)
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="The server.")
 @click.option("--say", multiple=True, metavar="TEXT", help="What to say in the played conversation; can be repeated.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Events a second, at most.")
+@click.option("--rate", type=RATE, help="Events a second, at most.")
 def send(file: BinaryIO | None, url: str, say: tuple[str, ...], rate: float | None) -> None:
     """Send events to a server and show each answer: the friendly way to try one.
 
@@ -147,3 +154,122 @@ def send(file: BinaryIO | None, url: str, say: tuple[str, ...], rate: float | No
     with one_line_for(SendError):
         well = converse(url, say) if file is None else replay(url, file, rate=rate)
     sys.exit(0 if well else 1)
+
+
+class Moment(click.ParamType[datetime]):
+    """ISO 8601 (without an offset: UTC), or so long ago: 90s, 15m, 2h, 7d."""
+
+    name = "moment"
+    _units: ClassVar = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            if (unit := self._units.get(value[-1:])) is not None:
+                return datetime.now(UTC) - timedelta(**{unit: float(value[:-1])})
+            moment = datetime.fromisoformat(value)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no moment: 2026-01-31T12:00 or 2h (ago), for instance", param, ctx)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which rejections are meant."""
+    options = (
+        click.option("--source", help="Of this source."),
+        click.option("--code", "codes", multiple=True, help="With this code, as in hold_expired; can be repeated."),
+        click.option("--since", type=Moment(), help="Not before: 2026-01-31T12:00, or 2h (ago)."),
+        click.option("--until", type=Moment(), help="Before: 2026-01-31T12:00, or 2h (ago)."),
+        click.option("--conversation", type=click.UUID, metavar="ID", help="About this conversation."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.group()
+def rejections() -> None:
+    """Look at what was refused, and at the messages that expired. DATABASE_URL says where; or `realmate up` runs."""
+
+
+@rejections.command("list")
+@filtered
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="So many, the newest ones.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def list_rejections(*, limit: int, as_json: bool, **which: Any) -> None:
+    """List the newest ones, the very newest last.
+
+    \b
+    Examples:
+      realmate rejections list --source shop --since 2h
+      realmate rejections list --code invalid_event --code invalid_json --limit 1000 --json
+    """
+    from realmate.admin.terminal import show_list
+
+    with _admin() as connection:
+        show_list(connection, _filter(**which), limit=limit, as_json=as_json)
+
+
+@rejections.command("show")
+@click.argument("number", type=click.IntRange(min=1))
+@click.option("--body", "body_only", is_flag=True, help="The event alone, as it can be sent again.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+def show_rejection(number: int, *, body_only: bool, as_json: bool) -> None:
+    """Show one with its event."""
+    from realmate.admin.terminal import show_one
+
+    with _admin() as connection:
+        show_one(connection, number, body_only=body_only, as_json=as_json)
+
+
+@main.command()
+@filtered
+@click.option("--send", "really", is_flag=True, help="Send them; without it nothing is sent, only counted.")
+@click.option("--again", is_flag=True, help="Also those that were replayed already.")
+@click.option("--rate", type=RATE, default=50.0, show_default=True, help="Events a second, at most.")
+@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="The server.")
+def replay(*, really: bool, again: bool, rate: float, url: str, **which: Any) -> None:
+    """Send again what was refused or expired, where that can bring another answer.
+
+    Without --send it only says what it would do. Each event is marked when it is answered, and carries an idempotency
+    key until then: interrupted, the command goes on where it was. A message whose id is taken, as an expired one's is,
+    gets a new id. SOURCES_FILE says with which secrets to sign. The exit code is 1 when any answer was not 2xx.
+
+    \b
+    Examples:
+      realmate replay --source shop --code expired --since 1d
+      realmate replay --source shop --code expired --since 1d --send --rate 20
+    """
+    from realmate.admin import terminal
+    from realmate.admin.replay import Replay
+    from realmate.runtime.settings import SettingsError, load
+    from realmate.sender import SendError, Server
+    from realmate.sources.file import SourcesError, read_sources
+
+    with one_line_for(SettingsError, SourcesError):
+        sources = read_sources(load().sources_file)
+    with one_line_for(SendError), _admin() as connection:
+        meant = _filter(**which)._replace(unreplayed=not again)
+        well = terminal.replay(connection, meant, Replay(Server(url), sources, rate=rate), send=really)
+    sys.exit(0 if well else 1)
+
+
+def _filter(source: str | None, codes: tuple[str, ...], since: Any, until: Any, conversation: Any) -> Filter:
+    from realmate.admin.rejections import Filter
+
+    return Filter(source, codes, since, until, None if conversation is None else str(conversation))
+
+
+@contextmanager
+def _admin() -> Iterator[Connection]:
+    """The database at DATABASE_URL, or else that of `realmate up` on this machine."""
+    from realmate.admin.database import AdminError, connected
+    from realmate.local.postgres import running_url
+    from realmate.runtime.settings import SettingsError, load
+
+    with one_line_for(AdminError, SettingsError):
+        settings = load()
+        url = settings.database_url or running_url(settings.realmate_data_dir / "postgres") or settings.database
+        with connected(url) as connection:
+            yield connection

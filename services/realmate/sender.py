@@ -1,7 +1,7 @@
 """Plays the sender of the webhook: `realmate send`, for people who try a server, and for scripts that feed it.
 
-It judges nothing: lines go out as they are, and what the server answers is shown. The one answer it acts on is 503,
-whose meaning is "nothing was promised, send it again".
+It judges nothing: lines go out as they are, and what the server answers is shown. It acts on two answers alone, 503 and
+429, whose meaning is "nothing was done, send it again".
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
 import requests
+
+from realmate.sources.model import DEFAULT
 
 BURST = (
     "Olá, tudo bem?",
@@ -27,6 +30,7 @@ PAUSE_BETWEEN_MESSAGES_S = 0.3
 REPLY_PATIENCE_S = 60.0
 REQUEST_TIMEOUT_S = 30.0
 ATTEMPTS = 5
+TO_BE_SENT_AGAIN = {requests.codes.service_unavailable, requests.codes.too_many_requests}
 LONGEST_RETRY_AFTER_S = 10.0
 
 
@@ -43,14 +47,20 @@ class Server:
         # A proxy from the environment is for the world outside, never for this machine.
         self._session.trust_env = urlsplit(self.url).hostname not in {"127.0.0.1", "::1", "localhost"}
 
-    def post(self, event: bytes) -> requests.Response:
-        """The answer to one event; to a 503, the answer to the last of a few attempts. Raises SendError."""
+    def post(
+        self, event: bytes, *, source: str = DEFAULT, headers: Callable[[], Mapping[str, str]] = dict
+    ) -> requests.Response:
+        """The answer to one event; to a 503 or 429, the answer to the last of a few attempts. Raises SendError.
+
+        `headers` makes them for each attempt: a signature does not last.
+        """
+        path = "/webhook/" if source == DEFAULT else f"/webhook/{source}/"
         for _ in range(ATTEMPTS - 1):
-            answer = self._request("POST", "/webhook/", event)
-            if answer.status_code != requests.codes.service_unavailable:
+            answer = self._request("POST", path, event, headers())
+            if answer.status_code not in TO_BE_SENT_AGAIN:
                 return answer
             time.sleep(_retry_after_s(answer))
-        return self._request("POST", "/webhook/", event)
+        return self._request("POST", path, event, headers())
 
     def conversation(self, conversation_id: str) -> dict[str, Any]:
         """As a reader sees it. Raises SendError."""
@@ -60,8 +70,10 @@ class Server:
         found: dict[str, Any] = answer.json()
         return found
 
-    def _request(self, method: str, path: str, body: bytes | None = None) -> requests.Response:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+    def _request(
+        self, method: str, path: str, body: bytes | None = None, more_headers: Mapping[str, str] = MappingProxyType({})
+    ) -> requests.Response:
+        headers = {"Content-Type": "application/json", **more_headers} if body is not None else {}
         try:
             return self._session.request(
                 method, self.url + path, data=body, headers=headers, timeout=REQUEST_TIMEOUT_S, allow_redirects=False

@@ -15,6 +15,7 @@ import structlog
 
 from realmate.conversations import observation, statements
 from realmate.conversations.idempotency import Markers
+from realmate.conversations.rejections import rejections
 from realmate.conversations.rules import RuleBooks
 from realmate.conversations.source_ids import SourceIds
 from realmate.conversations.unit_of_work import UnitOfWork
@@ -22,7 +23,7 @@ from realmate.domain.events import Verdict
 from realmate.runtime.database import DatabaseTimeout, is_conflict, is_outage, patiently
 from realmate.runtime.transaction import Transaction, Transactions
 from realmate.runtime.transport.interface import Delivery
-from realmate.wire.commands import Command, UnknownVersion, decode_commands, encode_verdicts
+from realmate.wire.commands import Command, RefusedCommand, UnknownVersion, decode_commands, encode_verdicts
 
 log = structlog.get_logger(__name__)
 
@@ -83,17 +84,21 @@ class Batches:
             markers = Markers(transaction, batch, ids)
             if look_first:
                 markers.look()
-            places = markers.new()
-            events = [batch[place].event(ids[batch[place].origin.source]) for place in places]
+            new = dict.fromkeys(markers.new(), Verdict.REFUSED)
+            named = [(place, command) for place in new if not isinstance(command := batch[place], RefusedCommand)]
+            events = [command.event(ids[command.origin.source]) for _, command in named]
             work = UnitOfWork(transaction, rules)
             verdicts = work.decide_all(events, look_first=look_first)
-            new = dict(zip(places, verdicts, strict=True))
-            decided = _encode_each(fresh, commands, markers.complete(new))
-            work.save(decided.items(), markers.rows(new))
+            new.update(zip((place for place, _ in named), verdicts, strict=True))
+            answers = markers.complete(new)
+            decided = _encode_each(fresh, commands, answers)
+            rejected = list(rejections(batch, answers, new, ids))
+            work.save(decided.items(), markers.rows(new), [rejection for _, rejection in rejected])
             if time.monotonic() >= deadline:
                 raise DatabaseTimeout("decided too late to be promised")
             transaction.commit()
         observation.count_events(events, verdicts)
+        observation.count_rejections((source, rejection.code) for source, rejection in rejected)
         observation.count_replies(work.replies)
         observation.EXPIRED.inc(len(work.expired))
         observation.BATCH_EVENTS.observe(len(events))

@@ -19,6 +19,7 @@ _EVENT_TYPES = {
 
 EVENTS = Counter("realmate_events", "Events decided and committed", ["type", "verdict"])
 EXPIRED = Counter("realmate_held_messages_expired", "Held messages whose conversation did not come in time")
+REJECTIONS = Counter("realmate_rejections", "Refused events that are kept, by source and code", ["source", "code"])
 REPLIES = Counter("realmate_replies", "Replies committed")
 LATENESS = Histogram(
     "realmate_reply_lateness_seconds",
@@ -44,6 +45,12 @@ def count_events(events: Iterable[Event], verdicts: Iterable[Verdict]) -> None:
     tally = Tally(zip((type(event).__name__ for event in events), verdicts, strict=True))
     for (event_type, verdict), count in tally.items():
         EVENTS.labels(_EVENT_TYPES[event_type], verdict.value).inc(count)
+
+
+def count_rejections(rejections: Iterable[tuple[str, str]]) -> None:
+    """Each with its source and its code."""
+    for (source, code), count in Tally(rejections).items():
+        REJECTIONS.labels(source, code).inc(count)
 
 
 def count_replies(replies: Sequence[Reply]) -> None:

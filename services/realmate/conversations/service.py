@@ -19,6 +19,7 @@ from realmate.runtime.transport import commands
 from realmate.runtime.transport.interface import Delivery
 
 TIDY_PAUSE_S = 5.0
+FORGET_PAUSE_S = 60.0
 
 
 class ConversationsService:
@@ -51,3 +52,7 @@ class ConversationsService:
         sweep.sweep_stranded(self.db, self.rules)
         sweep.forget_keys(self.db)
         sweep.tidy(self.db)
+
+    @periodic(pause_s=lambda _settings: FORGET_PAUSE_S)
+    def forget(self) -> None:
+        sweep.forget_rejections(self.db, self.sources)

@@ -133,6 +133,49 @@ INSERT_APPLIED = Statement(
     " SELECT id, verdicts FROM json_populate_recordset(NULL::applied_batches, $1)",
 )
 
+# --- rejections ---
+
+_REJECTION = "source_id, code, detail, request_id, conversation_id, message_id, body"
+
+INSERT_REJECTIONS = Statement(
+    "insert_rejections",
+    ("json",),
+    f"INSERT INTO rejections ({_REJECTION}) SELECT {_REJECTION} FROM json_populate_recordset(NULL::rejections, $1)",
+)
+
+# From the messages themselves: who expires them knows their ids alone.
+INSERT_EXPIRED = Statement(
+    "insert_expired",
+    ("uuid[]", "integer[]"),
+    """
+    INSERT INTO rejections (source_id, code, detail, conversation_id, message_id, body)
+    SELECT source_id, 'expired', 'Its conversation did not come in time.', conversation_id, id,
+        convert_to(CAST(json_build_object(
+            'type', 'NEW_MESSAGE',
+            'timestamp', to_char("timestamp", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            'data', json_build_object('id', id, 'content', content, 'conversation_id', conversation_id)
+        ) AS text), 'UTF8')
+    FROM messages JOIN unnest($1, $2) AS expired (id, source_id) USING (id, source_id)
+    """,
+)
+
+FORGET_REJECTIONS = Statement(
+    "forget_rejections",
+    ("integer", "double precision", "integer", "integer"),
+    """
+    WITH newest AS (SELECT id FROM rejections WHERE source_id = $1 ORDER BY id DESC OFFSET $3 LIMIT 1),
+    forgotten AS (
+        DELETE FROM rejections WHERE id IN (
+            SELECT id FROM rejections
+            WHERE source_id = $1
+                AND (id <= (SELECT id FROM newest) OR at < clock_timestamp() - make_interval(secs => $2))
+            ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED
+        ) RETURNING 1
+    )
+    SELECT count(*) FROM forgotten
+    """,
+)
+
 # --- idempotency keys ---
 
 KNOWN_KEYS = Statement(
@@ -158,6 +201,8 @@ FORGET_KEYS = Statement(
 )
 
 # --- sources ---
+
+ALL_SOURCES = Statement("all_sources", (), "SELECT id, name FROM sources ORDER BY id")
 
 SOURCE_IDS = Statement("source_ids", ("text[]",), "SELECT name, id FROM sources WHERE name = ANY($1)")
 

@@ -1,4 +1,4 @@
-"""Answers the groups whose window is over and expires the messages that waited in vain.
+"""Answers the groups whose window is over, expires the messages that waited in vain, and forgets what is too old.
 
 Any number of processes may sweep at once: each takes rows nobody else has locked. Nothing depends on a sweep being on
 time but the moment a reply becomes visible.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import structlog
 
@@ -15,14 +16,18 @@ from realmate.conversations import observation, statements
 from realmate.conversations.rules import RuleBooks
 from realmate.conversations.unit_of_work import UnitOfWork
 from realmate.runtime.database import is_conflict, is_outage, within
-from realmate.runtime.transaction import Transactions
+from realmate.runtime.transaction import Statement, Transactions
+from realmate.sources.file import Sources
+from realmate.sources.model import DEFAULT_KEEP
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
 ROWS_PER_TRANSACTION = 500
 TRANSACTION_TIMEOUT_S = 5.0
 FORGET_KEYS_AFTER_S = 24 * 3600.0
-KEYS_PER_TRANSACTION = 5_000
+ROWS_PER_PORTION = 5_000
 FORGET_APPLIED_AFTER_S = 300.0
 """Twice the longest deadline a command can have, and more: no batch is delivered again after that."""
 
@@ -79,16 +84,29 @@ def tidy(db: Transactions) -> None:
 
 
 def forget_keys(db: Transactions) -> None:
-    """Forget the idempotency keys that are too old, in portions, so that nobody waits long for a lock or a disk."""
+    """Forget the idempotency keys that are too old."""
+    _delete(db, statements.FORGET_KEYS, FORGET_KEYS_AFTER_S)
+
+
+def forget_rejections(db: Transactions, sources: Sources) -> None:
+    """Forget what is older, and more, than each source has kept of what was refused."""
+    for source_id, name in _patient(lambda: db.fetch(statements.ALL_SOURCES)) or ():
+        keep = sources[name].keep if name in sources else DEFAULT_KEEP
+        _delete(db, statements.FORGET_REJECTIONS, source_id, keep.max_age_s, keep.max_count)
+
+
+def _delete(db: Transactions, statement: Statement, *values: object) -> None:
+    """In portions, so that nobody waits long for a lock or a disk. The statement has their size last, and counts."""
+    while _patient(lambda: db.fetch(statement, *values, ROWS_PER_PORTION)) == [(ROWS_PER_PORTION,)]:
+        pass
+
+
+def _patient(work: Callable[[], T]) -> T | None:
+    """What it returns; None in an outage, after which the next round does it."""
     try:
-        while _forget_portion(db) == KEYS_PER_TRANSACTION:
-            pass
+        with within(time.monotonic() + TRANSACTION_TIMEOUT_S):
+            return work()
     except Exception as error:
         if not is_outage(error):
             raise
-
-
-def _forget_portion(db: Transactions) -> int:
-    with within(time.monotonic() + TRANSACTION_TIMEOUT_S):
-        [(forgotten,)] = db.fetch(statements.FORGET_KEYS, FORGET_KEYS_AFTER_S, KEYS_PER_TRANSACTION)
-    return int(forgotten)
+        return None

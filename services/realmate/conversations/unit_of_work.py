@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from realmate.conversations import statements
+from realmate.conversations.rejections import Rejection
 from realmate.conversations.rules import RuleBook
 from realmate.domain.decide import Decision, decide, decide_due
 from realmate.domain.events import CloseConversation, Event, NewConversation, NewMessage, Verdict
@@ -77,8 +78,13 @@ class UnitOfWork:
             self._take(decide_due(self._current[conversation_id], now, rules))
         return len(due)
 
-    def save(self, applied: Iterable[tuple[str, bytes]] = (), markers: Sequence[Mapping[str, object]] = ()) -> None:
-        """Write what was decided, the batches it applies (id, verdicts), and the markers of idempotency keys.
+    def save(
+        self,
+        applied: Iterable[tuple[str, bytes]] = (),
+        markers: Sequence[Mapping[str, object]] = (),
+        rejections: Sequence[Rejection] = (),
+    ) -> None:
+        """Write what was decided, the batches it applies (id, verdicts), the markers of idempotency keys, the refusals.
 
         The commit may yet raise Overtaken.
         """
@@ -104,6 +110,9 @@ class UnitOfWork:
             [{"id": batch_id, "verdicts": f"\\x{verdicts.hex()}"} for batch_id, verdicts in applied],
         )
         self._write(statements.INSERT_KEYS, markers)
+        self._write(statements.INSERT_REJECTIONS, rejections)
+        if self.expired:
+            self._transaction.add(statements.INSERT_EXPIRED, *_arrays(self.expired))
 
     # --- load ---
 
@@ -172,8 +181,7 @@ class UnitOfWork:
 
     def _set_kind(self, held: Sequence[HeldMessage], kind: Kind) -> None:
         if held:
-            texts, source_ids = zip(*(message.id for message in held), strict=True)
-            self._transaction.add(statements.SET_KIND, uuid_array(texts), list(source_ids), int(kind))
+            self._transaction.add(statements.SET_KIND, *_arrays(held), int(kind))
 
     def _write(self, statement: Statement, rows: Sequence[object], *values: object) -> None:
         if rows:
@@ -216,6 +224,11 @@ class _ReplyRow(msgspec.Struct):
     first_seq: int
     last_seq: int
     made_at: datetime
+
+
+def _arrays(messages: Sequence[HeldMessage]) -> tuple[str, list[int]]:
+    """Their ids, and their sources, as parameters."""
+    return uuid_array(message.id.text for message in messages), [message.id.source_id for message in messages]
 
 
 def _conversation(row: tuple[Any, ...]) -> Conversation:

@@ -46,4 +46,9 @@ class Verdict(StrEnum):
     MESSAGE_CONFLICT = "message_conflict"
 
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
-    """The one that is not decided here: the event was never looked at, its key being another request's."""
+    """Not decided here: the event was never looked at, its key being another request's."""
+    REFUSED = "refused"
+    """Not decided here: the intake had refused the request already, and says why."""
+
+
+PROMISES = frozenset({Verdict.CREATED, Verdict.ACCEPTED, Verdict.HELD, Verdict.DUPLICATE, Verdict.CLOSED})

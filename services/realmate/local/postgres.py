@@ -57,6 +57,15 @@ SETTINGS = {
 }
 
 
+def running_url(data_dir: Path) -> str | None:
+    """The URL of the server that somebody runs on `data_dir`; None where nobody does."""
+    try:
+        port = int((data_dir / "cluster" / "postmaster.pid").read_text().splitlines()[3])
+    except (OSError, IndexError, ValueError):
+        return None
+    return Postgres(data_dir, port=port).url
+
+
 class Postgres(Child):
     """A PostgreSQL server whose files are in `data_dir`. Without `port`, a free one is taken and kept."""
 

@@ -5,6 +5,7 @@ What is wrong is said with its place, `sources.shop.signing.secrets[1]`, and nev
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from realmate.sources.limits import Limit
-from realmate.sources.model import DEFAULT, Source
+from realmate.sources.model import DAY_S, DEFAULT, DEFAULT_KEEP, Keep, Source
 from realmate.sources.signing import (
     MAX_TOLERANCE_S,
     HubSignature,
@@ -96,6 +97,14 @@ class _Reply(msgspec.Struct, forbid_unknown_fields=True):
     kind: Literal["ids", "none"]
 
 
+class _Rejections(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    max_count: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = DEFAULT_KEEP.max_count
+    max_age_days: Annotated[float, msgspec.Meta(gt=0, le=3650)] = DEFAULT_KEEP.max_age_s / DAY_S
+
+    def keep(self) -> Keep:
+        return Keep(self.max_count, self.max_age_days * DAY_S)
+
+
 class _Source(msgspec.Struct, forbid_unknown_fields=True):
     enabled: bool = True
     signing: _StandardWebhooks | _HubSignature | None = None
@@ -104,6 +113,7 @@ class _Source(msgspec.Struct, forbid_unknown_fields=True):
     grouping: _Grouping | None = None
     hold: _Hold | None = None
     reply: _Reply | None = None
+    rejections: _Rejections = _Rejections()
 
     def own_rules(self) -> dict[str, Any]:
         """The fields of Rules that are given here."""
@@ -134,6 +144,11 @@ Sources = Mapping[str, Source]
 
 UNCONFIGURED: Sources = MappingProxyType({DEFAULT: Source(DEFAULT)})
 """Without a file there is the default source, and anyone may send."""
+
+
+def read_sources(path: Path | None) -> Sources:
+    """What the file says now, with this process's environment. Raises SourcesError."""
+    return UNCONFIGURED if path is None else SourceFile(path, os.environ).sources
 
 
 class SourceFile:
@@ -177,7 +192,7 @@ class SourceFile:
         signing = settings.signing
         verifier = None if signing is None else self._verifier(f"{place}.signing", signing)
         limit = None if settings.limit is None else settings.limit.limit()
-        return Source(name, verifier, settings.max_body_bytes, limit, settings.own_rules())
+        return Source(name, verifier, settings.max_body_bytes, limit, settings.own_rules(), settings.rejections.keep())
 
     def _verifier(self, place: str, signing: _Signing) -> Verifier:
         secrets = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from realmate.domain.model import Rules
 from realmate.sources.limits import Limit
@@ -12,6 +12,19 @@ from realmate.sources.signing import Verifier
 
 DEFAULT = "default"
 """The source of `POST /webhook/`."""
+
+
+DAY_S = 86_400.0
+
+
+class Keep(NamedTuple):
+    """How much is kept of what was refused."""
+
+    max_count: int = 10_000
+    max_age_s: float = 30 * DAY_S
+
+
+DEFAULT_KEEP = Keep()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +37,7 @@ class Source:
     limit: Limit | None = None
     own_rules: Mapping[str, Any] = field(default_factory=dict)
     """The fields of Rules that the source has of its own."""
+    keep: Keep = DEFAULT_KEEP
 
     def rules(self, default: Rules) -> Rules:
         return replace(default, **self.own_rules)

@@ -44,6 +44,9 @@ class Verifier(Protocol):
     def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
         """Raise SignatureRefused. `headers` by their names in lower case."""
 
+    def sign(self, body: bytes, message_id: str, now: float) -> dict[str, str]:
+        """The headers that prove it, with the first of the secrets. `now` is time.time()."""
+
 
 class StandardWebhooks:
     """`webhook-id`, `webhook-timestamp` and `webhook-signature`, over id, timestamp and body."""
@@ -65,6 +68,15 @@ class StandardWebhooks:
         signatures = headers["webhook-signature"].encode("latin-1").split(b" ")
         if not any(_matches(key, signed, signatures) for key in self._keys):
             raise SignatureRefused("mismatch", "No v1 signature in webhook-signature matches id, timestamp and body.")
+
+    def sign(self, body: bytes, message_id: str, now: float) -> dict[str, str]:
+        timestamp = str(int(now))
+        signed = b".".join((message_id.encode(), timestamp.encode(), body))
+        return {
+            "webhook-id": message_id,
+            "webhook-timestamp": timestamp,
+            "webhook-signature": _signature(self._keys[0], signed).decode(),
+        }
 
     def _check_time(self, timestamp: str) -> None:
         if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= len("9999999999")):
@@ -94,6 +106,9 @@ class HubSignature:
         if not any(hmac.compare_digest(hmac.digest(key, body, "sha256"), signature) for key in self._keys):
             raise SignatureRefused("mismatch", "X-Hub-Signature-256 does not match the body.")
 
+    def sign(self, body: bytes, message_id: str, now: float) -> dict[str, str]:  # noqa: ARG002 (it covers the body alone)
+        return {"X-Hub-Signature-256": HUB_PREFIX + hmac.digest(self._keys[0], body, "sha256").hex()}
+
 
 def _standard(secret: str) -> bytes:
     if not secret.startswith(STANDARD_PREFIX):
@@ -113,8 +128,12 @@ def _long_enough(key: bytes) -> bytes:
 
 
 def _matches(key: bytes, signed: bytes, signatures: Sequence[bytes]) -> bool:
-    expected = b"v1," + binascii.b2a_base64(hmac.digest(key, signed, "sha256"), newline=False)
+    expected = _signature(key, signed)
     return any(hmac.compare_digest(expected, signature) for signature in signatures)
+
+
+def _signature(key: bytes, signed: bytes) -> bytes:
+    return b"v1," + binascii.b2a_base64(hmac.digest(key, signed, "sha256"), newline=False)
 
 
 def _words(names: Sequence[str]) -> str:

@@ -11,3 +11,5 @@ REFUSED_SIGNATURES = Counter(
 )
 
 LIMITED = Counter("realmate_webhook_limited", "Events beyond their source's limit, by source", ["source"])
+
+UNKEPT = Counter("realmate_webhook_unkept_refusals", "Refused events that were not kept, by source", ["source"])

@@ -4,29 +4,62 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import defaultdict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import structlog
 
+from realmate.domain.events import Verdict
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.http import Request, http_batch
 from realmate.runtime.limits import Limits
 from realmate.runtime.sources import Sources
 from realmate.runtime.transport import CommandCaller
 from realmate.runtime.transport.interface import TransportUnavailable
-from realmate.sources.limits import Limit
+from realmate.sources.limits import Limit, LocalLimits
 from realmate.sources.model import DEFAULT, Source
 from realmate.sources.signing import SignatureRefused
 from realmate.webhook import observation
-from realmate.wire.answers import UNKNOWN_SOURCE, answer, key_too_long, refusal, too_large, too_many, unproven
-from realmate.wire.commands import Command, Origin, UnknownVersion, decode_verdicts, encode_commands
-from realmate.wire.responses import Response, unavailable
+from realmate.wire.answers import (
+    MISMATCH,
+    UNKNOWN_SOURCE,
+    answer,
+    key_too_long,
+    refusal,
+    too_large,
+    too_many,
+    unproven,
+)
+from realmate.wire.commands import (
+    Command,
+    EventCommand,
+    Origin,
+    RefusedCommand,
+    UnknownVersion,
+    decode_verdicts,
+    encode_commands,
+)
+from realmate.wire.responses import Response, said, unavailable
 from realmate.wire.webhook import InvalidEvent, InvalidJson, parse_event
 
 MAX_KEY_CHARS = 255
 DIGEST_BYTES = 16
+KEPT_REFUSALS = Limit(events_per_s=100, burst=1000)
+"""Of each source, in each process: who sends nothing but what is refused must not fill the way of the rest."""
 
 log = structlog.get_logger(__name__)
+
+
+class _Refused(NamedTuple):
+    """A request that is refused here, and to be kept."""
+
+    command: RefusedCommand
+    response: Response
+
+
+_Sent = EventCommand | _Refused
+"""What goes on to the conversations service."""
 
 
 class WebhookService:
@@ -37,30 +70,18 @@ class WebhookService:
 
     sources = Sources()
     limits = Limits()
+    kept_refusals = LocalLimits()
 
     @http_batch("POST", "/webhook/")
     @http_batch("POST", "/webhook/{source}/")
     def receive(self, requests: Sequence[Request]) -> list[Response]:
-        """Answer a batch of events: the well-formed ones travel together, as one command message."""
-        admitted = self._within_limits([self._admit(request) for request in requests])
-        parsed = [
-            item if isinstance(item, Response) else _parse(request, item)
+        """Answer a batch of events: they travel together, as one command message."""
+        admitted = self._within_limits(requests, [self._admit(request) for request in requests])
+        understood = [
+            _parse(request, item) if isinstance(item, Source) else item
             for request, item in zip(requests, admitted, strict=True)
         ]
-        accepted = [item for item in parsed if not isinstance(item, Response)]
-        answers = iter(self._decide(accepted, oldest_at=requests[0].arrived_at) if accepted else ())
-        return [item if isinstance(item, Response) else next(answers) for item in parsed]
-
-    def _decide(self, commands: Sequence[Command], *, oldest_at: float) -> list[Response]:
-        timeout_s = self.settings.command_timeout_s - (time.monotonic() - oldest_at)
-        try:
-            verdicts = decode_verdicts(self.commands.call(encode_commands(commands), timeout_s=timeout_s))
-        except (TransportUnavailable, UnknownVersion) as error:
-            log.warning("no verdict", reason=str(error), events=len(commands), request_id=commands[0].request_id)
-            verdicts = None
-        if verdicts is None:
-            return [unavailable("The event could not be committed now; send it again.")] * len(commands)
-        return [answer(command, verdict) for command, verdict in zip(commands, verdicts, strict=True)]
+        return self._decide(self._bounded(understood), oldest_at=requests[0].arrived_at)
 
     def _admit(self, request: Request) -> Source | Response:
         """Whose the request is, or why it is nobody's."""
@@ -77,29 +98,80 @@ class WebhookService:
                 return unproven(str(refused))
         return source
 
-    def _within_limits(self, admitted: list[Source | Response]) -> list[Source | Response]:
-        """Those beyond their source's limit get its answer instead: of a batch, the last ones."""
+    def _within_limits(
+        self, requests: Sequence[Request], admitted: Sequence[Source | Response]
+    ) -> list[Source | _Refused | Response]:
+        """Those beyond their source's limit are refused: of a batch, the last ones."""
+        items: list[Source | _Refused | Response] = [*admitted]
         limited: dict[str, tuple[Limit, list[int]]] = {}
-        for place, item in enumerate(admitted):
+        for place, item in enumerate(items):
             if isinstance(item, Source) and item.limit is not None:
                 limited.setdefault(item.name, (item.limit, []))[1].append(place)
-        if not limited:
-            return admitted
-        allowances = self.limits.take({name: (limit, len(places)) for name, (limit, places) in limited.items()})
-        for name, (limit, places) in limited.items():
-            beyond = places[allowances[name].allowed :]
-            observation.LIMITED.labels(name).inc(len(beyond))
-            for place in beyond:
-                admitted[place] = too_many(name, limit, allowances[name])
-        return admitted
+        if limited:
+            allowances = self.limits.take({name: (limit, len(places)) for name, (limit, places) in limited.items()})
+            for name, (limit, places) in limited.items():
+                beyond = places[allowances[name].allowed :]
+                observation.LIMITED.labels(name).inc(len(beyond))
+                for place in beyond:
+                    # Without its key: the event was not looked at, and may come again.
+                    items[place] = _refuse(requests[place], Origin(name), too_many(name, limit, allowances[name]))
+        return items
+
+    def _bounded(self, items: list[_Sent | Response]) -> list[_Sent | Response]:
+        """Refusals beyond what a source may have kept go no further."""
+        refusals: dict[str, list[tuple[int, Response]]] = defaultdict(list)
+        for place, item in enumerate(items):
+            if isinstance(item, _Refused):
+                refusals[item.command.origin.source].append((place, item.response))
+        if refusals:
+            wanted = {name: (KEPT_REFUSALS, len(refused)) for name, refused in refusals.items()}
+            for name, allowance in self.kept_refusals.take(wanted).items():
+                for place, response in refusals[name][allowance.allowed :]:
+                    items[place] = response
+                    observation.UNKEPT.labels(name).inc()
+        return items
+
+    def _decide(self, items: Sequence[_Sent | Response], *, oldest_at: float) -> list[Response]:
+        commands = [
+            item.command if isinstance(item, _Refused) else item for item in items if not isinstance(item, Response)
+        ]
+        verdicts = self._call(commands, oldest_at=oldest_at) if commands else ()
+        decided = iter([None] * len(commands) if verdicts is None else verdicts)
+        return [item if isinstance(item, Response) else _answer(item, next(decided)) for item in items]
+
+    def _call(self, commands: Sequence[Command], *, oldest_at: float) -> Sequence[Verdict] | None:
+        """The verdicts, committed; or None: sending again is right."""
+        timeout_s = self.settings.command_timeout_s - (time.monotonic() - oldest_at)
+        try:
+            return decode_verdicts(self.commands.call(encode_commands(commands), timeout_s=timeout_s))
+        except (TransportUnavailable, UnknownVersion) as error:
+            log.warning("no verdict", reason=str(error), events=len(commands), request_id=commands[0].request_id)
+            return None
 
 
-def _parse(request: Request, source: Source) -> Command | Response:
+def _parse(request: Request, source: Source) -> EventCommand | _Refused:
     key = request.headers.get("webhook-id") or request.headers.get("idempotency-key", "")
     if len(key) > MAX_KEY_CHARS:
-        return key_too_long(MAX_KEY_CHARS)
+        return _refuse(request, Origin(source.name), key_too_long(MAX_KEY_CHARS))
     digest = hashlib.blake2b(request.body, digest_size=DIGEST_BYTES).digest() if key else b""
+    origin = Origin(source.name, key, digest)
     try:
-        return parse_event(request.body, request.request_id, Origin(source.name, key, digest))
+        return parse_event(request.body, request.request_id, origin)
     except (InvalidJson, InvalidEvent) as error:
-        return refusal(error)
+        return _refuse(request, origin, refusal(error))
+
+
+def _refuse(request: Request, origin: Origin, response: Response) -> _Refused:
+    code, detail = said(response)
+    return _Refused(RefusedCommand(request.request_id, code, detail, request.body, origin), response)
+
+
+def _answer(item: _Sent, verdict: Verdict | None) -> Response:
+    """`verdict` is None where nothing could be committed."""
+    if isinstance(item, _Refused):
+        if verdict is None:
+            observation.UNKEPT.labels(item.command.origin.source).inc()
+        return MISMATCH if verdict is Verdict.IDEMPOTENCY_MISMATCH else item.response
+    if verdict is None:
+        return unavailable("The event could not be committed now; send it again.")
+    return answer(item, verdict)

@@ -6,7 +6,7 @@ from math import ceil
 
 from realmate.domain.events import Verdict
 from realmate.sources.limits import Allowance, Limit
-from realmate.wire.commands import Command, MessageCommand
+from realmate.wire.commands import EventCommand, MessageCommand
 from realmate.wire.responses import Response, problem
 from realmate.wire.webhook import InvalidEvent, InvalidJson
 
@@ -30,17 +30,23 @@ _REFUSALS: dict[Verdict, str] = {
 }
 
 
-def answer(command: Command, verdict: Verdict) -> Response:
+def answer(command: EventCommand, verdict: Verdict) -> Response:
     status = _STATUS.get(verdict)
     if status is None:
-        message = command.message_id if isinstance(command, MessageCommand) else None
-        detail = _REFUSALS[verdict].format(conversation=command.conversation_id, message=message)
-        return problem(400, verdict, detail)
+        return problem(400, verdict, refused(command, verdict))
     # Written by hand: three fixed shapes of UUIDs and enum members, nothing in them can need escaping.
     also = f'"message_id":"{command.message_id}",' if isinstance(command, MessageCommand) else ""
     body = f'{{"status":"{verdict}",{also}"conversation_id":"{command.conversation_id}"}}'
     return Response(status, body.encode())
 
+
+def refused(command: EventCommand, verdict: Verdict) -> str:
+    """Why it was refused, for a person."""
+    message = command.message_id if isinstance(command, MessageCommand) else None
+    return _REFUSALS[verdict].format(conversation=command.conversation_id, message=message)
+
+
+MISMATCH = problem(400, Verdict.IDEMPOTENCY_MISMATCH, _REFUSALS[Verdict.IDEMPOTENCY_MISMATCH])
 
 UNKNOWN_SOURCE = problem(404, "source_not_found", "There is no source of this name.")
 

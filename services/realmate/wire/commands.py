@@ -76,7 +76,19 @@ class CloseCommand(msgspec.Struct, array_like=True, tag=3, frozen=True):
         return CloseConversation(ConversationId(self.conversation_id, source_id), self.timestamp)
 
 
-Command = OpenCommand | MessageCommand | CloseCommand
+class RefusedCommand(msgspec.Struct, array_like=True, tag=4, frozen=True):
+    """A request that the intake refused: to be kept, and to be known again by its key."""
+
+    request_id: str
+    code: str
+    """Of the answer, as in `invalid_event`."""
+    detail: str
+    body: bytes
+    origin: Origin = DEFAULT_ORIGIN
+
+
+EventCommand = OpenCommand | MessageCommand | CloseCommand
+Command = EventCommand | RefusedCommand
 
 
 class _Envelope(msgspec.Struct, array_like=True):

@@ -49,6 +49,18 @@ def problem(
     return Response(status, msgspec.json.encode(members), PROBLEM_JSON, headers)
 
 
+class _Problem(msgspec.Struct):
+    code: str
+    detail: str
+    errors: tuple[FieldError, ...] = ()
+
+
+def said(response: Response) -> tuple[str, str]:
+    """A problem's code, and in one line what is wrong."""
+    told = msgspec.json.decode(response.body, type=_Problem)
+    return told.code, "; ".join(f"{error.field}: {error.message}" for error in told.errors) or told.detail
+
+
 def unavailable(detail: str, *, retry_after_s: int = 1) -> Response:
     """503: nothing was promised, sending again is right."""
     return problem(503, "unavailable", detail, headers=(("Retry-After", str(retry_after_s)),))

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from realmate.wire.commands import DEFAULT_ORIGIN, CloseCommand, Command, MessageCommand, OpenCommand, Origin
+from realmate.wire.commands import DEFAULT_ORIGIN, CloseCommand, EventCommand, MessageCommand, OpenCommand, Origin
 from realmate.wire.ids import parse_uuid
 from realmate.wire.responses import FieldError
 
@@ -63,7 +63,7 @@ class _CloseConversation(msgspec.Struct, tag="CLOSE_CONVERSATION"):
 _decoder = msgspec.json.Decoder(_NewConversation | _NewMessage | _CloseConversation)
 
 
-def parse_event(body: bytes, request_id: str, origin: Origin = DEFAULT_ORIGIN) -> Command:
+def parse_event(body: bytes, request_id: str, origin: Origin = DEFAULT_ORIGIN) -> EventCommand:
     """The command that an event of this origin asks for. Raise InvalidJson or InvalidEvent."""
     try:
         event = _decoder.decode(body)
@@ -81,6 +81,20 @@ def parse_event(body: bytes, request_id: str, origin: Origin = DEFAULT_ORIGIN) -
         )
     except (ValueError, OverflowError, RecursionError, msgspec.DecodeError):
         return _examine(body, request_id, origin)
+
+
+def encode_event(command: EventCommand) -> bytes:
+    """The body that asks for it."""
+    event: _NewConversation | _NewMessage | _CloseConversation
+    match command:
+        case MessageCommand():
+            data = _Message(command.message_id, command.content, command.conversation_id)
+            event = _NewMessage(command.timestamp, data)
+        case OpenCommand():
+            event = _NewConversation(command.timestamp, _Conversation(command.conversation_id))
+        case CloseCommand():
+            event = _CloseConversation(command.timestamp, _Conversation(command.conversation_id))
+    return msgspec.json.encode(event)
 
 
 # --- the thorough path ---
@@ -128,7 +142,7 @@ _FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
 }
 
 
-def _examine(body: bytes, request_id: str, origin: Origin) -> Command:
+def _examine(body: bytes, request_id: str, origin: Origin) -> EventCommand:
     try:
         event = msgspec.json.decode(body)
     except RecursionError:

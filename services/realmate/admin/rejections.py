@@ -1,0 +1,110 @@
+"""What was refused or expired, as a person looks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, text
+
+PAGE = 500
+
+
+class Filter(NamedTuple):
+    """Which rejections are meant. Empty, None: any."""
+
+    source: str | None = None
+    codes: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    conversation: str | None = None
+    unreplayed: bool = False
+    """Only those that `realmate replay` has not sent yet."""
+
+    def where(self) -> tuple[str, dict[str, Any]]:
+        """As SQL, with its parameters."""
+        conditions = {
+            "source.name = :source": self.source,
+            "code = ANY(:codes)": list(self.codes) or None,
+            "at >= :since": self.since,
+            "at < :until": self.until,
+            "conversation_id = CAST(:conversation AS uuid)": self.conversation,
+        }
+        given = {condition: value for condition, value in conditions.items() if value is not None}
+        parts = [*given, *(["replayed_at IS NULL"] if self.unreplayed else [])]
+        values = {name: value for name, value in self._asdict().items() if value is not None}
+        return " AND ".join(parts) or "true", values | {"codes": list(self.codes)}
+
+
+class Rejection(msgspec.Struct):
+    id: int
+    at: datetime
+    source: str
+    code: str
+    detail: str
+    request_id: str | None
+    conversation_id: str | None
+    message_id: str | None
+    body: bytes
+    replayed_at: datetime | None
+    replay_status: int | None
+    replay_code: str | None
+
+
+_FROM = "FROM rejections AS rejection JOIN sources AS source ON source.id = source_id"
+_SELECT = f"""
+    SELECT rejection.id, at, source.name, code, detail, request_id, CAST(conversation_id AS text),
+        CAST(message_id AS text), body, replayed_at, replay_status, replay_code {_FROM}
+"""
+
+
+def newest(connection: Connection, which: Filter, limit: int) -> list[Rejection]:
+    """The newest ones, the oldest of them first."""
+    where, values = which.where()
+    statement = f"{_SELECT} WHERE {where} ORDER BY rejection.id DESC LIMIT :limit"
+    rows = connection.execute(text(statement), values | {"limit": limit})
+    return [_rejection(row) for row in rows][::-1]
+
+
+def count(connection: Connection, which: Filter) -> dict[str, int]:
+    """How many there are, by code."""
+    where, values = which.where()
+    rows = connection.execute(text(f"SELECT code, count(*) {_FROM} WHERE {where} GROUP BY code ORDER BY code"), values)
+    return {row[0]: row[1] for row in rows}
+
+
+def find(connection: Connection, number: int) -> Rejection | None:
+    row = connection.execute(text(f"{_SELECT} WHERE rejection.id = :id"), {"id": number}).first()
+    return None if row is None else _rejection(row)
+
+
+def oldest_first(connection: Connection, which: Filter) -> Iterator[Rejection]:
+    """All there are now. Those that come meanwhile are not among them."""
+    where, values = which.where()
+    last = connection.execute(text("SELECT coalesce(max(id), 0) FROM rejections")).scalar_one()
+    statement = text(
+        f"{_SELECT} WHERE {where} AND rejection.id > :after AND rejection.id <= :last"
+        " ORDER BY rejection.id LIMIT :limit"
+    )
+    after = 0
+    while page := connection.execute(statement, values | {"after": after, "last": last, "limit": PAGE}).all():
+        for row in page:
+            yield _rejection(row)
+        after = page[-1][0]
+
+
+def mark_replayed(connection: Connection, number: int, status: int, code: str | None) -> None:
+    connection.execute(
+        text(
+            "UPDATE rejections SET replayed_at = clock_timestamp(), replay_status = :status, replay_code = :code"
+            " WHERE id = :id"
+        ),
+        {"id": number, "status": status, "code": code},
+    )
+
+
+def _rejection(row: Any) -> Rejection:
+    fields = dict(zip(Rejection.__struct_fields__, row, strict=True))
+    return Rejection(**fields | {"body": bytes(fields["body"])})

@@ -1,0 +1,91 @@
+"""Sends again what was refused or expired: `realmate replay`.
+
+Safe to interrupt and to run again, at the same time even. What was sent is marked when its answer is there; what was
+sent and not marked carries the same idempotency key, and the same message id, the next time.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from realmate.admin.rejections import Rejection
+from realmate.sender import Server
+from realmate.sources.file import UNCONFIGURED, Sources
+
+
+class Plan(StrEnum):
+    """What is to be done with one; the text is for a person."""
+
+    AS_IT_IS = "sent as they are"
+    WITH_NEW_ID = "sent with a new message id, as theirs is taken"
+    NOT_SENT = "not sent: the answer could only be the same"
+
+
+_PLANS = {
+    "too_many_events": Plan.AS_IT_IS,
+    "conversation_not_found": Plan.AS_IT_IS,
+    "idempotency_mismatch": Plan.AS_IT_IS,
+    "invalid_idempotency_key": Plan.AS_IT_IS,
+    "expired": Plan.WITH_NEW_ID,
+    "hold_expired": Plan.WITH_NEW_ID,
+    "message_conflict": Plan.WITH_NEW_ID,
+}
+
+
+def plan(code: str) -> Plan:
+    return _PLANS.get(code, Plan.NOT_SENT)
+
+
+class Replay:
+    """One run, at no more than `rate` events a second."""
+
+    def __init__(self, server: Server, sources: Sources, *, rate: float) -> None:
+        self._server = server
+        self._sources = sources
+        self._rate = rate
+        self._due_at = time.monotonic()
+        self.answers: Counter[str] = Counter()
+        """How many were answered how, as in `202 accepted`."""
+
+    def send(self, rejection: Rejection) -> tuple[int, str | None]:
+        """The answer's status, and a problem's code. Raises SendError where nobody answers."""
+        self._wait()
+        body = _with_new_id(rejection.body) if plan(rejection.code) is Plan.WITH_NEW_ID else rejection.body
+        answer = self._server.post(body, source=rejection.source, headers=lambda: self._headers(rejection, body))
+        said = _said(answer)
+        code = said.get("code")
+        self.answers[f"{answer.status_code} {said.get('status') if code is None else code}"] += 1
+        return answer.status_code, code
+
+    def _headers(self, rejection: Rejection, body: bytes) -> Mapping[str, str]:
+        key = f"replay-{rejection.id}"
+        verifier = self._sources.get(rejection.source, UNCONFIGURED["default"]).verifier
+        signature = {} if verifier is None else verifier.sign(body, key, time.time())
+        return {"Idempotency-Key": key} | signature
+
+    def _wait(self) -> None:
+        time.sleep(max(0.0, self._due_at - time.monotonic()))
+        self._due_at = max(self._due_at, time.monotonic() - 1) + 1 / self._rate
+
+
+def _with_new_id(body: bytes) -> bytes:
+    """The same message under an id that depends on the message alone: sent twice, it is a duplicate."""
+    event = msgspec.json.decode(body)
+    data = event["data"]
+    data["id"] = str(uuid.uuid5(uuid.UUID(data["id"]), f"{data['conversation_id']} {data['content']}"))
+    return msgspec.json.encode(event)
+
+
+def _said(answer: Any) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

@@ -1,0 +1,57 @@
+"""What was refused, and what expired: kept with its reason, so that nobody has to ask what became of an event.
+
+A refusal is written in the transaction that decides it. How many are kept for how long is the source's own setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from realmate.domain.events import PROMISES, Verdict
+from realmate.wire.answers import refused
+from realmate.wire.commands import Command, MessageCommand, RefusedCommand
+from realmate.wire.webhook import encode_event
+
+
+class Rejection(msgspec.Struct, omit_defaults=True):
+    """A row of its table."""
+
+    source_id: int
+    code: str
+    detail: str
+    request_id: str
+    body: str
+    conversation_id: str | None = None
+    message_id: str | None = None
+
+
+def rejections(
+    commands: Sequence[Command], verdicts: Sequence[Verdict], decided: Mapping[int, Verdict], ids: Mapping[str, int]
+) -> Iterator[tuple[str, Rejection]]:
+    """Each with its source's name. What is not in `decided`, which is by place, was given an answer of before again."""
+    for place, verdict in enumerate(verdicts):
+        if verdict not in PROMISES and (place in decided or verdict is Verdict.IDEMPOTENCY_MISMATCH):
+            source = commands[place].origin.source
+            yield source, _rejection(commands[place], verdict, ids[source])
+
+
+def _rejection(command: Command, verdict: Verdict, source_id: int) -> Rejection:
+    if isinstance(command, RefusedCommand):
+        mismatch = verdict is Verdict.IDEMPOTENCY_MISMATCH
+        code, detail = (str(verdict), "") if mismatch else (command.code, command.detail)
+        return Rejection(source_id, code, detail, command.request_id, _bytea(command.body))
+    return Rejection(
+        source_id,
+        str(verdict),
+        refused(command, verdict),
+        command.request_id,
+        _bytea(encode_event(command)),
+        command.conversation_id,
+        command.message_id if isinstance(command, MessageCommand) else None,
+    )
+
+
+def _bytea(content: bytes) -> str:
+    return f"\\x{content.hex()}"
