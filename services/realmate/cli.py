@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from uuid import UUID
+
+    from sqlalchemy import Connection, Engine
 
     from realmate.admin.rejections import Filter
 
@@ -207,7 +209,7 @@ def list_rejections(*, limit: int, as_json: bool, **which: Any) -> None:
     """
     from realmate.admin.terminal import show_list
 
-    with _admin() as connection:
+    with _connection() as connection:
         show_list(connection, _filter(**which), limit=limit, as_json=as_json)
 
 
@@ -219,7 +221,7 @@ def show_rejection(number: int, *, body_only: bool, as_json: bool) -> None:
     """Show one with its event."""
     from realmate.admin.terminal import show_one
 
-    with _admin() as connection:
+    with _connection() as connection:
         show_one(connection, number, body_only=body_only, as_json=as_json)
 
 
@@ -249,10 +251,54 @@ def replay(*, really: bool, again: bool, rate: float, url: str, **which: Any) ->
 
     with one_line_for(SettingsError, SourcesError):
         sources = read_sources(load().sources_file)
-    with one_line_for(SendError), _admin() as connection:
+    with one_line_for(SendError), _connection() as connection:
         meant = _filter(**which)._replace(unreplayed=not again)
         well = terminal.replay(connection, meant, Replay(Server(url), sources, rate=rate), send=really)
     sys.exit(0 if well else 1)
+
+
+@main.group()
+def erase() -> None:
+    """Erase one conversation, or all of a source, now. DATABASE_URL says where; or `realmate up` runs.
+
+    How long closed conversations are kept is a setting of each source: retention.closed_days in SOURCES_FILE.
+    """
+
+
+@erase.command("conversation")
+@click.argument("conversation_id", type=click.UUID, metavar="ID")
+@click.option("--source", default="default", show_default=True, help="Whose it is.")
+@click.confirmation_option(prompt="It cannot be brought back. Erase it?")
+def erase_conversation(conversation_id: UUID, source: str) -> None:
+    """Erase a conversation with its messages, and what was refused about it."""
+    from realmate.admin import erasing
+
+    with _database() as engine:
+        erasing.conversation(engine, source, str(conversation_id))
+
+
+@erase.command("source")
+@click.argument("name")
+@click.confirmation_option(prompt="Nothing of it can be brought back. Erase all that this source ever sent?")
+def erase_source(name: str) -> None:
+    """Erase all that a source ever sent. Close it first (enabled = false): what it sends meanwhile may stay.
+
+    In small portions, which disturb nobody. Interrupted, it goes on when it is run again.
+    """
+    from realmate.admin import erasing
+
+    with _database() as engine:
+        erasing.whole_source(engine, name)
+
+
+@erase.command("history")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="So many, the newest ones.")
+def erase_history(limit: int) -> None:
+    """List what was erased, by retention or by hand; the newest last."""
+    from realmate.admin import erasing
+
+    with _database() as engine:
+        erasing.history(engine, limit)
 
 
 def _filter(source: str | None, codes: tuple[str, ...], since: Any, until: Any, conversation: Any) -> Filter:
@@ -262,14 +308,20 @@ def _filter(source: str | None, codes: tuple[str, ...], since: Any, until: Any, 
 
 
 @contextmanager
-def _admin() -> Iterator[Connection]:
+def _database() -> Iterator[Engine]:
     """The database at DATABASE_URL, or else that of `realmate up` on this machine."""
-    from realmate.admin.database import AdminError, connected
+    from realmate.admin.database import AdminError, opened
     from realmate.local.postgres import running_url
     from realmate.runtime.settings import SettingsError, load
 
     with one_line_for(AdminError, SettingsError):
         settings = load()
         url = settings.database_url or running_url(settings.realmate_data_dir / "postgres") or settings.database
-        with connected(url) as connection:
-            yield connection
+        with opened(url) as engine:
+            yield engine
+
+
+@contextmanager
+def _connection() -> Iterator[Connection]:
+    with _database() as engine, engine.connect() as connection:
+        yield connection

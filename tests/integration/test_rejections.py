@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from realmate.admin import rejections
-from realmate.admin.database import connected
+from realmate.admin.database import opened
 from realmate.admin.rejections import Filter, Rejection
 from realmate.conversations.sweep import forget_rejections, sweep
 from realmate.domain.events import Verdict
@@ -37,7 +37,7 @@ def key() -> str:
 
 
 def kept(database_url: str, which: Filter = ALL) -> list[Rejection]:
-    with connected(database_url) as connection:
+    with opened(database_url) as engine, engine.connect() as connection:
         return rejections.newest(connection, which, 1000)
 
 
@@ -121,7 +121,7 @@ def test_each_filter_leaves_out_what_is_not_meant(store: Store, database_url: st
         Filter(source="nobody"): 0,
         Filter(unreplayed=True): 3,
     }
-    with connected(database_url) as connection:
+    with opened(database_url) as engine, engine.connect() as connection:
         assert {which: sum(rejections.count(connection, which).values()) for which in counts} == counts
         assert {which: len(list(rejections.oldest_first(connection, which))) for which in counts} == counts
         first = next(rejections.oldest_first(connection, Filter()))

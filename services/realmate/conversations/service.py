@@ -56,3 +56,4 @@ class ConversationsService:
     @periodic(pause_s=lambda _settings: FORGET_PAUSE_S)
     def forget(self) -> None:
         sweep.forget_rejections(self.db, self.sources)
+        sweep.erase_outdated(self.db, self.sources)

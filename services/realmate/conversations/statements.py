@@ -176,6 +176,79 @@ FORGET_REJECTIONS = Statement(
     """,
 )
 
+# --- erasing ---
+
+# Conversations with all that is about them; how many of each there were, and the greatest conversation's id.
+_ERASE = """
+    WITH chosen AS MATERIALIZED (SELECT id, source_id FROM conversations WHERE source_id = $1 AND {which}),
+    said AS (
+        DELETE FROM messages USING chosen
+        WHERE messages.conversation_id = chosen.id AND messages.source_id = chosen.source_id RETURNING 1
+    ),
+    refused AS (
+        DELETE FROM rejections USING chosen
+        WHERE rejections.conversation_id = chosen.id AND rejections.source_id = chosen.source_id RETURNING 1
+    ),
+    gone AS (
+        DELETE FROM conversations USING chosen
+        WHERE conversations.id = chosen.id AND conversations.source_id = chosen.source_id RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM said), (SELECT count(*) FROM refused),
+        (SELECT CAST(id AS text) FROM chosen ORDER BY id DESC LIMIT 1)
+"""
+
+ERASE_CLOSED = Statement(
+    "erase_closed",
+    ("integer", "double precision", "integer"),
+    _ERASE.format(
+        which="status = 2 AND updated_at < now() - make_interval(secs => $2)"
+        " ORDER BY updated_at LIMIT $3 FOR UPDATE SKIP LOCKED"
+    ),
+)
+
+ERASE_CONVERSATION = Statement("erase_conversation", ("integer", "uuid"), _ERASE.format(which="id = $2 FOR UPDATE"))
+
+ERASE_CONVERSATIONS_AFTER = Statement(
+    "erase_conversations_after",
+    ("integer", "uuid", "integer"),
+    _ERASE.format(which="id > $2 ORDER BY id LIMIT $3 FOR UPDATE"),
+)
+
+_ERASE_REJECTIONS = """
+    WITH refused AS (DELETE FROM rejections WHERE source_id = $1 AND {which} RETURNING 1)
+    SELECT 0, 0, (SELECT count(*) FROM refused), CAST(NULL AS text)
+"""
+
+ERASE_REJECTIONS_ABOUT = Statement(
+    "erase_rejections_about", ("integer", "uuid"), _ERASE_REJECTIONS.format(which="conversation_id = $2")
+)
+
+ERASE_REJECTIONS = Statement(
+    "erase_rejections",
+    ("integer", "integer"),
+    _ERASE_REJECTIONS.format(which="id IN (SELECT id FROM rejections WHERE source_id = $1 ORDER BY id LIMIT $2)"),
+)
+
+ERASE_KEYS = Statement(
+    "erase_keys",
+    ("integer",),
+    "WITH gone AS (DELETE FROM idempotency_keys WHERE source_id = $1 RETURNING 1) SELECT count(*) FROM gone",
+)
+
+BEGIN_ERASURE = Statement(
+    "begin_erasure",
+    ("integer", "text"),
+    "INSERT INTO erasures (source_id, reason, started_at, finished_at, conversations, messages, rejections)"
+    " VALUES ($1, $2, now(), now(), 0, 0, 0) RETURNING id",
+)
+
+GO_ON_WITH_ERASURE = Statement(
+    "go_on_with_erasure",
+    ("bigint", "bigint", "bigint", "bigint"),
+    "UPDATE erasures SET finished_at = clock_timestamp(), conversations = conversations + $2,"
+    " messages = messages + $3, rejections = rejections + $4 WHERE id = $1",
+)
+
 # --- idempotency keys ---
 
 KNOWN_KEYS = Statement(

@@ -13,6 +13,7 @@ from typing import TypeVar
 import structlog
 
 from realmate.conversations import observation, statements
+from realmate.conversations.erasing import CONVERSATIONS_PER_PORTION, Run
 from realmate.conversations.rules import RuleBooks
 from realmate.conversations.unit_of_work import UnitOfWork
 from realmate.runtime.database import is_conflict, is_outage, within
@@ -28,6 +29,8 @@ ROWS_PER_TRANSACTION = 500
 TRANSACTION_TIMEOUT_S = 5.0
 FORGET_KEYS_AFTER_S = 24 * 3600.0
 ROWS_PER_PORTION = 5_000
+PAUSE_S = 0.1
+"""After a portion of conversations: those who send and read come first."""
 FORGET_APPLIED_AFTER_S = 300.0
 """Twice the longest deadline a command can have, and more: no batch is delivered again after that."""
 
@@ -93,6 +96,22 @@ def forget_rejections(db: Transactions, sources: Sources) -> None:
     for source_id, name in _patient(lambda: db.fetch(statements.ALL_SOURCES)) or ():
         keep = sources[name].keep if name in sources else DEFAULT_KEEP
         _delete(db, statements.FORGET_REJECTIONS, source_id, keep.max_age_s, keep.max_count)
+
+
+def erase_outdated(db: Transactions, sources: Sources) -> None:
+    """Erase the closed conversations whose source has kept them long enough."""
+    for source_id, name in _patient(lambda: db.fetch(statements.ALL_SOURCES)) or ():
+        if name in sources and (retention_s := sources[name].retention_s) is not None:
+            run = Run(db, source_id, "retention")
+            while _erase_portion(run, retention_s) == CONVERSATIONS_PER_PORTION:
+                time.sleep(PAUSE_S)
+            if any(run.erased):
+                log.info("erased what was kept long enough", source=name, **run.erased._asdict())
+
+
+def _erase_portion(run: Run, retention_s: float) -> int:
+    done = _patient(lambda: run.portion(statements.ERASE_CLOSED, retention_s, CONVERSATIONS_PER_PORTION))
+    return 0 if done is None else done[0].conversations
 
 
 def _delete(db: Transactions, statement: Statement, *values: object) -> None:

@@ -105,6 +105,10 @@ class _Rejections(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return Keep(self.max_count, self.max_age_days * DAY_S)
 
 
+class _Retention(msgspec.Struct, forbid_unknown_fields=True):
+    closed_days: Annotated[float, msgspec.Meta(gt=0, le=36500)]
+
+
 class _Source(msgspec.Struct, forbid_unknown_fields=True):
     enabled: bool = True
     signing: _StandardWebhooks | _HubSignature | None = None
@@ -114,6 +118,7 @@ class _Source(msgspec.Struct, forbid_unknown_fields=True):
     hold: _Hold | None = None
     reply: _Reply | None = None
     rejections: _Rejections = _Rejections()
+    retention: _Retention | None = None
 
     def own_rules(self) -> dict[str, Any]:
         """The fields of Rules that are given here."""
@@ -192,7 +197,16 @@ class SourceFile:
         signing = settings.signing
         verifier = None if signing is None else self._verifier(f"{place}.signing", signing)
         limit = None if settings.limit is None else settings.limit.limit()
-        return Source(name, verifier, settings.max_body_bytes, limit, settings.own_rules(), settings.rejections.keep())
+        retention_s = None if settings.retention is None else settings.retention.closed_days * DAY_S
+        return Source(
+            name,
+            verifier,
+            settings.max_body_bytes,
+            limit,
+            settings.own_rules(),
+            settings.rejections.keep(),
+            retention_s,
+        )
 
     def _verifier(self, place: str, signing: _Signing) -> Verifier:
         secrets = []

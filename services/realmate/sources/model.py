@@ -38,6 +38,8 @@ class Source:
     own_rules: Mapping[str, Any] = field(default_factory=dict)
     """The fields of Rules that the source has of its own."""
     keep: Keep = DEFAULT_KEEP
+    retention_s: float | None = None
+    """For how long a closed conversation is kept; None: for ever."""
 
     def rules(self, default: Rules) -> Rules:
         return replace(default, **self.own_rules)

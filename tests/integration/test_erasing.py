@@ -1,0 +1,153 @@
+"""What is erased is gone, all of it and nothing else, while others go on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from realmate.conversations import sweep
+from realmate.conversations.erasing import CONVERSATIONS_PER_PORTION
+from realmate.conversations.sweep import erase_outdated
+from realmate.domain.events import Verdict
+from realmate.local.postgres import Postgres
+from realmate.sources.file import SourceFile, Sources
+from realmate.wire.commands import Origin, RefusedCommand
+from store import PATIENT, Store, closing, open_store, opening, saying
+
+OUTDATE = "UPDATE conversations SET updated_at = updated_at - interval '2 days' WHERE id = CAST(:key AS uuid)"
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    with open_store(database_url, PATIENT) as store:
+        yield store
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Sources:
+    path = tmp_path / "sources.toml"
+    path.write_text("[sources.shop.retention]\nclosed_days = 1\n")
+    return SourceFile(path, {}).sources
+
+
+def closed(store: Store, source: str = "shop") -> str:
+    """A conversation with a message, its reply, and a rejection."""
+    key = str(uuid4())
+    store.apply(opening(key, source), saying(key, source=source), closing(key, source), closing(key, source))
+    return key
+
+
+def counts(store: Store) -> dict[str, object]:
+    return {
+        "conversations": store.scalar("SELECT count(*) FROM conversations"),
+        "messages": store.scalar("SELECT count(*) FROM messages"),
+        "rejections": store.scalar("SELECT count(*) FROM rejections"),
+        "idempotency_keys": store.scalar("SELECT count(*) FROM idempotency_keys"),
+    }
+
+
+def test_closed_conversations_are_erased_when_their_time_is_over(store: Store, sources: Sources) -> None:
+    old, young, another_source_s = closed(store), closed(store), closed(store, "other")
+    opened = str(uuid4())
+    store.apply(opening(opened, "shop"))
+    for key in (old, another_source_s, opened):
+        store.execute(OUTDATE, key=key)
+    erase_outdated(store.db, sources)
+    assert store.view(old) is None
+    assert all(store.view(key) is not None for key in (young, another_source_s, opened))
+    assert counts(store) == {"conversations": 3, "messages": 4, "rejections": 2, "idempotency_keys": 0}
+    history = "SELECT string_agg(concat_ws(' ', reason, conversations, messages, rejections), ',') FROM erasures"
+    assert store.scalar(history) == "retention 1 2 1"
+    erase_outdated(store.db, sources)
+    assert store.scalar("SELECT count(*) FROM erasures") == 1
+
+
+def test_more_than_a_portion_is_one_run(store: Store, sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "PAUSE_S", 0)
+    keys = [str(uuid4()) for _ in range(2 * CONVERSATIONS_PER_PORTION + 1)]
+    store.apply(*(opening(key, "shop") for key in keys), *(closing(key, "shop") for key in keys))
+    store.execute("UPDATE conversations SET updated_at = updated_at - interval '2 days'")
+    erase_outdated(store.db, sources)
+    assert store.scalar("SELECT count(*) FROM conversations") == 0
+    assert store.scalar("SELECT min(conversations) FROM erasures") == len(keys)
+
+
+def test_two_may_erase_at_once(store: Store, sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "PAUSE_S", 0)
+    keys = [str(uuid4()) for _ in range(5 * CONVERSATIONS_PER_PORTION)]
+    store.apply(*(opening(key, "shop") for key in keys), *(closing(key, "shop") for key in keys))
+    store.execute("UPDATE conversations SET updated_at = updated_at - interval '2 days'")
+    threads = [threading.Thread(target=erase_outdated, args=(store.db, sources)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    erase_outdated(store.db, sources)  # what one found locked by another that was done with it
+    assert store.scalar("SELECT count(*) FROM conversations") == 0
+    assert store.scalar("SELECT sum(conversations) FROM erasures") == len(keys)
+
+
+def test_an_erased_conversation_s_id_is_free(store: Store, sources: Sources) -> None:
+    key = closed(store)
+    store.execute(OUTDATE, key=key)
+    erase_outdated(store.db, sources)
+    assert store.apply(opening(key, "shop")) == [Verdict.CREATED]
+
+
+def realmate(database_url: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "realmate", *arguments],
+        input=stdin,
+        env=os.environ | {"DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_one_conversation_is_erased_by_hand(store: Store, database_url: str) -> None:
+    key, other = closed(store), closed(store)
+    asked = realmate(database_url, "erase", "conversation", key, "--source", "shop", stdin="n\n")
+    assert asked.returncode == 1
+    assert store.view(key) is not None
+    done = realmate(database_url, "erase", "conversation", key, "--source", "shop", "--yes")
+    assert done.stdout == "Erased: 1 conversations, 2 messages, 1 rejections.\n"
+    assert store.view(key) is None
+    assert store.view(other) is not None
+    again = realmate(database_url, "erase", "conversation", key, "--source", "shop", "--yes")
+    assert (again.returncode, again.stderr) == (1, f"Error: source shop has nothing of conversation {key}\n")
+    assert "conversation  1 conversations, 2 messages" in realmate(database_url, "erase", "history").stdout
+
+
+def test_what_was_refused_about_a_conversation_that_never_was_is_erased_too(store: Store, database_url: str) -> None:
+    key = str(uuid4())
+    store.apply(closing(key))
+    done = realmate(database_url, "erase", "conversation", key, "--yes")
+    assert done.stdout == "Erased: 0 conversations, 0 messages, 1 rejections.\n"
+
+
+def test_a_source_is_erased_by_hand(store: Store, database_url: str) -> None:
+    kept = closed(store, "other")
+    for _ in range(3):
+        closed(store)
+    held = saying(str(uuid4()), source="shop")
+    store.apply(held, RefusedCommand("test", "invalid_json", "", b"{", Origin("shop", "a key", b"digest")))
+    done = realmate(database_url, "erase", "source", "shop", "--yes")
+    assert "Erased: 4 conversations, 7 messages, 4 rejections." in done.stdout
+    assert store.view(kept) is not None
+    assert counts(store) == {"conversations": 1, "messages": 2, "rejections": 1, "idempotency_keys": 0}
+    unknown = realmate(database_url, "erase", "source", "nobody", "--yes")
+    assert unknown.stderr == "Error: no event of a source nobody ever came\n"
+
+
+def test_a_database_of_another_version_is_said(postgres: Postgres) -> None:
+    failed = realmate(postgres.url_of("postgres"), "erase", "history")
+    assert failed.stderr == "Error: the database is not that of this version: run `realmate migrate`\n"
