@@ -247,19 +247,32 @@ def metric(sources: Sources, name: str) -> float:
 @pytest.mark.skipif(not (shutil.which("openssl") and shutil.which("curl")), reason="needs openssl and curl")
 def test_the_documentation_s_lines_can_be_pasted(sources: Sources, tmp_path: Path) -> None:
     text = DOCUMENTATION.read_text()
-    setup, *signed_requests = re.findall(r"```bash\n(.+?)```", text, re.DOTALL)
+    setup, *further = re.findall(r"```bash\n(.+?)```", text, re.DOTALL)
     (tmp_path / "sources.toml").write_text("\n".join(re.findall(r"```toml\n(.+?)```", text, re.DOTALL)))
-    setup = setup.rpartition("SOURCES_FILE")[0] + 'printf %s "$WHATSAPP_APP_SECRET"'
-    environment = os.environ | {"WHATSAPP_APP_SECRET": pasted(setup, tmp_path, os.environ)}
-    settings = {"PORT": str(free_port()), "SOURCES_FILE": str(tmp_path / "sources.toml")}
-    transport = {"HOST": "127.0.0.1", "TRANSPORT_URL": sources.installation.broker.url}
-    with Service(["webhook"], environment | settings | transport, tmp_path / "webhook.log") as webhook:
+    exports = pasted(setup.rpartition("SOURCES_FILE")[0] + "export -p", tmp_path, os.environ)
+    secrets = dict(re.findall(r'declare -x (\w+_SECRET)="(.+)"', exports))
+    environment = (
+        os.environ
+        | secrets
+        | {
+            "HOST": "127.0.0.1",
+            "PORT": str(free_port()),
+            "DATABASE_URL": sources.installation.postgres.url,
+            "TRANSPORT_URL": sources.installation.broker.url,
+            "SOURCES_FILE": str(tmp_path / "sources.toml"),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+    )
+    with Service(["webhook"], environment, tmp_path / "webhook.log") as webhook:
         webhook.wait_ready()
-        answers = [
-            pasted(each.replace("http://127.0.0.1:8000", webhook.url), tmp_path, environment)
-            for each in signed_requests
+        printed = [
+            pasted(each.replace("http://127.0.0.1:8000", webhook.url), tmp_path, environment) for each in further
         ]
-    assert [json.loads(answer)["status"] for answer in answers] == ["created"] * 3
+    answers = [json.loads(each)["status"] for each in printed if each.startswith("{")]
+    assert answers == ["created"] * 3
+    erased = next(each for each in printed if "Erased" in each)
+    assert "Erased: 1 conversations, 0 messages, 0 rejections." in erased
+    assert "retention" not in erased
 
 
 def pasted(script: str, directory: Path, environment: Mapping[str, str]) -> str:

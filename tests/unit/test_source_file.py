@@ -49,6 +49,21 @@ def test_a_source_can_be_turned_off_the_default_one_too(tmp_path: Path) -> None:
     assert set(read(tmp_path, SHOP + "[sources.default]\nenabled = false").sources) == {"shop"}
 
 
+HTTP_REPLY = """
+[sources.shop.reply]
+kind = "http"
+url = "https://replies.example/path"
+secrets = [{ value = "whsec_MTIzNDU2Nzg5MDEyMzQ1Ng==" }]
+"""
+
+
+def test_a_source_s_replies_may_come_from_a_responder(tmp_path: Path) -> None:
+    responder = read(tmp_path, HTTP_REPLY).sources["shop"].responder
+    assert responder is not None
+    assert (responder.url, responder.timeout_s, responder.allow_private) == ("https://replies.example/path", 5, False)
+    assert read(tmp_path, "[sources.shop.reply]\nkind = 'ids'").sources["shop"].responder is None
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
@@ -61,6 +76,16 @@ def test_a_source_can_be_turned_off_the_default_one_too(tmp_path: Path) -> None:
         ("[sources.shop]\nspeed = 3", r"^sources\.shop: .*unknown field `speed`"),
         ("[sources.shop]\nmax_body_bytes = '1'", r"^sources\.shop\.max_body_bytes: Expected `int"),
         ("[sources.shop]\nmax_body_bytes = 0", r"^sources\.shop\.max_body_bytes: .*>= 1"),
+        ("[sources.shop.reply]\nkind = 'http'\nurl = 'https://a/'", r"^sources\.shop\.reply: .*secrets"),
+        (HTTP_REPLY.replace("https", "ftp"), r"^sources\.shop\.reply: url must be https"),
+        (HTTP_REPLY.replace("https", "http"), r"^sources\.shop\.reply: url must be https; http is for private"),
+        (HTTP_REPLY.replace("https://", "https://user@"), r"^sources\.shop\.reply: url must be https"),
+        (
+            HTTP_REPLY.replace("MTIzNDU2Nzg5MDEyMzQ1Ng==", "c2hvcnQ="),
+            r"^sources\.shop\.reply\.secrets\[0\]: .*16 bytes",
+        ),
+        ("[sources.shop.retention]\nclosed_days = 0", r"^sources\.shop\.retention\.closed_days: .*> 0"),
+        ("[sources.shop.rejections]\nmax_count = -1", r"^sources\.shop\.rejections\.max_count: .*>= 0"),
         ("[sources.shop.signing]\nscheme = 'none'", r"^sources\.shop\.signing\.scheme: Invalid value 'none'"),
         (SHOP.replace("{ env", "{ environment"), r"^sources\.shop\.signing\.secrets\[0\]: .*`environment`"),
         (SHOP.replace("SHOP_SECRET", "X"), r"^sources\.shop\.signing\.secrets\[0\]: the environment has no X"),

@@ -18,6 +18,16 @@ _EVENT_TYPES = {
 }
 
 EVENTS = Counter("realmate_events", "Events decided and committed", ["type", "verdict"])
+REPLY_CALLS = Counter(
+    "realmate_reply_calls", "Calls to sources' responders: answered, failed, refused", ["source", "outcome"]
+)
+REPLY_CALL_SECONDS = Histogram("realmate_reply_call_seconds", "Of one call to a source's responder", ["source"])
+RESPONDER_OPEN = Gauge(
+    "realmate_responder_left_alone",
+    "1 while a source's responder failed so often that it is left alone",
+    ["source"],
+    multiprocess_mode="livemax",
+)
 EXPIRED = Counter("realmate_held_messages_expired", "Held messages whose conversation did not come in time")
 REJECTIONS = Counter("realmate_rejections", "Refused events that are kept, by source and code", ["source", "code"])
 REPLIES = Counter("realmate_replies", "Replies committed")

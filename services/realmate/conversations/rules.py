@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from realmate.conversations.source_ids import SourceIds
 from realmate.domain.model import Rules
 from realmate.runtime.transaction import Transactions
 from realmate.sources.file import UNCONFIGURED, Sources
+from realmate.sources.responders import Responder
 
 
 class RuleBook:
     """The rules by a source's number."""
 
-    def __init__(self, default: Rules, by_source: Mapping[int, Rules] | None = None) -> None:
+    def __init__(
+        self, default: Rules, by_source: Mapping[int, Rules] | None = None, asked: Collection[int] = frozenset()
+    ) -> None:
         self._default = default
         self._by_source = by_source or {}
+        self._asked = asked
 
     def of(self, source_id: int) -> Rules:
         return self._by_source.get(source_id, self._default)
+
+    def asks(self, source_id: int) -> bool:
+        """Whether its replies come from a responder of its own."""
+        return source_id in self._asked
 
     @property
     def longest_wait(self) -> timedelta:
@@ -41,4 +49,12 @@ class RuleBooks:
         """What holds now. Reads the numbers of new names, so it raises what reading raises."""
         own = {name: source.rules(self._default) for name, source in self._sources.items() if source.own_rules}
         source_ids = self._source_ids.of(db, set(own))
-        return RuleBook(self._default, {source_ids[name]: rules for name, rules in own.items()})
+        return RuleBook(
+            self._default, {source_ids[name]: rules for name, rules in own.items()}, self.responders(db).keys()
+        )
+
+    def responders(self, db: Transactions) -> Mapping[int, tuple[str, Responder]]:
+        """By their source's number, with its name."""
+        own = {name: source.responder for name, source in self._sources.items() if source.responder is not None}
+        source_ids = self._source_ids.of(db, set(own))
+        return {source_ids[name]: (name, responder) for name, responder in own.items()}

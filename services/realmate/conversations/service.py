@@ -7,9 +7,11 @@ from datetime import timedelta
 
 from realmate.conversations import sweep
 from realmate.conversations.batches import Batches
+from realmate.conversations.responding import Responding, give_up_orphans
 from realmate.conversations.rules import RuleBooks
 from realmate.conversations.source_ids import SourceIds
 from realmate.domain.model import Rules
+from realmate.runtime.background import Background
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database
 from realmate.runtime.http import HealthServer
@@ -19,6 +21,7 @@ from realmate.runtime.transport import commands
 from realmate.runtime.transport.interface import Delivery
 
 TIDY_PAUSE_S = 5.0
+RESPOND_PAUSE_S = 0.1
 FORGET_PAUSE_S = 60.0
 
 
@@ -29,7 +32,9 @@ class ConversationsService:
     settings = ServiceSettings()
     sources = Sources()
     health_server = HealthServer()
+    background = Background()
     source_ids = SourceIds()
+    responding = Responding()
 
     @property
     def rules(self) -> RuleBooks:
@@ -52,6 +57,11 @@ class ConversationsService:
         sweep.sweep_stranded(self.db, self.rules)
         sweep.forget_keys(self.db)
         sweep.tidy(self.db)
+        give_up_orphans(self.db, self.rules.responders(self.db))
+
+    @periodic(pause_s=lambda _settings: RESPOND_PAUSE_S)
+    def respond(self) -> None:
+        self.responding.start(self.db, self.background, self.rules.responders(self.db))
 
     @periodic(pause_s=lambda _settings: FORGET_PAUSE_S)
     def forget(self) -> None:

@@ -126,6 +126,83 @@ INSERT_REPLIES = Statement(
     """,
 )
 
+# --- replies from a source's own responder ---
+
+INSERT_CALLS = Statement(
+    "insert_calls",
+    ("json",),
+    "INSERT INTO reply_calls (conversation_id, source_id, seq, first_seq, last_seq, made_at)"
+    " SELECT conversation_id, source_id, seq, first_seq, last_seq, made_at"
+    " FROM json_populate_recordset(NULL::reply_calls, $1)",
+)
+
+CALLED_SOURCES = Statement("called_sources", (), "SELECT DISTINCT source_id FROM reply_calls")
+
+# Whoever claims it has so many seconds; if he is dead then, somebody else claims it.
+CLAIM_CALLS = Statement(
+    "claim_calls",
+    ("integer", "integer", "double precision", "double precision"),
+    """
+    UPDATE reply_calls AS call
+    SET attempts = attempts + 1, due_at = clock_timestamp() + make_interval(secs => $3)
+    FROM (
+        SELECT conversation_id, source_id, seq FROM reply_calls
+        WHERE source_id = $1 AND due_at <= now() AND made_at <= now() - make_interval(secs => $4)
+        ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    ) AS due
+    WHERE call.conversation_id = due.conversation_id AND call.source_id = due.source_id AND call.seq = due.seq
+    RETURNING CAST(call.conversation_id AS text), call.source_id, call.seq, first_seq, last_seq, made_at, attempts,
+        CAST(extract(epoch FROM clock_timestamp() - made_at) AS double precision)
+    """,
+)
+
+GROUP = Statement(
+    "reply_group",
+    ("uuid", "integer", "integer", "integer"),
+    'SELECT CAST(id AS text), content, "timestamp" FROM messages'
+    " WHERE conversation_id = $1 AND source_id = $2 AND seq BETWEEN $3 AND $4 AND kind = 1"
+    ' ORDER BY "timestamp", seq',
+)
+
+# The row's deletion is what makes it one reply. The conversation is locked first: it may be erased just now.
+FINISH_CALL = Statement(
+    "finish_call",
+    ("uuid", "integer", "integer", "text", "text"),
+    f"""
+    WITH conversation AS MATERIALIZED (
+        SELECT id FROM conversations WHERE id = $1 AND source_id = $2 FOR UPDATE
+    ),
+    done AS (
+        DELETE FROM reply_calls WHERE conversation_id = (SELECT id FROM conversation) AND source_id = $2 AND seq = $3
+        RETURNING conversation_id, source_id, seq, first_seq, last_seq, clock_timestamp() AS now
+    ),
+    changed AS (
+        UPDATE conversations SET updated_at = greatest(updated_at, now) FROM done
+        WHERE id = conversation_id AND conversations.source_id = done.source_id
+    ),
+    made AS (
+        INSERT INTO messages ({_MESSAGE})
+        SELECT gen_random_uuid(), source_id, conversation_id, seq, 2, coalesce($4, $5 || named.ids), now, now
+        FROM done CROSS JOIN LATERAL (
+            SELECT string_agg(E'\\n' || CAST(id AS text), '' ORDER BY "timestamp", seq) AS ids FROM messages
+            WHERE conversation_id = done.conversation_id AND source_id = done.source_id
+                AND seq BETWEEN done.first_seq AND done.last_seq AND kind = 1
+        ) AS named
+        RETURNING 1
+    )
+    SELECT count(*) FROM made
+    """,
+)
+
+POSTPONE_CALL = Statement(
+    "postpone_call",
+    ("uuid", "integer", "integer", "double precision"),
+    "UPDATE reply_calls SET due_at = clock_timestamp() + make_interval(secs => $4)"
+    " WHERE conversation_id = $1 AND source_id = $2 AND seq = $3 RETURNING 1",
+)
+
+# --- batches already applied ---
+
 INSERT_APPLIED = Statement(
     "insert_applied",
     ("json",),
@@ -188,6 +265,10 @@ _ERASE = """
     refused AS (
         DELETE FROM rejections USING chosen
         WHERE rejections.conversation_id = chosen.id AND rejections.source_id = chosen.source_id RETURNING 1
+    ),
+    asked AS (
+        DELETE FROM reply_calls USING chosen
+        WHERE reply_calls.conversation_id = chosen.id AND reply_calls.source_id = chosen.source_id
     ),
     gone AS (
         DELETE FROM conversations USING chosen

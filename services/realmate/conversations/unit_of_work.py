@@ -102,9 +102,12 @@ class UnitOfWork:
         self._write(
             statements.INSERT_MESSAGES, [_message_row(message) for _, message in sorted(self._messages.items())]
         )
-        self._write(  # after the messages, of which a reply may name some
-            statements.INSERT_REPLIES, [_reply_row(reply) for reply in self.replies], REPLY_HEADING
-        )
+        made: list[_ReplyRow] = []
+        asked: list[_ReplyRow] = []
+        for reply in self.replies:
+            (asked if self._rules.asks(reply.conversation_id.source_id) else made).append(_reply_row(reply))
+        self._write(statements.INSERT_REPLIES, made, REPLY_HEADING)  # after the messages, of which it may name some
+        self._write(statements.INSERT_CALLS, asked)
         self._write(
             statements.INSERT_APPLIED,
             [{"id": batch_id, "verdicts": f"\\x{verdicts.hex()}"} for batch_id, verdicts in applied],

@@ -30,7 +30,7 @@ RETRIES = Counter("realmate_transaction_retries", "Transactions tried again", ["
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 
-SCHEMA_REVISION = "0007"
+SCHEMA_REVISION = "0008"
 """The newest of `migrations/versions`: what this version's statements need. Revisions are numbered in their order."""
 
 SERIALIZATION_FAILURE = "40001"

@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from math import ceil
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
 from realmate.sources.limits import Limit
 from realmate.sources.model import DAY_S, DEFAULT, DEFAULT_KEEP, Keep, Source
+from realmate.sources.responders import Responder
 from realmate.sources.signing import (
     MAX_TOLERANCE_S,
     HubSignature,
@@ -93,8 +95,29 @@ class _Hold(msgspec.Struct, forbid_unknown_fields=True):
     tolerance_s: Annotated[float, msgspec.Meta(ge=0, le=3600)]
 
 
-class _Reply(msgspec.Struct, forbid_unknown_fields=True):
-    kind: Literal["ids", "none"]
+class _IdsReply(msgspec.Struct, forbid_unknown_fields=True, tag_field="kind", tag="ids"):
+    pass
+
+
+class _NoReply(msgspec.Struct, forbid_unknown_fields=True, tag_field="kind", tag="none"):
+    pass
+
+
+class _HttpReply(msgspec.Struct, forbid_unknown_fields=True, tag_field="kind", tag="http"):
+    url: str
+    secrets: Annotated[list[_Secret], msgspec.Meta(min_length=1)]
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 5.0
+    retry_for_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 60.0
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
+    fallback: Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)] | None = None
+    allow_private: bool = False
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"https", "http"} or not parts.hostname or parts.username is not None:
+            raise ValueError("url must be https://host/path")
+        if parts.scheme == "http" and not self.allow_private:
+            raise ValueError("url must be https; http is for private networks (allow_private = true)")
 
 
 class _Rejections(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -116,7 +139,7 @@ class _Source(msgspec.Struct, forbid_unknown_fields=True):
     limit: _Limit | None = None
     grouping: _Grouping | None = None
     hold: _Hold | None = None
-    reply: _Reply | None = None
+    reply: _IdsReply | _NoReply | _HttpReply | None = None
     rejections: _Rejections = _Rejections()
     retention: _Retention | None = None
 
@@ -130,7 +153,7 @@ class _Source(msgspec.Struct, forbid_unknown_fields=True):
         if self.hold is not None:
             given["hold_tolerance"] = _duration(self.hold.tolerance_s)
         if self.reply is not None:
-            given["replies"] = self.reply.kind != "none"
+            given["replies"] = not isinstance(self.reply, _NoReply)
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -196,6 +219,8 @@ class SourceFile:
             return None
         signing = settings.signing
         verifier = None if signing is None else self._verifier(f"{place}.signing", signing)
+        reply = settings.reply
+        responder = self._responder(f"{place}.reply", reply) if isinstance(reply, _HttpReply) else None
         limit = None if settings.limit is None else settings.limit.limit()
         retention_s = None if settings.retention is None else settings.retention.closed_days * DAY_S
         return Source(
@@ -205,19 +230,35 @@ class SourceFile:
             limit,
             settings.own_rules(),
             settings.rejections.keep(),
+            responder,
             retention_s,
         )
 
     def _verifier(self, place: str, signing: _Signing) -> Verifier:
+        return signing.verifier(self._secrets(place, signing.secrets, signing.verifier))
+
+    def _responder(self, place: str, reply: _HttpReply) -> Responder:
+        return Responder(
+            reply.url,
+            StandardWebhooks(self._secrets(place, reply.secrets, StandardWebhooks)),
+            reply.timeout_s,
+            reply.retry_for_s,
+            reply.concurrency,
+            reply.fallback,
+            reply.allow_private,
+        )
+
+    def _secrets(self, place: str, references: Sequence[_Secret], use: Callable[[list[str]], object]) -> list[str]:
+        """Each of them fit for `use`."""
         secrets = []
-        for number, reference in enumerate(signing.secrets):
+        for number, reference in enumerate(references):
             secret = self._secret(f"{place}.secrets[{number}]", reference)
             try:
-                signing.verifier([secret])
+                use([secret])
             except WeakSecret as error:
                 raise SourcesError(f"{place}.secrets[{number}]: the secret {error}") from None
             secrets.append(secret)
-        return signing.verifier(secrets)
+        return secrets
 
     def _secret(self, place: str, reference: _Secret) -> str:
         if reference.file is not None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from realmate.domain.model import Rules
 from realmate.sources.limits import Limit
+from realmate.sources.responders import Responder
 from realmate.sources.signing import Verifier
 
 DEFAULT = "default"
@@ -38,6 +39,8 @@ class Source:
     own_rules: Mapping[str, Any] = field(default_factory=dict)
     """The fields of Rules that the source has of its own."""
     keep: Keep = DEFAULT_KEEP
+    responder: Responder | None = None
+    """Who writes the replies; None: the messages' ids are the reply."""
     retention_s: float | None = None
     """For how long a closed conversation is kept; None: for ever."""
 

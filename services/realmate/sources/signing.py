@@ -45,7 +45,7 @@ class Verifier(Protocol):
         """Raise SignatureRefused. `headers` by their names in lower case."""
 
     def sign(self, body: bytes, message_id: str, now: float) -> dict[str, str]:
-        """The headers that prove it, with the first of the secrets. `now` is time.time()."""
+        """The headers that prove it. `now` is time.time()."""
 
 
 class StandardWebhooks:
@@ -75,7 +75,7 @@ class StandardWebhooks:
         return {
             "webhook-id": message_id,
             "webhook-timestamp": timestamp,
-            "webhook-signature": _signature(self._keys[0], signed).decode(),
+            "webhook-signature": b" ".join(_signature(key, signed) for key in self._keys).decode(),
         }
 
     def _check_time(self, timestamp: str) -> None:

@@ -1,0 +1,184 @@
+"""Asks a source's own responder for its replies, over HTTP, outside of every transaction.
+
+The end of a group writes a call, in its own transaction. Whoever claims the call has a lease on it; its answer deletes
+the call and writes the reply in one transaction. So a process may die anywhere between: the call is made again, under
+the same webhook-id, and there is one reply. A slow responder keeps its own source waiting and nobody else.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated, NamedTuple
+
+import msgspec
+import structlog
+
+from realmate.conversations import observation, statements
+from realmate.domain.model import REPLY_HEADING
+from realmate.runtime.background import Background
+from realmate.runtime.database import is_outage
+from realmate.runtime.outgoing import CallFailed, CallForbidden, post
+from realmate.runtime.transaction import Transactions
+from realmate.sources.responders import CircuitBreaker, Responder
+from realmate.wire.webhook import MAX_CONTENT_CHARS
+
+LEASE_BEYOND_TIMEOUT_S = 5.0
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 15.0
+GIVEN_UP_AT_ONCE = 100
+
+_PASSING = {408, 425, 429}
+"""The client errors that another try may not meet."""
+
+log = structlog.get_logger(__name__)
+
+
+class Call(NamedTuple):
+    """A claimed one."""
+
+    conversation_id: str
+    source_id: int
+    seq: int
+    first_seq: int
+    last_seq: int
+    made_at: datetime
+    attempts: int
+    age_s: float
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        return self[:3]
+
+    @property
+    def webhook_id(self) -> str:
+        return f"reply_{self.conversation_id}_{self.seq}"
+
+
+class _Outcome(NamedTuple):
+    """What became of a call."""
+
+    content: str | None = None
+    failure: str = ""
+    passing: bool = False
+    """Whether the failure may not be there the next time."""
+    retry_after_s: float = 0.0
+
+
+class _Answer(msgspec.Struct):
+    content: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CONTENT_CHARS, pattern=r"^[^\0]*$")]
+
+
+Responders = Mapping[int, tuple[str, Responder]]
+"""By their source's number, with its name."""
+
+
+class Responding:
+    """The calls of one process."""
+
+    def __init__(self) -> None:
+        self._breakers: dict[str, CircuitBreaker] = {}
+
+    def start(self, db: Transactions, background: Background, responders: Responders) -> None:
+        """Start the calls that are due and may be made now; returns at once."""
+        for source_id, (source, responder) in responders.items():
+            breaker = self._breakers.setdefault(source, CircuitBreaker())
+            free = breaker.allowed(responder.concurrency - background.running(source))
+            if free > 0:
+                for call in _claim(db, source_id, free, lease_s=responder.timeout_s + LEASE_BEYOND_TIMEOUT_S):
+                    background.run(source, partial(self._make, db, source, responder, call))
+            else:
+                give_up(db, source_id, responder)
+
+    def _make(self, db: Transactions, source: str, responder: Responder, call: Call) -> None:
+        try:
+            with observation.REPLY_CALL_SECONDS.labels(source).time():
+                outcome = _ask(db, responder, call)
+            self._tell(source, outcome)
+            pause_s = max(outcome.retry_after_s, _pause_s(call.attempts))
+            if outcome.passing and call.age_s + pause_s < responder.retry_for_s:
+                db.fetch(statements.POSTPONE_CALL, *call.key, pause_s)
+            else:
+                _finish(db, call, responder.fallback if outcome.content is None else outcome.content)
+        except Exception as error:
+            if not is_outage(error):  # in an outage the lease runs out, and the call is made again
+                log.exception("a reply's call failed", source=source)
+
+    def _tell(self, source: str, outcome: _Outcome) -> None:
+        breaker = self._breakers[source]
+        was_open = breaker.is_open
+        breaker.tell(failed=outcome.passing)
+        if breaker.is_open != was_open:
+            observation.RESPONDER_OPEN.labels(source).set(breaker.is_open)
+            what = "responder left alone for a while" if breaker.is_open else "responder answers again"
+            log.warning(what, source=source, reason=outcome.failure)
+        elif outcome.failure and not was_open:
+            log.warning("responder gave no reply", source=source, reason=outcome.failure)
+        told = "answered" if outcome.content is not None else "failed" if outcome.passing else "refused"
+        observation.REPLY_CALLS.labels(source, told).inc()
+
+
+def give_up(db: Transactions, source_id: int, responder: Responder | None) -> None:
+    """Answer without a call what has waited long enough; all of it where there is no responder any more."""
+    age_s, fallback = (0.0, None) if responder is None else (responder.retry_for_s, responder.fallback)
+    for call in _claim(db, source_id, GIVEN_UP_AT_ONCE, age_s=age_s):
+        _finish(db, call, fallback)
+
+
+def give_up_orphans(db: Transactions, responders: Responders) -> None:
+    """Answer what sources have left that have no responder any more."""
+    for (source_id,) in db.fetch(statements.CALLED_SOURCES):
+        if source_id not in responders:
+            give_up(db, source_id, None)
+
+
+def _claim(
+    db: Transactions, source_id: int, limit: int, *, lease_s: float = LEASE_BEYOND_TIMEOUT_S, age_s: float = 0.0
+) -> list[Call]:
+    """At most `limit` of those that are due and `age_s` old. Nobody else gets them for `lease_s`."""
+    return [Call(*row) for row in db.fetch(statements.CLAIM_CALLS, source_id, limit, lease_s, age_s)]
+
+
+def _ask(db: Transactions, responder: Responder, call: Call) -> _Outcome:
+    body = _request(db, call)
+    headers = responder.signer.sign(body, call.webhook_id, time.time()) | {"Content-Type": "application/json"}
+    try:
+        answer = post(
+            responder.url, body, headers, timeout_s=responder.timeout_s, allow_private=responder.allow_private
+        )
+    except CallForbidden as error:
+        return _Outcome(failure=str(error))
+    except CallFailed as error:
+        return _Outcome(failure=str(error), passing=True)
+    if answer.status in _PASSING or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _Outcome(failure=f"status {answer.status}", passing=True, retry_after_s=answer.retry_after_s)
+    if not 200 <= answer.status <= 299:  # noqa: PLR2004 (what 2xx means)
+        return _Outcome(failure=f"status {answer.status}")
+    try:
+        return _Outcome(msgspec.json.decode(answer.body, type=_Answer).content)
+    except msgspec.DecodeError as error:
+        return _Outcome(failure=f"its answer is no reply: {error}")
+
+
+def _request(db: Transactions, call: Call) -> bytes:
+    rows = db.fetch(statements.GROUP, call.conversation_id, call.source_id, call.first_seq, call.last_seq)
+    messages = [{"id": key, "content": content, "timestamp": timestamp} for key, content, timestamp in rows]
+    data = {"conversation_id": call.conversation_id, "messages": messages}
+    return msgspec.json.encode({"type": "REPLY_WANTED", "timestamp": call.made_at, "data": data})
+
+
+def _finish(db: Transactions, call: Call, content: str | None) -> None:
+    """Write the reply, if nobody has yet; without a content, the messages' ids."""
+    [(made,)] = db.fetch(statements.FINISH_CALL, *call.key, content, REPLY_HEADING)
+    if not made:
+        log.info("reply not written: it was, or its conversation is erased", conversation_id=call.conversation_id)
+
+
+def _pause_s(attempts: int) -> float:
+    """Twice as long each time, and never the same."""
+    longest_s: float = min(FIRST_PAUSE_S * 2 ** min(attempts - 1, 16), LONGEST_PAUSE_S)
+    return longest_s * random.uniform(0.5, 1.0)  # noqa: S311 (to spread, not to hide)
