@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from realmate.admin.rejections import Filter
+    from realmate.sources.file import Sources
 
 T = TypeVar("T")
 
@@ -135,7 +136,11 @@ def run(services: tuple[str, ...]) -> None:
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="The server.")
 @click.option("--say", multiple=True, metavar="TEXT", help="What to say in the played conversation; can be repeated.")
 @click.option("--rate", type=RATE, help="Events a second, at most.")
-def send(file: BinaryIO | None, url: str, say: tuple[str, ...], rate: float | None) -> None:
+@click.option("--source", "name", default="default", show_default=True, help="As which source; SOURCES_FILE signs.")
+@click.option("--token", envvar="REALMATE_TOKEN", show_envvar=True, help="To read with, where it wants one.")
+def send(
+    file: BinaryIO | None, *, url: str, say: tuple[str, ...], rate: float | None, name: str, token: str | None
+) -> None:
     """Send events to a server and show each answer: the friendly way to try one.
 
     Without FILE a small conversation is played: it opens, says three things in a burst, waits for the reply, and
@@ -147,15 +152,46 @@ def send(file: BinaryIO | None, url: str, say: tuple[str, ...], rate: float | No
       realmate send
       realmate send --say "Oi" --say "Tem apartamento com varanda?"
       realmate send events.jsonl --rate 50
+      SOURCES_FILE=sources.toml realmate send --source shop
       echo '{"type": "CLOSE_CONVERSATION", …}' | realmate send -
     """
-    from realmate.sender import SendError, converse, replay
+    from realmate.sender import SendError, Server, converse, replay
+    from realmate.sources.model import Source
 
     if file is not None and say:
         raise click.UsageError("--say plays a conversation and FILE sends events: choose one")
+    source = _sources().get(name) or Source(name)
+    server = Server(url, token=token)
     with one_line_for(SendError):
-        well = converse(url, say) if file is None else replay(url, file, rate=rate)
+        well = converse(server, source, say) if file is None else replay(server, file, source, rate=rate)
     sys.exit(0 if well else 1)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--scope", "scopes", multiple=True, type=click.Choice(["read", "admin"]), help="Default: read.")
+@click.option(
+    "--source", "sources", multiple=True, help="Whose conversations it may read; can be repeated. Default: all."
+)
+def token(name: str, scopes: tuple[str, ...], sources: tuple[str, ...]) -> None:
+    """Make a token for NAME: itself goes to stderr, what TOKENS_FILE is to know of it to stdout.
+
+    The server keeps nothing of it but a hash: shown now, it is never shown again.
+
+    \b
+    Examples:
+      realmate token dashboard >> tokens.toml
+      realmate token prometheus --scope admin >> tokens.toml
+      realmate token shop --source shop >> tokens.toml
+    """
+    from realmate.sources import tokens
+    from realmate.sources.configuration import ConfigurationError
+
+    made = tokens.make()
+    with one_line_for(ConfigurationError):
+        entry = tokens.entry(name, made, scopes or ("read",), sources)
+    click.echo(entry)
+    click.echo(f"The token, shown only now: {made}", err=True)
 
 
 class Moment(click.ParamType[datetime]):
@@ -245,12 +281,9 @@ def replay(*, really: bool, again: bool, rate: float, url: str, **which: Any) ->
     """
     from realmate.admin import terminal
     from realmate.admin.replay import Replay
-    from realmate.runtime.settings import SettingsError, load
     from realmate.sender import SendError, Server
-    from realmate.sources.file import SourcesError, read_sources
 
-    with one_line_for(SettingsError, SourcesError):
-        sources = read_sources(load().sources_file)
+    sources = _sources()
     with one_line_for(SendError), _connection() as connection:
         meant = _filter(**which)._replace(unreplayed=not again)
         well = terminal.replay(connection, meant, Replay(Server(url), sources, rate=rate), send=really)
@@ -299,6 +332,16 @@ def erase_history(limit: int) -> None:
 
     with _database() as engine:
         erasing.history(engine, limit)
+
+
+def _sources() -> Sources:
+    """What SOURCES_FILE says now."""
+    from realmate.runtime.settings import SettingsError, load
+    from realmate.sources.configuration import ConfigurationError
+    from realmate.sources.file import read_sources
+
+    with one_line_for(SettingsError, ConfigurationError):
+        return read_sources(load().sources_file)
 
 
 def _filter(source: str | None, codes: tuple[str, ...], since: Any, until: Any, conversation: Any) -> Filter:

@@ -10,16 +10,15 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
 import requests
 
-from realmate.sources.model import DEFAULT
+from realmate.sources.model import DEFAULT, Source
 
 BURST = (
     "Olá, tudo bem?",
@@ -32,6 +31,8 @@ REQUEST_TIMEOUT_S = 30.0
 ATTEMPTS = 5
 TO_BE_SENT_AGAIN = {requests.codes.service_unavailable, requests.codes.too_many_requests}
 LONGEST_RETRY_AFTER_S = 10.0
+ANYONE = Source(DEFAULT)
+"""The source that signs nothing."""
 
 
 class SendError(Exception):
@@ -41,39 +42,36 @@ class SendError(Exception):
 class Server:
     """A Realmate server, as a sender and a reader see it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, token: str | None = None) -> None:
+        """`token` is the reader's, where the server wants one."""
         self.url = url.rstrip("/")
+        self._reader = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._session = requests.Session()
         # A proxy from the environment is for the world outside, never for this machine.
         self._session.trust_env = urlsplit(self.url).hostname not in {"127.0.0.1", "::1", "localhost"}
 
-    def post(
-        self, event: bytes, *, source: str = DEFAULT, headers: Callable[[], Mapping[str, str]] = dict
-    ) -> requests.Response:
-        """The answer to one event; to a 503 or 429, the answer to the last of a few attempts. Raises SendError.
+    def post(self, event: bytes, *, source: Source = ANYONE, key: str | None = None) -> requests.Response:
+        """The answer to one event of `source`, signed as it signs; `key` is an idempotency key.
 
-        `headers` makes them for each attempt: a signature does not last.
+        To a 503 or 429, the answer to the last of a few attempts. Raises SendError.
         """
-        path = "/webhook/" if source == DEFAULT else f"/webhook/{source}/"
+        path = "/webhook/" if source.name == DEFAULT else f"/webhook/{source.name}/"
         for _ in range(ATTEMPTS - 1):
-            answer = self._request("POST", path, event, headers())
+            answer = self._request("POST", path, event, _headers(event, source, key))
             if answer.status_code not in TO_BE_SENT_AGAIN:
                 return answer
             time.sleep(_retry_after_s(answer))
-        return self._request("POST", path, event, headers())
+        return self._request("POST", path, event, _headers(event, source, key))
 
     def conversation(self, conversation_id: str) -> dict[str, Any]:
         """As a reader sees it. Raises SendError."""
-        answer = self._request("GET", f"/conversations/{conversation_id}/")
+        answer = self._request("GET", f"/conversations/{conversation_id}/", None, self._reader)
         if not answer.ok:
             raise SendError(f"the conversation cannot be read: {answer.status_code} {_said(answer)}")
         found: dict[str, Any] = answer.json()
         return found
 
-    def _request(
-        self, method: str, path: str, body: bytes | None = None, more_headers: Mapping[str, str] = MappingProxyType({})
-    ) -> requests.Response:
-        headers = {"Content-Type": "application/json", **more_headers} if body is not None else {}
+    def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> requests.Response:
         try:
             return self._session.request(
                 method, self.url + path, data=body, headers=headers, timeout=REQUEST_TIMEOUT_S, allow_redirects=False
@@ -86,30 +84,38 @@ class Server:
             raise SendError(f"cannot send to {self.url}: {error}") from error
 
 
-def converse(url: str, contents: Sequence[str] = ()) -> bool:
+def _headers(event: bytes, source: Source, key: str | None) -> dict[str, str]:
+    """Made for each attempt: a signature does not last."""
+    headers = {"Content-Type": "application/json"}
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    if source.verifier is not None:
+        headers |= source.verifier.sign(event, key or f"msg_{uuid.uuid4().hex}", time.time())
+    return headers
+
+
+def converse(server: Server, source: Source = ANYONE, contents: Sequence[str] = ()) -> bool:
     """Play one conversation and show it; return whether every event was welcome. Raises SendError."""
-    server = Server(url)
     conversation_id = str(uuid.uuid4())
     click.echo(f"Conversation {conversation_id} at {server.url}\n")
-    welcome = _play(server, "NEW_CONVERSATION", {"id": conversation_id})
+    welcome = _play(server, source, "NEW_CONVERSATION", {"id": conversation_id})
     for content in contents or BURST:
         message = {"id": str(uuid.uuid4()), "content": content, "conversation_id": conversation_id}
-        welcome &= _play(server, "NEW_MESSAGE", message)
+        welcome &= _play(server, source, "NEW_MESSAGE", message)
         time.sleep(PAUSE_BETWEEN_MESSAGES_S)
     if welcome:
         _await_reply(server, conversation_id)
-    welcome &= _play(server, "CLOSE_CONVERSATION", {"id": conversation_id})
+    welcome &= _play(server, source, "CLOSE_CONVERSATION", {"id": conversation_id})
     if welcome:
         _show_conversation(server.conversation(conversation_id))
     return welcome
 
 
-def replay(url: str, lines: Iterable[bytes], *, rate: float | None = None) -> bool:
+def replay(server: Server, lines: Iterable[bytes], source: Source = ANYONE, *, rate: float | None = None) -> bool:
     """Send each line that is not blank, `rate` a second at most; return whether all were welcome. Raises SendError."""
-    server = Server(url)
     statuses: Counter[int] = Counter()
     for number, line in _paced(lines, rate):
-        answer = server.post(line)
+        answer = server.post(line, source=source)
         statuses[answer.status_code] += 1
         click.echo(f"{number:>6}  {_event_type(line):18}  {_verdict(answer)}")
     counts = ", ".join(f"{count} answered {status}" for status, count in sorted(statuses.items()))
@@ -129,9 +135,9 @@ def _paced(lines: Iterable[bytes], rate: float | None) -> Iterator[tuple[int, by
         yield number, line.strip()
 
 
-def _play(server: Server, kind: str, data: dict[str, str]) -> bool:
+def _play(server: Server, source: Source, kind: str, data: dict[str, str]) -> bool:
     event = {"type": kind, "timestamp": datetime.now(UTC).isoformat(), "data": data}
-    answer = server.post(json.dumps(event).encode())
+    answer = server.post(json.dumps(event).encode(), source=source)
     click.echo(f"  → {data.get('content', kind):45}  {_verdict(answer, with_body=False)}")
     return _is_welcome(answer.status_code)
 

@@ -59,7 +59,7 @@ class Store:
         return verdicts
 
     def view(self, conversation_id: str, source: str | None = None) -> ConversationView | None:
-        wanted = Wanted(conversation_id, source)
+        wanted = Wanted(conversation_id, None if source is None else frozenset({source}))
         return read(self.db, [wanted]).get(wanted)
 
     def execute(self, statement: str, **values: object) -> None:

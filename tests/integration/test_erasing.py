@@ -34,7 +34,7 @@ def store(database_url: str) -> Iterator[Store]:
 def sources(tmp_path: Path) -> Sources:
     path = tmp_path / "sources.toml"
     path.write_text("[sources.shop.retention]\nclosed_days = 1\n")
-    return SourceFile(path, {}).sources
+    return SourceFile(path, {}).content
 
 
 def closed(store: Store, source: str = "shop") -> str:

@@ -102,7 +102,7 @@ def test_of_each_source_so_many_are_kept_for_so_long(store: Store, database_url:
     for source in ("few", "brief", "other"):
         store.apply(*(refused(str(number).encode(), source) for number in range(4)))
     store.execute("UPDATE rejections SET at = at - interval '1 day' WHERE body < '2'")
-    forget_rejections(store.db, SourceFile(path, {}).sources)
+    forget_rejections(store.db, SourceFile(path, {}).content)
     left = {source: [it.body for it in kept(database_url, Filter(source))] for source in ("few", "brief", "other")}
     assert left == {"few": [b"2", b"3"], "brief": [b"2", b"3"], "other": [b"0", b"1", b"2", b"3"]}
 

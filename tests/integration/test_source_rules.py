@@ -36,7 +36,7 @@ def store(database_url: str, tmp_path: Path) -> Iterator[Store]:
     """All sources that say nothing of their own wait an hour."""
     path = tmp_path / "sources.toml"
     path.write_text(SOURCES)
-    with open_store(database_url, PATIENT, SourceFile(path, {}).sources) as store:
+    with open_store(database_url, PATIENT, SourceFile(path, {}).content) as store:
         yield store
 
 

@@ -21,6 +21,8 @@ import requests
 from installation import Answer, Installation, event, start_installation
 from realmate.local.ports import free_port
 from realmate.local.service import Service
+from realmate.sources import tokens
+from realmate.sources.tokens import TokensFile
 from signatures import OTHER_SECRET, SECRET, signature
 
 SHOP = """
@@ -248,7 +250,14 @@ def metric(sources: Sources, name: str) -> float:
 def test_the_documentation_s_lines_can_be_pasted(sources: Sources, tmp_path: Path) -> None:
     text = DOCUMENTATION.read_text()
     setup, *further = re.findall(r"```bash\n(.+?)```", text, re.DOTALL)
-    (tmp_path / "sources.toml").write_text("\n".join(re.findall(r"```toml\n(.+?)```", text, re.DOTALL)))
+    of_sources, of_tokens = [], []
+    for block in re.findall(r"```toml\n(.+?)```", text, re.DOTALL):
+        (of_tokens if block.startswith("[tokens") else of_sources).append(block)
+    (tmp_path / "sources.toml").write_text("\n".join(of_sources))
+    (tmp_path / "tokens.toml").write_text("\n".join(of_tokens))
+    assert len(TokensFile(tmp_path / "tokens.toml").content) == 1
+    token = tokens.make()
+    (tmp_path / "tokens.toml").write_text(tokens.entry("me", token, ["read"], []) + "\n")
     exports = pasted(setup.rpartition("SOURCES_FILE")[0] + "export -p", tmp_path, os.environ)
     secrets = dict(re.findall(r'declare -x (\w+_SECRET)="(.+)"', exports))
     environment = (
@@ -260,16 +269,19 @@ def test_the_documentation_s_lines_can_be_pasted(sources: Sources, tmp_path: Pat
             "DATABASE_URL": sources.installation.postgres.url,
             "TRANSPORT_URL": sources.installation.broker.url,
             "SOURCES_FILE": str(tmp_path / "sources.toml"),
+            "TOKENS_FILE": str(tmp_path / "tokens.toml"),
+            "TOKEN": token,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
     )
-    with Service(["webhook"], environment, tmp_path / "webhook.log") as webhook:
+    with Service(["webhook", "query"], environment, tmp_path / "webhook.log") as webhook:
         webhook.wait_ready()
         printed = [
             pasted(each.replace("http://127.0.0.1:8000", webhook.url), tmp_path, environment) for each in further
         ]
     answers = [json.loads(each)["status"] for each in printed if each.startswith("{")]
-    assert answers == ["created"] * 3
+    assert answers == [*["created"] * 3, "OPEN"]
+    assert set(TokensFile(tmp_path / "tokens.toml").content.names) == {"me", "dashboard", "prometheus", "shop"}
     erased = next(each for each in printed if "Erased" in each)
     assert "Erased: 1 conversations, 0 messages, 0 rejections." in erased
     assert "retention" not in erased

@@ -42,7 +42,8 @@ def interpolated(value: str, environment: dict[str, str]) -> str:
 def settings_of(service: str, **environment: str) -> Settings:
     """The settings of one of our containers, as it would read them itself."""
     given = SERVICES[service]["environment"]
-    return Settings(**{name.lower(): interpolated(value, environment) for name, value in given.items()})
+    values = {name.lower(): interpolated(value, environment) for name, value in given.items()}
+    return Settings(**{name: value for name, value in values.items() if value})
 
 
 def seconds(duration: str) -> float:
@@ -92,8 +93,18 @@ class TestTheExampleOfAnEnvironmentFile:
         assert set(assigned(EXAMPLE)) == {name for name, _ in VARIABLE.findall(TEXT)} | read_by_compose_itself
 
     def test_changes_nothing_when_it_is_copied_as_it_is(self) -> None:
-        defaults = dict(VARIABLE.findall(TEXT))
+        defaults = {name: value for name, value in VARIABLE.findall(TEXT) if value}
         assert {name: value for name, value in assigned(EXAMPLE).items() if value} == defaults
+
+    def test_tells_how_to_say_who_may_send_and_read(self) -> None:
+        advice = dict(re.findall(r"^#   (\w+)=(.*)$", EXAMPLE, re.MULTILINE))
+        for service in NEEDS:
+            mounted = [volume.split(":")[1] for volume in SERVICES[service]["volumes"]]
+            settings = settings_of(service, **advice)
+            for file in filter(None, (settings.sources_file, settings.tokens_file)):
+                assert str(file.parent) in mounted
+        assert settings_of("query", **advice).sources_file is None
+        assert all("sources" not in volume for volume in SERVICES["query"]["volumes"])
 
     def test_tells_how_to_move_to_rabbitmq(self) -> None:
         advice = dict(re.findall(r"^#   (\w+)=(.*)$", EXAMPLE, re.MULTILINE))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from realmate import sender
-from realmate.sender import SendError, replay
+from realmate.sender import SendError, Server, replay
 
 PROBLEM = b'{"type": "about:blank", "status": 400, "code": "invalid_event", "detail": "data.id: not a UUID"}'
 CREATED = b'{"status": "created", "conversation_id": "6a41b347-8d80-4ce9-84ba-7af66f369f6a"}'
@@ -79,14 +79,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_503_is_sent_again_and_its_retry_after_honoured(clock: Clock) -> None:
     with scripted((503, {"Retry-After": "3"}, b"{}"), (503, {}, b"{}"), (201, {}, CREATED)) as server:
-        assert replay(server.url, [b'{"type": "NEW_CONVERSATION"}'])
+        assert replay(Server(server.url), [b'{"type": "NEW_CONVERSATION"}'])
     assert server.received == [b'{"type": "NEW_CONVERSATION"}'] * 3
     assert clock.sleeps == [3.0, 1.0]
 
 
 def test_a_server_that_always_says_503_is_not_asked_for_ever(clock: Clock) -> None:
     with scripted(*[(503, {"Retry-After": "86400"}, b"{}")] * sender.ATTEMPTS) as server:
-        assert not replay(server.url, [b"{}"])
+        assert not replay(Server(server.url), [b"{}"])
     assert len(server.received) == sender.ATTEMPTS
     assert max(clock.sleeps) == sender.LONGEST_RETRY_AFTER_S
 
@@ -94,7 +94,7 @@ def test_a_server_that_always_says_503_is_not_asked_for_ever(clock: Clock) -> No
 def test_lines_go_out_as_they_are_and_blank_ones_do_not(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [b"not json\n", b"\n", b"[1]\n", b'{"type": "CLOSE_CONVERSATION"}']
     with scripted(*[(400, {}, PROBLEM)] * 3) as server:
-        assert not replay(server.url, lines)
+        assert not replay(Server(server.url), lines)
     assert server.received == [b"not json", b"[1]", b'{"type": "CLOSE_CONVERSATION"}']
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].split(maxsplit=3) == ["1", "(not", "JSON)", "400 invalid_event: data.id: not a UUID"]
@@ -105,17 +105,17 @@ def test_lines_go_out_as_they_are_and_blank_ones_do_not(capsys: pytest.CaptureFi
 
 def test_one_unwelcome_event_makes_the_whole_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
     with scripted((201, {}, CREATED), (502, {}, b"<html>Bad Gateway</html>")) as server:
-        assert not replay(server.url, [b"{}", b"{}"])
+        assert not replay(Server(server.url), [b"{}", b"{}"])
     assert "502 <html>Bad Gateway</html>" in capsys.readouterr().out
 
 
 def test_a_rate_spaces_the_events(clock: Clock) -> None:
     with scripted(*[(201, {}, CREATED)] * 3) as server:
-        assert replay(server.url, [b"{}"] * 3, rate=4)
+        assert replay(Server(server.url), [b"{}"] * 3, rate=4)
     assert clock.sleeps == [0.0, 0.25, 0.25]
 
 
 @pytest.mark.parametrize("url", ["no-url", "http://", "ftp://example.org"])
 def test_a_url_that_is_none_is_told_in_one_line(url: str) -> None:
     with pytest.raises(SendError, match="cannot send to"):
-        replay(url, [b"{}"])
+        replay(Server(url), [b"{}"])

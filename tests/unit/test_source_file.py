@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from realmate.sources.file import SourceFile, SourcesError
+from realmate.sources.configuration import ConfigurationError
+from realmate.sources.file import SourceFile
 from signatures import OTHER_SECRET, SECRET
 
 SHOP = """
@@ -28,7 +29,7 @@ def read(directory: Path, content: str, name: str = "sources.toml") -> SourceFil
 
 
 def test_a_source_has_what_the_file_gives_it(tmp_path: Path) -> None:
-    sources = read(tmp_path, SHOP).sources
+    sources = read(tmp_path, SHOP).content
     assert set(sources) == {"default", "shop"}
     assert sources["shop"].max_body_bytes == 1000
     assert sources["shop"].verifier is not None
@@ -37,16 +38,16 @@ def test_a_source_has_what_the_file_gives_it(tmp_path: Path) -> None:
 
 def test_json_says_the_same(tmp_path: Path) -> None:
     signing = {"scheme": "standard-webhooks", "secrets": [{"value": SECRET}], "tolerance_s": 60}
-    sources = read(tmp_path, json.dumps({"sources": {"shop": {"signing": signing}}}), "sources.json").sources
+    sources = read(tmp_path, json.dumps({"sources": {"shop": {"signing": signing}}}), "sources.json").content
     assert sources["shop"].verifier is not None
 
 
 def test_an_empty_file_is_no_file(tmp_path: Path) -> None:
-    assert set(read(tmp_path, "").sources) == {"default"}
+    assert set(read(tmp_path, "").content) == {"default"}
 
 
 def test_a_source_can_be_turned_off_the_default_one_too(tmp_path: Path) -> None:
-    assert set(read(tmp_path, SHOP + "[sources.default]\nenabled = false").sources) == {"shop"}
+    assert set(read(tmp_path, SHOP + "[sources.default]\nenabled = false").content) == {"shop"}
 
 
 HTTP_REPLY = """
@@ -58,10 +59,10 @@ secrets = [{ value = "whsec_MTIzNDU2Nzg5MDEyMzQ1Ng==" }]
 
 
 def test_a_source_s_replies_may_come_from_a_responder(tmp_path: Path) -> None:
-    responder = read(tmp_path, HTTP_REPLY).sources["shop"].responder
+    responder = read(tmp_path, HTTP_REPLY).content["shop"].responder
     assert responder is not None
     assert (responder.url, responder.timeout_s, responder.allow_private) == ("https://replies.example/path", 5, False)
-    assert read(tmp_path, "[sources.shop.reply]\nkind = 'ids'").sources["shop"].responder is None
+    assert read(tmp_path, "[sources.shop.reply]\nkind = 'ids'").content["shop"].responder is None
 
 
 @pytest.mark.parametrize(
@@ -99,17 +100,17 @@ def test_a_source_s_replies_may_come_from_a_responder(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, content: str, complaint: str) -> None:
-    with pytest.raises(SourcesError, match=complaint):
+    with pytest.raises(ConfigurationError, match=complaint):
         read(tmp_path, content)
 
 
 def test_no_complaint_and_no_repr_tells_a_secret(tmp_path: Path) -> None:
     weak = "whsec_c2hvcnQ="
     for line in (f'value = "{weak}"', f'value = "{weak}", env = "A"', f'value = "{weak}", x = 1'):
-        with pytest.raises(SourcesError) as caught:
+        with pytest.raises(ConfigurationError) as caught:
             read(tmp_path, SHOP.replace('env = "SHOP_SECRET"', line))
         assert "c2hvcnQ" not in str(caught.value)
-    assert SECRET not in repr(read(tmp_path, SHOP).sources)
+    assert SECRET not in repr(read(tmp_path, SHOP).content)
 
 
 def test_it_is_read_again_when_it_changes(tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_it_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert not file.refresh()
     (tmp_path / "sources.toml").write_text(SHOP.replace("sources.shop", "sources.store"))
     assert file.refresh()
-    assert set(file.sources) == {"default", "store"}
+    assert set(file.content) == {"default", "store"}
     assert not file.refresh()
 
 
@@ -125,10 +126,10 @@ def test_a_secret_s_file_that_changes_is_a_change(tmp_path: Path) -> None:
     key = tmp_path / "shop.key"
     key.write_text(SECRET + "\n")
     file = read(tmp_path, SHOP.replace('env = "SHOP_SECRET"', 'file = "shop.key"'))
-    before = file.sources["shop"].verifier
+    before = file.content["shop"].verifier
     key.write_text(OTHER_SECRET)
     assert file.refresh()
-    assert file.sources["shop"].verifier is not before
+    assert file.content["shop"].verifier is not before
 
 
 def test_while_it_is_wrong_what_it_said_before_holds(tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_while_it_is_wrong_what_it_said_before_holds(tmp_path: Path) -> None:
         path.unlink() if content is None else path.write_text(content)
         assert file.refresh()
         assert file.error is not None
-        assert set(file.sources) == {"default", "shop"}
+        assert set(file.content) == {"default", "shop"}
         assert not file.refresh()
     (tmp_path / "late.key").write_text(SECRET)  # what it waited for comes, and the file itself has not changed
     assert file.refresh()

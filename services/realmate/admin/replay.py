@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -17,7 +16,8 @@ import msgspec
 
 from realmate.admin.rejections import Rejection
 from realmate.sender import Server
-from realmate.sources.file import UNCONFIGURED, Sources
+from realmate.sources.file import Sources
+from realmate.sources.model import Source
 
 
 class Plan(StrEnum):
@@ -58,17 +58,12 @@ class Replay:
         """The answer's status, and a problem's code. Raises SendError where nobody answers."""
         self._wait()
         body = _with_new_id(rejection.body) if plan(rejection.code) is Plan.WITH_NEW_ID else rejection.body
-        answer = self._server.post(body, source=rejection.source, headers=lambda: self._headers(rejection, body))
+        source = self._sources.get(rejection.source) or Source(rejection.source)
+        answer = self._server.post(body, source=source, key=f"replay-{rejection.id}")
         said = _said(answer)
         code = said.get("code")
         self.answers[f"{answer.status_code} {said.get('status') if code is None else code}"] += 1
         return answer.status_code, code
-
-    def _headers(self, rejection: Rejection, body: bytes) -> Mapping[str, str]:
-        key = f"replay-{rejection.id}"
-        verifier = self._sources.get(rejection.source, UNCONFIGURED["default"]).verifier
-        signature = {} if verifier is None else verifier.sign(body, key, time.time())
-        return {"Idempotency-Key": key} | signature
 
     def _wait(self) -> None:
         time.sleep(max(0.0, self._due_at - time.monotonic()))

@@ -26,7 +26,9 @@ from realmate.local.service import Migration, Service
 from realmate.local.valkey import Valkey
 from realmate.local.watch import Watch
 from realmate.runtime.settings import Settings
-from realmate.sources.file import SourceFile, SourcesError
+from realmate.sources.configuration import ConfigurationError
+from realmate.sources.file import SourceFile
+from realmate.sources.tokens import TokensFile
 
 LOOK_INTERVAL_S = 0.2
 PROGRESS_INTERVAL_S = 2.0
@@ -76,8 +78,7 @@ class Installation:
         """Return when everything is ready. Raises LocalError; call `stop` then, too."""
         started_at = time.monotonic()
         check_free(self._settings.host, self._port)
-        if self._settings.sources_file is not None:
-            _check_sources(self._settings.sources_file)
+        _check_files(self._settings)
         self._lock = locked(self._data_dir)
         if self._settings.transport_url is not None:
             check_transport(self._settings.transport_url)
@@ -210,9 +211,14 @@ def progress(what: str) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _check_sources(path: Path) -> None:
-    """Raises LocalError where no service would start with this file."""
+def _check_files(settings: Settings) -> None:
+    """Raises LocalError where no service would start with these files."""
+    variable = "SOURCES_FILE"
     try:
-        SourceFile(path, os.environ)
-    except SourcesError as error:
-        raise LocalError(f"SOURCES_FILE: {error}") from None
+        if settings.sources_file is not None:
+            SourceFile(settings.sources_file, os.environ)
+        variable = "TOKENS_FILE"
+        if settings.tokens_file is not None:
+            TokensFile(settings.tokens_file)
+    except ConfigurationError as error:
+        raise LocalError(f"{variable}: {error}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -47,22 +47,26 @@ class Wanted(NamedTuple):
     """What a reader asks for."""
 
     id: str
-    source: str | None = None
-    """None: of whichever source, the first that ever sent an event if there are several."""
+    sources: frozenset[str] | None = None
+    """Whose it may be, None: anybody's. Of several, the source's that sent its first event before the others."""
 
 
 def read(db: Transactions, wanted: Collection[Wanted]) -> dict[Wanted, ConversationView]:
     """Those that exist."""
-    views: dict[Wanted, ConversationView] = {}
+    views: dict[str, dict[str, ConversationView]] = {each.id: {} for each in wanted}  # by their sources, in order
     messages: list[MessageView] = []
     for key, source, status, created_at, updated_at, message_id, kind, content, timestamp in db.fetch(
-        _CONVERSATIONS, uuid_array({each.id for each in wanted})
+        _CONVERSATIONS, uuid_array(set(views))
     ):
-        if (key, source) not in views:
+        if source not in views[key]:
             opened, changed = datetime.fromisoformat(created_at), datetime.fromisoformat(updated_at)
             messages = []
-            view = views[Wanted(key, source)] = ConversationView(key, Status(status).name, opened, changed, messages)
-            views.setdefault(Wanted(key), view)
+            views[key][source] = ConversationView(key, Status(status).name, opened, changed, messages)
         if message_id is not None:
             messages.append(MessageView(message_id, _TYPES[kind], content, timestamp))
-    return {each: views[each] for each in wanted if each in views}
+    found = ((each, _first(views[each.id], each.sources)) for each in wanted)
+    return {each: view for each, view in found if view is not None}
+
+
+def _first(views: Mapping[str, ConversationView], sources: frozenset[str] | None) -> ConversationView | None:
+    return next((view for source, view in views.items() if sources is None or source in sources), None)

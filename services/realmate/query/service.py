@@ -12,6 +12,7 @@ from realmate.query.reads import Wanted, read
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database, is_outage, patiently
 from realmate.runtime.http import Request, http_batch
+from realmate.runtime.readers import readers
 from realmate.wire.ids import parse_uuid
 from realmate.wire.responses import Response, problem, unavailable
 
@@ -31,13 +32,14 @@ class QueryService:
         wanted = [_wanted(request) for request in requests]
         deadline = requests[0].arrived_at + self.settings.command_timeout_s
         try:
-            found = self._read({each for each in wanted if each is not None}, deadline)
+            found = self._read({each for each in wanted if not isinstance(each, Response)}, deadline)
         except Exception as error:
             if not is_outage(error):
                 raise
             log.warning("cannot read", reason=str(error).partition("\n")[0], request_id=requests[0].request_id)
-            return [unavailable("The conversations cannot be read now; ask again.")] * len(requests)
-        return [found.get(each, _NOT_FOUND) if each else _NOT_FOUND for each in wanted]
+            cannot = unavailable("The conversations cannot be read now; ask again.")
+            return [each if isinstance(each, Response) else cannot for each in wanted]
+        return [each if isinstance(each, Response) else found.get(each, _NOT_FOUND) for each in wanted]
 
     def _read(self, wanted: set[Wanted], deadline: float) -> dict[Wanted, Response]:
         if not wanted:
@@ -46,10 +48,18 @@ class QueryService:
         return {each: Response(200, msgspec.json.encode(view)) for each, view in views.items()}
 
 
-def _wanted(request: Request) -> Wanted | None:
-    """What `/conversations/{id}/?source=…` asks for; None where the id is no UUID, so that there is no such thing."""
-    source = parse_qs(request.query).get("source", [None])[-1] if request.query else None
+def _wanted(request: Request) -> Wanted | Response:
+    """What `/conversations/{id}/?source=…` asks for, or why there is no such thing for whoever asks."""
+    reader = readers.admit(request, "read")
+    if isinstance(reader, Response):
+        return reader
     try:
-        return Wanted(parse_uuid(request.param), source)
+        conversation_id = parse_uuid(request.param)
     except ValueError:
-        return None
+        return _NOT_FOUND
+    source = parse_qs(request.query).get("source", [None])[-1] if request.query else None
+    if source is None:
+        return Wanted(conversation_id, reader.sources)
+    if reader.sources is None or source in reader.sources:
+        return Wanted(conversation_id, frozenset({source}))
+    return _NOT_FOUND

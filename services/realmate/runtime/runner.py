@@ -26,6 +26,7 @@ from realmate.runtime import green, logs
 from realmate.runtime.config import nameko_config
 from realmate.runtime.health import health
 from realmate.runtime.http.server import open_admin
+from realmate.runtime.readers import readers
 from realmate.runtime.settings import Settings, load
 
 SERVICES = {
@@ -56,6 +57,7 @@ def serve(names: Sequence[str]) -> int:
     logs.configure(settings, service="+".join(names))
     _allow_many_connections()
     signals = _catch_signals(settings)
+    readers.open(settings)
     runner = _runner(names, settings)
     with _one_line_for("ADMIN_PORT", settings.host, settings.admin_port):
         open_admin(settings)

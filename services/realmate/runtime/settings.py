@@ -21,7 +21,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=False)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=False, env_ignore_empty=True)
 
     # Where to listen and where the stores are.
     host: str = Field("127.0.0.1", description="Address to listen on. Pods and containers set `0.0.0.0`.")
@@ -58,11 +58,16 @@ class Settings(BaseSettings):
         6.0, ge=0, le=3600, description="Seconds a message waits for its conversation before it expires."
     )
 
-    # Who may send.
+    # Who may send, and who may read.
     sources_file: Path | None = Field(
         None,
         description="The senders and their rules, TOML or (`.json`) JSON: docs/sources.md. Read again when it changes."
         " Without it anyone may send.",
+    )
+    tokens_file: Path | None = Field(
+        None,
+        description="The readers' tokens, hashed: docs/sources.md. Read again when it changes."
+        " Without it anyone may read.",
     )
 
     # Limits: what one process takes on before it says 503, and how long it tries.

@@ -1,23 +1,20 @@
-"""The file of sources (SOURCES_FILE; docs/sources.md): read, checked by its schema, and read again when it changes.
-
-What is wrong is said with its place, `sources.shop.signing.secrets[1]`, and never with a secret's value.
-"""
+"""The file of sources (SOURCES_FILE; docs/sources.md), by its schema."""
 
 from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from math import ceil
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
 
+from realmate.sources.configuration import ConfigurationError, ConfigurationFile, convert
 from realmate.sources.limits import Limit
 from realmate.sources.model import DAY_S, DEFAULT, DEFAULT_KEEP, Keep, Source
 from realmate.sources.responders import Responder
@@ -32,11 +29,9 @@ from realmate.sources.signing import (
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
-T = TypeVar("T")
-
-
-class SourcesError(Exception):
-    """The file cannot be used; the message says what is wrong where, for a person."""
+def is_name(text: str) -> bool:
+    """Whether a source can be called that."""
+    return _NAME.fullmatch(text) is not None
 
 
 # --- its schema ---
@@ -175,43 +170,25 @@ UNCONFIGURED: Sources = MappingProxyType({DEFAULT: Source(DEFAULT)})
 
 
 def read_sources(path: Path | None) -> Sources:
-    """What the file says now, with this process's environment. Raises SourcesError."""
-    return UNCONFIGURED if path is None else SourceFile(path, os.environ).sources
+    """What the file says now, with this process's environment. Raises ConfigurationError."""
+    return UNCONFIGURED if path is None else SourceFile(path, os.environ).content
 
 
-class SourceFile:
-    """One file, with the secrets it names, and what it said when it was last right."""
+class SourceFile(ConfigurationFile[Sources]):
+    """The file of sources, with the secrets it names; its `content` are the enabled ones."""
 
     def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
-        """Read it. Raises SourcesError."""
-        self._path = path
+        """Read it. Raises ConfigurationError."""
         self._environment = environment
-        self._seen: dict[Path, bytes | str] = {}
-        self.error: str | None = None
-        """What is wrong with the file as it is now."""
-        self.sources = self._load()
+        super().__init__(path)
 
-    def refresh(self) -> bool:
-        """Read it again if it, or a secret's file, has changed; whether it had. What is wrong is in `error` then."""
-        if all(_content(path) == seen for path, seen in self._seen.items()):
-            return False
-        try:
-            self.sources = self._load()
-        except SourcesError as error:
-            self.error = str(error)
-        else:
-            self.error = None
-        return True
-
-    def _load(self) -> Sources:
-        self._seen = {}
-        document = _parse(self._path, self._read(self._path))
+    def interpret(self, document: Any) -> Sources:
         sources: dict[str, Source | None] = {DEFAULT: Source(DEFAULT)}
-        for name, settings in document.items():
+        for name, settings in convert(document, _Document, "").sources.items():
             place = f"sources.{name}"
-            if not _NAME.fullmatch(name):
-                raise SourcesError(f"{place}: a name is 1 to 63 of a-z, 0-9, - and _, and starts with no - or _")
-            sources[name] = self._source(name, place, _convert(settings, _Source, place))
+            if not is_name(name):
+                raise ConfigurationError(f"{place}: a name is 1 to 63 of a-z, 0-9, - and _, and starts with no - or _")
+            sources[name] = self._source(name, place, convert(settings, _Source, place))
         return MappingProxyType({name: source for name, source in sources.items() if source is not None})
 
     def _source(self, name: str, place: str, settings: _Source) -> Source | None:
@@ -256,54 +233,20 @@ class SourceFile:
             try:
                 use([secret])
             except WeakSecret as error:
-                raise SourcesError(f"{place}.secrets[{number}]: the secret {error}") from None
+                raise ConfigurationError(f"{place}.secrets[{number}]: the secret {error}") from None
             secrets.append(secret)
         return secrets
 
     def _secret(self, place: str, reference: _Secret) -> str:
         if reference.file is not None:
             try:
-                return self._read(self._path.parent / reference.file).decode().strip()
+                return self.read(self.path.parent / reference.file).decode().strip()
             except UnicodeDecodeError:
-                raise SourcesError(f"{place}: {reference.file} is not UTF-8") from None
-            except SourcesError as error:
-                raise SourcesError(f"{place}: {error}") from None
+                raise ConfigurationError(f"{place}: {reference.file} is not UTF-8") from None
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{place}: {error}") from None
         if reference.env is not None:
             if reference.env not in self._environment:
-                raise SourcesError(f"{place}: the environment has no {reference.env}")
+                raise ConfigurationError(f"{place}: the environment has no {reference.env}")
             return self._environment[reference.env].strip()
         return reference.value or ""
-
-    def _read(self, path: Path) -> bytes:
-        """The file's bytes; remembered, so that `refresh` can tell whether they changed."""
-        content = self._seen[path] = _content(path)
-        if isinstance(content, str):
-            raise SourcesError(f"cannot read {path}: {content}")
-        return content
-
-
-def _content(path: Path) -> bytes | str:
-    """The file's bytes, or why there are none."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        return error.strerror or type(error).__name__
-
-
-def _parse(path: Path, content: bytes) -> dict[str, Any]:
-    """The sources as the file has them, by name, unchecked."""
-    try:
-        document = msgspec.json.decode(content) if path.suffix == ".json" else tomllib.loads(content.decode())
-    except (ValueError, RecursionError, msgspec.DecodeError) as error:  # ValueError: tomllib's, and not UTF-8
-        raise SourcesError(f"{path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
-    return _convert(document, _Document, "").sources
-
-
-def _convert(value: Any, kind: type[T], place: str) -> T:
-    """`value` by the schema of `kind`; msgspec's own place, `$.signing`, is put behind ours."""
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        message, _, within = str(error).partition(" - at `$")
-        where = (place + within.rstrip("`")).removeprefix(".")
-        raise SourcesError(f"{where}: {message}" if where else message) from None

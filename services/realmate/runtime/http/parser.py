@@ -27,6 +27,7 @@ _MEANINGFUL = {
     for name in (
         *("host", "content-length", "transfer-encoding", "connection", "expect", "x-request-id"),
         *("webhook-id", "webhook-timestamp", "webhook-signature", "x-hub-signature-256", "idempotency-key"),
+        "authorization",
     )
 }
 """The headers on which anything depends here; others are counted, and dropped."""

@@ -24,6 +24,7 @@ from realmate.runtime.http.direct import DirectRoute, metrics
 from realmate.runtime.http.refusals import TOO_MANY_CONNECTIONS
 from realmate.runtime.http.request import Request
 from realmate.runtime.http.routes import Routes
+from realmate.runtime.readers import readers
 from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
 
@@ -61,7 +62,7 @@ class HttpServer:
         self.routes.add("GET", "/healthz", DirectRoute("/healthz", lambda _request: health.live()))
         self.routes.add("GET", "/readyz", DirectRoute("/readyz", lambda _request: health.ready()))
         if shows_metrics:
-            self.routes.add("GET", "/metrics", DirectRoute("/metrics", metrics))
+            self.routes.add("GET", "/metrics", DirectRoute("/metrics", readers.only("admin", metrics)))
         self._unmatched = observation.RouteMetrics("unmatched")
         self._hub: Any = eventlet.hubs.get_hub()
         self._connections: set[Connection] = set()

@@ -1,0 +1,83 @@
+"""A file of configuration, TOML or (`.json`) JSON, with the files it names: read, checked, and read again on changes.
+
+What is wrong is said with its place, `sources.shop.signing.secrets[1]`, and never with a secret's value.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class ConfigurationError(Exception):
+    """The file cannot be used; the message says what is wrong where, for a person."""
+
+
+class ConfigurationFile(Generic[T]):
+    """One file, and what it said when it was last right."""
+
+    def __init__(self, path: Path) -> None:
+        """Read it. Raises ConfigurationError."""
+        self.path = path
+        self._seen: dict[Path, bytes | str] = {}
+        self.error: str | None = None
+        """What is wrong with the file as it is now."""
+        self.content = self._load()
+
+    def refresh(self) -> bool:
+        """Read it again if it, or a file it names, has changed; whether it had. What is wrong is in `error` then."""
+        if all(_content(path) == seen for path, seen in self._seen.items()):
+            return False
+        try:
+            self.content = self._load()
+        except ConfigurationError as error:
+            self.error = str(error)
+        else:
+            self.error = None
+        return True
+
+    def interpret(self, document: Any) -> T:
+        """What the document means. Raises ConfigurationError."""
+        raise NotImplementedError
+
+    def read(self, path: Path) -> bytes:
+        """The bytes of the file, or of one it names; remembered, so that `refresh` can tell whether they changed."""
+        content = self._seen[path] = _content(path)
+        if isinstance(content, str):
+            raise ConfigurationError(f"cannot read {path}: {content}")
+        return content
+
+    def _load(self) -> T:
+        self._seen = {}
+        return self.interpret(_parse(self.path, self.read(self.path)))
+
+
+def convert(value: Any, kind: type[T], place: str) -> T:
+    """`value` by the schema of `kind`; msgspec's own place, `$.signing`, is put behind ours."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        message, _, within = str(error).partition(" - at `$")
+        where = (place + within.rstrip("`")).removeprefix(".")
+        raise ConfigurationError(f"{where}: {message}" if where else message) from None
+
+
+def _content(path: Path) -> bytes | str:
+    """The file's bytes, or why there are none."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+
+
+def _parse(path: Path, content: bytes) -> Any:
+    is_json = path.suffix == ".json"
+    try:
+        return msgspec.json.decode(content) if is_json else tomllib.loads(content.decode())
+    except (ValueError, RecursionError, msgspec.DecodeError) as error:  # ValueError: tomllib's, and not UTF-8
+        raise ConfigurationError(f"{path} is not {'JSON' if is_json else 'TOML'}: {error}") from None

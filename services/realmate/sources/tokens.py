@@ -1,0 +1,128 @@
+"""Who may read, and who may look after the service: bearer tokens (RFC 6750), of which only hashes are kept.
+
+The file of tokens (TOKENS_FILE; docs/sources.md) is one of its own, as the query service needs it and no secret of a
+source.
+
+A token is 32 random bytes, so a plain SHA-256 keeps it: nobody guesses it, and there is nothing to slow down. It is
+looked up by that hash, which tells whoever measures the time nothing about the token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+
+from realmate.sources.configuration import ConfigurationError, ConfigurationFile, convert
+from realmate.sources.file import is_name
+
+Scope = Literal["read", "admin"]
+"""`read`: GET of conversations. `admin`: the metrics."""
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+PREFIX = "rmt_"
+"""By which people, and scanners for secrets, know a Realmate token."""
+_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
+
+
+class TokenRefused(Exception):
+    """The request may not do what it asks for; the message is for its sender."""
+
+    def __init__(self, reason: Literal["missing", "invalid", "scope"], message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whoever has a token."""
+
+    name: str
+    scopes: frozenset[Scope]
+    sources: frozenset[str] | None = None
+    """Whose conversations it may read; None: all."""
+
+
+class Tokens:
+    """The holders of the moment, by their tokens' hashes."""
+
+    def __init__(self, holders: Iterable[tuple[str, Holder]]) -> None:
+        self._holders = dict(holders)
+
+    def __len__(self) -> int:
+        return len(self._holders)
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(holder.name for holder in self._holders.values())
+
+    def holder(self, authorization: str | None, scope: Scope) -> Holder:
+        """Whoever the Authorization header proves, if it has the scope. Raises TokenRefused."""
+        if not authorization:
+            raise TokenRefused("missing", "This needs a token: Authorization: Bearer ….")
+        bearer = _BEARER.fullmatch(authorization)
+        holder = self._holders.get(hashed(bearer.group(1))) if bearer else None
+        if holder is None:
+            raise TokenRefused("invalid", "This token is not, or not any more, known here.")
+        if scope not in holder.scopes:
+            raise TokenRefused("scope", f"This token has not the scope {scope}.")
+        return holder
+
+
+class TokensFile(ConfigurationFile[Tokens]):
+    """The file of tokens. Raises ConfigurationError where it is wrong."""
+
+    def interpret(self, document: Any) -> Tokens:
+        holders: dict[str, Holder] = {}
+        for name, settings in convert(document, _Document, "").tokens.items():
+            place = f"tokens.{name}"
+            token = convert(settings, _Token, place)
+            if token.sha256 in holders:
+                raise ConfigurationError(f"{place}: this is the token of {holders[token.sha256].name}, too")
+            holders[token.sha256] = token.holder(name)
+        return Tokens(holders.items())
+
+
+def make() -> str:
+    """A new token."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def entry(name: str, token: str, scopes: Sequence[str], sources: Sequence[str]) -> str:
+    """What the file of tokens says of one, in TOML. Raises ConfigurationError for what no file may say."""
+    settings = {"sha256": hashed(token), "scopes": list(scopes)} | ({"sources": list(sources)} if sources else {})
+    convert(settings, _Token, f"tokens.{name}")
+    # JSON's strings and arrays of strings are TOML's, too.
+    lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    return "\n".join([f"[tokens.{json.dumps(name)}]", *lines])
+
+
+def hashed(token: str) -> str:
+    """What is kept of a token: SHA-256, in hexadecimal."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class _Token(msgspec.Struct, forbid_unknown_fields=True):
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    scopes: Annotated[frozenset[Scope], msgspec.Meta(min_length=1)] = frozenset({"read"})
+    sources: Annotated[frozenset[str], msgspec.Meta(min_length=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.sources is not None and "admin" in self.scopes:
+            raise ValueError("has the scope admin, which is for all sources, and so cannot have `sources`")
+        for name in self.sources or ():
+            if not is_name(name):
+                raise ValueError(f"sources: {name!r} is no source's name")
+
+    def holder(self, name: str) -> Holder:
+        return Holder(name, self.scopes, self.sources)
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    tokens: dict[str, Any] = {}
