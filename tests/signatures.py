@@ -14,9 +14,9 @@ SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 OTHER_SECRET = "whsec_" + "B" * 43 + "="
 
 
-def signature(body: bytes, *, secret: str = SECRET, ago_s: float = 0) -> dict[str, str]:
-    """The headers of Standard Webhooks for this body."""
-    message_id, sent_at = f"msg_{uuid4().hex}", int(time.time() - ago_s)
+def signature(body: bytes, *, secret: str = SECRET, ago_s: float = 0, message_id: str | None = None) -> dict[str, str]:
+    """The headers of Standard Webhooks for this body; without a `message_id` it is a new one."""
+    message_id, sent_at = message_id or f"msg_{uuid4().hex}", int(time.time() - ago_s)
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(sent_at),

@@ -49,7 +49,8 @@ class Told(NamedTuple):
 
     @property
     def sent_at(self) -> float:
-        return self.attempt.sent_at
+        """Not later than it was decided: with a key, an attempt may be told what an earlier one brought about."""
+        return self.event.at if self.event.source else self.attempt.sent_at
 
     @property
     def ended_at(self) -> float:

@@ -28,9 +28,16 @@ from realmate.local.postgres import Postgres
 from realmate.local.service import Migration, Service
 from realmate.local.valkey import Valkey
 from sender import Order
+from signatures import SECRET
 
 REPLICAS = 2
 SERVICES = ("webhook", "conversations", "query")
+SOURCE = "shop"
+SOURCES = f"""
+[sources.{SOURCE}.signing]
+scheme = "standard-webhooks"
+secrets = [{{ value = "{SECRET}" }}]
+"""
 WINDOW_S = 1.0
 TOLERANCE_S = 1.5
 """Short, so that groups end, held messages expire and closings meet pending groups all the time, under each fault."""
@@ -137,7 +144,10 @@ class Cluster:
 
     def _environment(self) -> dict[str, dict[str, str]]:
         """Of each service, with the edges it is at the beginning of."""
+        sources = self.directory / "sources.toml"
+        sources.write_text(SOURCES)
         common = environment_of(self.postgres, None, self.directory) | {
+            "SOURCES_FILE": str(sources),
             "LOG_FORMAT": "json",
             "GROUP_WINDOW_S": str(WINDOW_S),
             "HOLD_TOLERANCE_S": str(TOLERANCE_S),
@@ -167,6 +177,7 @@ class Cluster:
             window_s=WINDOW_S,
             tolerance_s=TOLERANCE_S,
             seed=self._seed,
+            signing=SOURCE,
         )
 
 

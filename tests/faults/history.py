@@ -13,7 +13,10 @@ from typing import Self
 import msgspec
 
 NO_ANSWER = 0
+UNPROVEN = 401
+"""What a signed request gets where the server's clock is wrong: nothing was done, and it can be signed anew."""
 UNAVAILABLE = 503
+UNDECIDED = {NO_ANSWER, UNPROVEN, UNAVAILABLE}
 
 
 class Event(msgspec.Struct, tag="event", frozen=True):
@@ -27,6 +30,8 @@ class Event(msgspec.Struct, tag="event", frozen=True):
     timestamp: str
     message: str = ""
     content: str = ""
+    source: str = ""
+    """Whose it is; empty: the default one's. A source signs each attempt, under one idempotency key for the event."""
 
     def body(self) -> bytes:
         data = {"id": self.conversation}
@@ -52,7 +57,7 @@ class Attempt(msgspec.Struct, tag="attempt", frozen=True):
     @property
     def decided(self) -> bool:
         """Whether it was answered for good. What was not may have been committed, or may yet be."""
-        return self.status not in {NO_ANSWER, UNAVAILABLE}
+        return self.status not in UNDECIDED
 
 
 class Read(msgspec.Struct, tag="read", frozen=True):

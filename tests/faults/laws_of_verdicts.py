@@ -112,6 +112,7 @@ def _may_cause(cause: Told, effect: Told) -> bool:
     type_, *verdicts = CAUSES[effect.verdict]
     return (
         cause.attempt is not effect.attempt
+        and (cause.event is not effect.event or not effect.event.source)  # its key told that it was the same again
         and cause.event.kind == type_
         and cause.verdict in verdicts
         and cause.sent_at <= effect.ended_at

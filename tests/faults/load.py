@@ -31,6 +31,7 @@ class Load(Child):
 
     def start(self) -> None:
         environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+        environment["PYTHONPATH"] = str(Path(__file__).parents[1])  # what all tests share
         self._spawn([sys.executable, __file__, msgspec.json.encode(self._order).decode()], env=environment)
 
 

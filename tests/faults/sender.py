@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from connection import Address, Connections
-from history import NO_ANSWER, UNAVAILABLE, Attempt, Event, Journal, Read
+from history import NO_ANSWER, UNAVAILABLE, UNDECIDED, UNPROVEN, Attempt, Event, Journal, Read
+from signatures import signature
 
 ANSWER_TIMEOUT_S = 8.0
 """Longer than COMMAND_TIMEOUT_S: who does not answer by then is frozen, or behind a partition."""
@@ -35,6 +37,8 @@ class Order(msgspec.Struct, frozen=True):
     window_s: float
     tolerance_s: float
     seed: int
+    signing: str
+    """The source as which every second sender sends, signed."""
 
 
 class Stopped(Exception):
@@ -50,6 +54,7 @@ class Sender:
         self._readers = [("127.0.0.1", port) for port in order.readers]
         self._stop = stop
         self._idle: list[Connections] = []
+        self._source = order.signing if number % 2 else ""
         self.window_s = order.window_s
         self.tolerance_s = order.tolerance_s
         self.random = Random(f"{order.seed}-{number}")
@@ -69,7 +74,7 @@ class Sender:
             sent_at = time.monotonic()
             status, body = await self._try(self._readers, "GET", f"/conversations/{conversation}/")
             self._journal.write(_read(conversation, sent_at, status, body))
-            if status not in {NO_ANSWER, UNAVAILABLE}:
+            if status not in UNDECIDED:
                 return
             await self._wait_before_retry(status)
 
@@ -88,29 +93,42 @@ class Sender:
         # Senders' clocks are wrong and their messages out of order: the timestamp orders, and decides nothing.
         timestamp = (EPOCH + timedelta(seconds=self.random.randrange(60))).isoformat()
         number = next(self.numbers)
-        event = Event(number, time.monotonic(), kind, conversation, timestamp, message, content)
+        event = Event(number, time.monotonic(), kind, conversation, timestamp, message, content, self._source)
         self._journal.write(event)
         body = event.body()
         while True:
             sent_at = time.monotonic()
-            status, answer = await self._try(self._intakes, "POST", "/webhook/", body)
+            status, answer = await self._post(event, body)
             attempt = Attempt(number, sent_at, time.monotonic(), status, _verdict(answer))
             self._journal.write(attempt)
             if attempt.decided:
                 return attempt.verdict
             await self._wait_before_retry(status)
 
-    async def _try(self, addresses: Sequence[Address], method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    async def _post(self, event: Event, body: bytes) -> tuple[int, bytes]:
+        if not event.source:
+            return await self._try(self._intakes, "POST", "/webhook/", body)
+        proof = signature(body, message_id=f"event-{event.number}")
+        return await self._try(self._intakes, "POST", f"/webhook/{event.source}/", body, proof)
+
+    async def _try(
+        self,
+        addresses: Sequence[Address],
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> tuple[int, bytes]:
         connections = self._idle.pop() if self._idle else Connections(ANSWER_TIMEOUT_S)
         try:
-            return await connections.ask(self.random.choice(addresses), method, path, body)
+            return await connections.ask(self.random.choice(addresses), method, path, body, headers)
         except (OSError, EOFError, TimeoutError):
             return NO_ANSWER, b""
         finally:
             self._idle.append(connections)
 
     async def _wait_before_retry(self, status: int) -> None:
-        longest_s = RETRY_AFTER_S if status == UNAVAILABLE else RECONNECT_AFTER_S
+        longest_s = RETRY_AFTER_S if status in {UNAVAILABLE, UNPROVEN} else RECONNECT_AFTER_S
         await asyncio.sleep(longest_s * self.random.uniform(0.5, 1.0))
 
 

@@ -33,7 +33,8 @@ def at(seconds: float) -> datetime:
 class Story:
     """Requests and their answers, and what is stored in the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str = "") -> None:
+        self.source = source
         self.records: list[Record] = []
         self.stored = Stored({}, {})
         self.terms = TERMS
@@ -44,7 +45,7 @@ class Story:
         number = next(self._numbers)
         status = STATUS_OF.get((kind, verdict), 503)
         self.records += [
-            Event(number, when, kind, C, SENT_AT.isoformat(), message, "Oi" if message else ""),
+            Event(number, when, kind, C, SENT_AT.isoformat(), message, "Oi" if message else "", self.source),
             Attempt(number, when, when + took, status, verdict),
         ]
 
@@ -147,7 +148,23 @@ def a_lost_answer() -> Story:
     return story
 
 
-@pytest.mark.parametrize("story", [an_afternoon, an_early_bird, a_lost_answer], ids=lambda story: story.__name__)
+def a_lost_answer_with_a_key() -> Story:
+    """The first answer comes late, when others were told already what it brought about."""
+    story = Story("shop")
+    story.asks(OPEN, "", 0, took=5)
+    story.asks(SAY, "accepted", 5.5, message="a")
+    story.asks(OPEN, "conversation_exists", 5.8)
+    story.records.append(Attempt(0, 6, 6.1, 201, "created"))
+    story.keeps(Status.OPEN, 2, 10.6)
+    story.keeps_message("a", Kind.INBOUND, 5.55)
+    story.keeps_reply(10.6, "a")
+    return story
+
+
+STORIES = [an_afternoon, an_early_bird, a_lost_answer, a_lost_answer_with_a_key]
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
 def test_what_is_right_passes(story: Callable[[], Story]) -> None:
     assert story().found() == []
 
@@ -242,6 +259,16 @@ DOCTORED: dict[str, Doctoring] = {
     ),
     "a message was a duplicate of nothing": (
         an_afternoon, lambda s: s.answers("accepted", "duplicate"), "message a was told 'duplicate' without a cause"
+    ),
+    "a key was not known again": (
+        a_lost_answer_with_a_key,
+        lambda s: (s.asks(SAY, "", 20, message="b"), s.asks_again("duplicate", 26)),
+        "message b was told 'duplicate' without a cause",
+    ),
+    "without a key it was created after it existed": (
+        a_lost_answer_with_a_key,
+        lambda s: s.records.__setitem__(0, msgspec.structs.replace(s.records[0], source="")),
+        "'created' after 'accepted'",
     ),
     "a message waited for nothing": (
         an_afternoon, lambda s: s.answers("duplicate", "hold_expired"), "'hold_expired' without a cause"
