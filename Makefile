@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+FUZZ_STAMP := $(VENV)/.installed-fuzz
 
-.PHONY: help run test faults check format bench clean lock
+.PHONY: help run test faults fuzz check audit format bench clean lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,11 +29,24 @@ faults: $(STAMP) ## Break everything for FAULT_SECONDS (150) over each transport
 	@FAULT_GOALS=1 FAULT_SECONDS=$${FAULT_SECONDS:-150} FAULT_REPORT=$${FAULT_REPORT:-.realmate/faults} \
 	  $(BIN)/python -m pytest tests/faults/test_faults.py -s -q
 
-check: $(STAMP) ## What CI checks: format, lint, types, layers
+$(FUZZ_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	@touch $@
+
+fuzz: $(FUZZ_STAMP) ## Five minutes of atheris at what strangers can reach; make fuzz FUZZ="--help" for less and more
+	@$(BIN)/python tests/fuzz/run.py $(FUZZ)
+
+audit: ## Look what is known against the versions in constraints.txt (needs the network)
+	@test -d $(VENV)/audit || $(PYTHON) -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@$(VENV)/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+check: $(STAMP) ## What CI checks: format, lint, types, layers, and that the dependencies fit each other
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m pip check --disable-pip-version-check
 
 format: $(STAMP) ## Format and mend what can be mended
 	@$(BIN)/ruff format .
@@ -47,7 +61,7 @@ bench: $(BENCH_STAMP) ## Measure what this machine can do, in 20 minutes; make b
 
 lock: ## Make constraints.txt anew from the newest versions that fit pyproject.toml
 	@rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
-	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[bench,dev,operator,watch]'
+	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[bench,dev,fuzz,operator,watch]'
 	@{ echo "# What CI and \`make\` install: the versions we test with. Refresh: make lock"; \
 	   $(VENV)/lock/bin/python -m pip freeze --exclude realmate; } > constraints.txt
 

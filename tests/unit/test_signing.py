@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -171,6 +172,29 @@ def test_a_secret_that_would_be_no_lock_is_refused(secret: str) -> None:
     assert not secret or secret not in str(caught.value)
     with pytest.raises(WeakSecret):
         HubSignature(["short"])
+
+
+@pytest.mark.parametrize(
+    ("verifier", "sign"),
+    [(StandardWebhooks([SECRET]), signed), (HubSignature([APP_SECRET]), hub)],
+    ids=["standard", "hub"],
+)
+def test_nothing_but_a_comparison_in_constant_time_decides(
+    verifier: signing.Verifier, sign: Callable[[], dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = sign()
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return False
+
+    verifier.verify(BODY, headers)
+    monkeypatch.setattr(signing.hmac, "compare_digest", compare)
+    with pytest.raises(SignatureRefused):
+        verifier.verify(BODY, headers)
+    [(one, other)] = compared
+    assert one == other  # whole, and not told apart by anything before
 
 
 def test_no_refusal_tells_a_secret_or_the_right_signature() -> None:

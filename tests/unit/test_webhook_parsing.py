@@ -95,6 +95,16 @@ def test_timestamps_are_iso_8601_and_utc_where_they_name_no_offset(text: str, ex
     assert parse(event(timestamp=text)).timestamp == expected
 
 
+@pytest.mark.parametrize("key", ["6a41b347-8d80-4ce9-84ba-7af66f369f6a", "{6A41B347-8D80-4CE9-84BA-7AF66F369F6A}"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("2025-06-04t14:20:05z", SENT_AT), ("2025-06-04T14:20:04.9999999Z", SENT_AT)],
+)
+def test_a_timestamp_is_read_the_same_beside_a_usual_id_and_a_rare_one(key: str, text: str, expected: datetime) -> None:
+    """The quick path takes the one, the thorough path the other."""
+    assert parse(event(timestamp=text, data_id=key)).timestamp == expected
+
+
 @pytest.mark.parametrize(
     "text",
     [

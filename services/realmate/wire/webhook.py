@@ -122,10 +122,18 @@ def _content(value: Any) -> str:
 
 
 def _timestamp(value: Any) -> datetime:
+    text = _text(value)
     try:
-        return _in_utc(datetime.fromisoformat(_text(value)))
+        return _in_utc(_moment(text))
     except (ValueError, OverflowError):
         raise ValueError("must be an ISO 8601 timestamp") from None
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return msgspec.convert(text, datetime)  # as the quick path reads it; other forms are for the other
+    except msgspec.ValidationError:
+        return datetime.fromisoformat(text)
 
 
 def _in_utc(timestamp: datetime) -> datetime:
