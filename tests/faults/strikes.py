@@ -120,7 +120,8 @@ def fill_disk(cluster: Cluster, random: Random) -> Iterator[str]:
         if with_wal := random.random() < 0.5:
             _switch_wal(cluster)
         yield "with the WAL" if with_wal else "tables"
-    cluster.supervise()  # should Postgres have given up
+    if not cluster.postgres.running:  # what else died is the supervisor's, or another strike's
+        cluster.postgres.start()
 
 
 def _switch_wal(cluster: Cluster) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from installation import Installation, environment_of, event, frozen, start_installation
+from realmate.conversations.service import TIDY_PAUSE_S
 from realmate.local.ports import free_port
 from realmate.local.postgres import Postgres
 from realmate.local.service import Migration, Service
@@ -21,11 +22,25 @@ COMMAND_TIMEOUT_S = 2.0
 PATIENCE_S = 30.0
 
 
+SOURCES = """
+[sources.bot.reply]
+kind = "http"
+url = "https://bot.example.com/"
+secrets = [{ value = "whsec_MTIzNDU2Nzg5MDEyMzQ1Ng==" }]
+"""
+"""With a responder, so that all there is looks at the database again and again."""
+
+
 @pytest.fixture(params=["redis", "amqp"])
 def installation(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Installation]:
-    with start_installation(
-        tmp_path, request.param, COMMAND_TIMEOUT_S=str(COMMAND_TIMEOUT_S), LOG_FORMAT="json"
-    ) as installation:
+    sources = tmp_path / "sources.toml"
+    sources.write_text(SOURCES)
+    settings = {
+        "COMMAND_TIMEOUT_S": str(COMMAND_TIMEOUT_S),
+        "LOG_FORMAT": "json",
+        "SOURCES_FILE": str(sources),
+    }
+    with start_installation(tmp_path, request.param, **settings) as installation:
         yield installation
 
 
@@ -44,6 +59,12 @@ def assert_unavailable(installation: Installation, method: str, path: str, body:
     connection.close()
 
 
+def assert_works(installation: Installation) -> None:
+    status, answer = installation.insist(opening())
+    # A try that got a 503 may have been committed after all, when the machine is busy; then it exists.
+    assert status == 201 or answer["code"] == "conversation_exists"
+
+
 def wait_ready(installation: Installation) -> None:
     give_up_at = time.monotonic() + PATIENCE_S
     for service in (installation.intake, *installation.state):
@@ -57,7 +78,7 @@ def test_without_consumers_nothing_is_promised(installation: Installation) -> No
         service.kill()
     assert_unavailable(installation, "POST", "/webhook/", opening())
     installation.state[0].start()
-    assert installation.insist(opening())[0] == 201
+    assert_works(installation)
 
 
 def test_without_its_broker_the_intake_is_not_ready_and_promises_nothing(installation: Installation) -> None:
@@ -70,7 +91,7 @@ def test_without_its_broker_the_intake_is_not_ready_and_promises_nothing(install
     assert installation.ask("GET", "/healthz")[0] == 200
     installation.broker.start()
     wait_ready(installation)
-    assert installation.insist(opening())[0] == 201
+    assert_works(installation)
 
 
 def test_without_postgres_nothing_is_promised_and_nothing_read(installation: Installation) -> None:
@@ -83,7 +104,18 @@ def test_without_postgres_nothing_is_promised_and_nothing_read(installation: Ins
     assert "the-lost-one" in logged, "a request can be followed to the database's error"
     installation.postgres.start()
     wait_ready(installation)
-    assert installation.insist(opening())[0] == 201
+    assert_works(installation)
+
+
+def test_an_outage_is_told_of_and_is_no_error(installation: Installation) -> None:
+    installation.postgres.kill()
+    time.sleep(TIDY_PAUSE_S + 1)  # everything periodic that is due within seconds has met it
+    installation.postgres.start()
+    wait_ready(installation)
+    for service in installation.state:
+        levels = [json.loads(line).get("level") for line in service.log.read_text().splitlines()]
+        assert "warning" in levels  # "not ready: waiting"
+        assert "error" not in levels
 
 
 def test_a_postgres_that_hangs_costs_a_503_and_no_restart(installation: Installation) -> None:
@@ -95,7 +127,7 @@ def test_a_postgres_that_hangs_costs_a_503_and_no_restart(installation: Installa
             assert installation.ask("GET", "/healthz", of=service)[0] == 200
             assert installation.ask("GET", "/readyz", of=service)[0] == 503
     wait_ready(installation)
-    assert installation.insist(opening())[0] == 201
+    assert_works(installation)
 
 
 def test_a_broker_that_hangs_costs_a_503_and_no_restart(installation: Installation) -> None:
@@ -104,7 +136,7 @@ def test_a_broker_that_hangs_costs_a_503_and_no_restart(installation: Installati
         assert installation.ask("GET", "/healthz")[0] == 200
         assert installation.ask("GET", "/readyz")[0] == 503
     wait_ready(installation)
-    assert installation.insist(opening())[0] == 201
+    assert_works(installation)
 
 
 def test_the_order_of_starting_does_not_matter(installation: Installation) -> None:
@@ -122,7 +154,7 @@ def test_the_order_of_starting_does_not_matter(installation: Installation) -> No
     installation.postgres.start()
     for service in services:
         service.wait_ready()
-    assert installation.insist(opening())[0] == 201
+    assert_works(installation)
 
 
 def test_without_a_schema_services_wait_for_the_migration(tmp_path: Path) -> None:

@@ -48,22 +48,22 @@ class ConversationsService:
     def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:
         return Batches(self.db, self.rules, self.source_ids).apply(deliveries)
 
-    @periodic(pause_s=lambda settings: settings.sweep_interval_s)
+    @periodic(lambda settings: settings.sweep_interval_s)
     def sweep(self) -> None:
         sweep.sweep(self.db, self.rules)
 
-    @periodic(pause_s=lambda _settings: TIDY_PAUSE_S)
+    @periodic(lambda _settings: TIDY_PAUSE_S)
     def tidy(self) -> None:
         sweep.sweep_stranded(self.db, self.rules)
         sweep.forget_keys(self.db)
         sweep.tidy(self.db)
         give_up_orphans(self.db, self.rules.responders(self.db))
 
-    @periodic(pause_s=lambda _settings: RESPOND_PAUSE_S)
+    @periodic(lambda _settings: RESPOND_PAUSE_S)
     def respond(self) -> None:
         self.responding.start(self.db, self.background, self.rules.responders(self.db))
 
-    @periodic(pause_s=lambda _settings: FORGET_PAUSE_S)
+    @periodic(lambda _settings: FORGET_PAUSE_S)
     def forget(self) -> None:
         sweep.forget_rejections(self.db, self.sources)
         sweep.erase_outdated(self.db, self.sources)

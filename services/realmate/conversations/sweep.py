@@ -16,7 +16,7 @@ from realmate.conversations import observation, statements
 from realmate.conversations.erasing import CONVERSATIONS_PER_PORTION, Run
 from realmate.conversations.rules import RuleBooks
 from realmate.conversations.unit_of_work import UnitOfWork
-from realmate.runtime.database import is_conflict, is_outage, within
+from realmate.runtime.database import is_conflict, within
 from realmate.runtime.transaction import Statement, Transactions
 from realmate.sources.file import Sources
 from realmate.sources.model import DEFAULT_KEEP
@@ -36,7 +36,7 @@ FORGET_APPLIED_AFTER_S = 300.0
 
 
 def sweep(db: Transactions, rules: RuleBooks) -> None:
-    """Settle all that is due. What an outage or a conflict leaves undone, the next round does."""
+    """Settle all that is due. What a conflict leaves undone, the next round does."""
     _settle(db, rules, UnitOfWork.decide_due)
 
 
@@ -50,10 +50,9 @@ def _settle(db: Transactions, rules: RuleBooks, decide: Callable[[UnitOfWork, in
         while _settle_once(db, rules, decide) == ROWS_PER_TRANSACTION:
             pass
     except Exception as error:
-        if is_conflict(error):
-            log.warning("sweep met a conflict", reason=repr(error))
-        elif not is_outage(error):  # of which readiness tells
+        if not is_conflict(error):
             raise
+        log.warning("sweep met a conflict", reason=repr(error))
 
 
 def _settle_once(db: Transactions, rules: RuleBooks, decide: Callable[[UnitOfWork, int], int]) -> int:
@@ -72,15 +71,10 @@ def _settle_once(db: Transactions, rules: RuleBooks, decide: Callable[[UnitOfWor
 
 def tidy(db: Transactions) -> None:
     """Forget applied batches nobody can deliver again, and read the gauges."""
-    try:
-        with within(time.monotonic() + TRANSACTION_TIMEOUT_S), db.begin() as transaction:
-            transaction.add(statements.FORGET_APPLIED, FORGET_APPLIED_AFTER_S)
-            [(groups, overdue_s, held)] = transaction.fetch(statements.BACKLOG)
-            transaction.commit()
-    except Exception as error:
-        if not is_outage(error):
-            raise
-        return
+    with within(time.monotonic() + TRANSACTION_TIMEOUT_S), db.begin() as transaction:
+        transaction.add(statements.FORGET_APPLIED, FORGET_APPLIED_AFTER_S)
+        [(groups, overdue_s, held)] = transaction.fetch(statements.BACKLOG)
+        transaction.commit()
     observation.PENDING_GROUPS.set(groups)
     observation.HELD_MESSAGES.set(held)
     observation.OVERDUE_SECONDS.set(max(0.0, float(overdue_s)))
@@ -93,14 +87,14 @@ def forget_keys(db: Transactions) -> None:
 
 def forget_rejections(db: Transactions, sources: Sources) -> None:
     """Forget what is older, and more, than each source has kept of what was refused."""
-    for source_id, name in _patient(lambda: db.fetch(statements.ALL_SOURCES)) or ():
+    for source_id, name in _in_time(lambda: db.fetch(statements.ALL_SOURCES)):
         keep = sources[name].keep if name in sources else DEFAULT_KEEP
         _delete(db, statements.FORGET_REJECTIONS, source_id, keep.max_age_s, keep.max_count)
 
 
 def erase_outdated(db: Transactions, sources: Sources) -> None:
     """Erase the closed conversations whose source has kept them long enough."""
-    for source_id, name in _patient(lambda: db.fetch(statements.ALL_SOURCES)) or ():
+    for source_id, name in _in_time(lambda: db.fetch(statements.ALL_SOURCES)):
         if name in sources and (retention_s := sources[name].retention_s) is not None:
             run = Run(db, source_id, "retention")
             while _erase_portion(run, retention_s) == CONVERSATIONS_PER_PORTION:
@@ -110,22 +104,16 @@ def erase_outdated(db: Transactions, sources: Sources) -> None:
 
 
 def _erase_portion(run: Run, retention_s: float) -> int:
-    done = _patient(lambda: run.portion(statements.ERASE_CLOSED, retention_s, CONVERSATIONS_PER_PORTION))
-    return 0 if done is None else done[0].conversations
+    erased, _ = _in_time(lambda: run.portion(statements.ERASE_CLOSED, retention_s, CONVERSATIONS_PER_PORTION))
+    return erased.conversations
 
 
 def _delete(db: Transactions, statement: Statement, *values: object) -> None:
     """In portions, so that nobody waits long for a lock or a disk. The statement has their size last, and counts."""
-    while _patient(lambda: db.fetch(statement, *values, ROWS_PER_PORTION)) == [(ROWS_PER_PORTION,)]:
+    while _in_time(lambda: db.fetch(statement, *values, ROWS_PER_PORTION)) == [(ROWS_PER_PORTION,)]:
         pass
 
 
-def _patient(work: Callable[[], T]) -> T | None:
-    """What it returns; None in an outage, after which the next round does it."""
-    try:
-        with within(time.monotonic() + TRANSACTION_TIMEOUT_S):
-            return work()
-    except Exception as error:
-        if not is_outage(error):
-            raise
-        return None
+def _in_time(work: Callable[[], T]) -> T:
+    with within(time.monotonic() + TRANSACTION_TIMEOUT_S):
+        return work()
