@@ -104,7 +104,7 @@ class Tally:
         }
 
 
-def requests(host: str, conversations_in_play: int) -> Iterator[bytes]:
+def requests(host: str, path: str, conversations_in_play: int) -> Iterator[bytes]:
     """Endless requests of the mix that webhook.lua sends, in its order; there is the reason for it."""
     timestamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     opening = f'{{"type":"NEW_CONVERSATION","timestamp":"{timestamp}","data":{{"id":"%s"}}}}'
@@ -112,7 +112,7 @@ def requests(host: str, conversations_in_play: int) -> Iterator[bytes]:
         f'{{"type":"NEW_MESSAGE","timestamp":"{timestamp}",'
         f'"data":{{"id":"%s","content":"{CONTENT}","conversation_id":"%s"}}}}'
     )
-    open_request, message_request = (_request(host, body) for body in (opening, message))
+    open_request, message_request = (_request(host, path, body) for body in (opening, message))
     turns = range(conversations_in_play)
     conversations, messages_left = [""] * conversations_in_play, [0] * conversations_in_play
 
@@ -131,10 +131,10 @@ def requests(host: str, conversations_in_play: int) -> Iterator[bytes]:
                 yield opened(turn, MESSAGES)
 
 
-def _request(host: str, body: str) -> str:
+def _request(host: str, path: str, body: str) -> str:
     """The request with `body`, in which %s stand for UUIDs."""
     length = len(body.encode()) + body.count("%s") * (36 - len("%s"))
-    head = f"POST /webhook/ HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {length}"
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {length}"
     return f"{head}\r\n\r\n{body}"
 
 
@@ -195,7 +195,7 @@ def run(  # noqa: C901, PLR0912, PLR0915
     open_connections = Connections((parts.hostname or "127.0.0.1", parts.port or 80), connections)
     poller, sockets, free = open_connections.poller, open_connections.sockets, open_connections.free
     free_since, due_at = open_connections.free_since, open_connections.due_at
-    endless = requests(parts.netloc, 2 * connections)
+    endless = requests(parts.netloc, parts.path or "/webhook/", 2 * connections)
     total = round(rate * seconds)
     ready = deque(islice(endless, min(READY, total)))
     partial: dict[int, bytes] = {}
@@ -281,7 +281,8 @@ def run(  # noqa: C901, PLR0912, PLR0915
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10, show_default=True)
 @click.option("--report-s", type=float, default=math.inf, help="Report every so many seconds, too.")
 def main(*, url: str, connections: int, rate: float, seconds: float, report_s: float) -> None:
-    """Send events to the Realmate at URL at a fixed rate, and print what became of them as JSON."""
+    """Send events to the Realmate at URL at a fixed rate, and print what became of them as JSON. Without a path, they
+    go to /webhook/."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1000)  # wake within 1 µs of the moment asked for, not 50
     gc.disable()  # nothing here makes cycles; a collection would be lateness

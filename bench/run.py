@@ -30,6 +30,7 @@ SECTIONS = {
     "replies": "how late replies are with 100,000 groups due over 10 s",
     "long": "a message to a conversation of 100,000, beside one to a new one",
     "sources": "what a signature, a limit and an idempotency key add to an event",
+    "neighbours": "what a source feels of another one, over its limit or without one",
     "growth": "the rate with 10,000,000 messages stored, beside empty tables (10 minutes)",
     "soak": "memory over an hour at half the peak",
 }
@@ -68,8 +69,8 @@ def _connection_counts(_context: click.Context, _parameter: click.Parameter, val
 
 
 def _sections_help(command: Callable[..., Any]) -> Callable[..., Any]:
-    lines = "\n".join(f"  {name:8} {says}" for name, says in SECTIONS.items())
-    command.__doc__ = f"{command.__doc__}\n\n    \b\nSections, all but growth and soak if none is named:\n{lines}"
+    lines = "\n".join(f"  {name:10} {says}" for name, says in SECTIONS.items())
+    command.__doc__ = f"{command.__doc__}\n\n    \b\nSections, the first five if none is named:\n{lines}"
     return command
 
 

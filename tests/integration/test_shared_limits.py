@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import redis
 
 from realmate.local.valkey import Valkey
 from realmate.runtime.limits import LOCAL_FOR_S, Limiter
@@ -52,13 +53,32 @@ def test_while_redis_is_away_each_process_limits_by_itself(valkey: Valkey) -> No
     limiter = Limiter(valkey.url)
     assert take(limiter, 60) == 50
     valkey.kill()
-    assert take(limiter, 60) == 50  # its own bucket: Redis' is out of sight
-    assert take(limiter, 60) == 0
+    assert take(limiter, 60) == 0  # what Redis said last still holds
+    assert take(limiter, 60, name="store") == 50  # its own bucket: Redis' is out of sight
+    assert take(limiter, 60, name="store") == 0
     valkey.start()
     time.sleep(LOCAL_FOR_S)
-    assert take(limiter, 1, name="store") == 1
-    assert Limiter(valkey.url).take({"store": (SLOW, 0)})["store"].left == 49
+    assert take(limiter, 1, name="market") == 1
+    assert Limiter(valkey.url).take({"market": (SLOW, 0)})["market"].left == 49
 
 
 def test_without_redis_there_is_a_limit_all_the_same() -> None:
     assert take(Limiter(None), 60) == 50
+
+
+def test_redis_is_not_asked_again_before_it_can_say_anything_else(valkey: Valkey) -> None:
+    limiter, limit = Limiter(valkey.url), Limit(events_per_s=5, burst=1)
+    assert take(limiter, 1, limit) == 1
+    before = calls(valkey)
+    for _ in range(100):
+        assert take(limiter, 1, limit) == 0
+    assert calls(valkey) <= before + 1
+    assert limiter.take({"shop": (limit, 1)})["shop"].retry_after_s == pytest.approx(0.2, abs=0.1)
+    time.sleep(0.2)
+    assert take(limiter, 1, limit) == 1
+    assert take(limiter, 9, Limit(events_per_s=5, burst=9)) > 0  # another limit is another question
+
+
+def calls(valkey: Valkey) -> int:
+    with redis.Redis.from_url(valkey.url) as client:
+        return int(client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))

@@ -1,5 +1,8 @@
 """The sources' limits over all replicas: one script call in Redis for each batch that has limited sources in it.
 
+Redis is not asked again for a source that has used its limit up until the moment it named: nothing but time can open
+it. So a source that sends far too much costs little.
+
 While Redis is away each process limits by itself, and a source may send as much to each replica: better too much
 than nothing, or than no limit at all.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 import structlog
@@ -57,6 +60,15 @@ Wanted = Mapping[str, tuple[Limit, int]]
 """By source: its limit, and how many events it wants to send."""
 
 
+class _UsedUp(NamedTuple):
+    """What was told of a source; moments are time.monotonic()."""
+
+    limit: Limit
+    until: float
+    """Nothing is allowed before; in the past where something was left."""
+    reset_at: float
+
+
 class Limiter:
     """Counts in Redis, and by itself where there is none."""
 
@@ -64,11 +76,29 @@ class Limiter:
         self._local = LocalLimits()
         self._redis = None if url is None else _client(url)
         self._script = None if self._redis is None else self._redis.register_script(SCRIPT)
+        self._used_up: dict[str, _UsedUp] = {}
         self._local_until = 0.0
         self._away = False
 
     def take(self, wanted: Wanted) -> dict[str, Allowance]:
         """Allow as many as the limits let through of the events wanted, by source."""
+        now = time.monotonic()
+        found: dict[str, Allowance] = {}
+        asked: dict[str, tuple[Limit, int]] = {}
+        for name, (limit, events) in wanted.items():
+            used_up = self._used_up.get(name)
+            if used_up is not None and used_up.limit == limit and now < used_up.until:
+                found[name] = Allowance(0, 0, used_up.until - now, used_up.reset_at - now)
+            else:
+                asked[name] = (limit, events)
+        if asked:
+            counted = self._count(asked)
+            for name, (limit, _) in asked.items():
+                self._used_up[name] = _UsedUp(limit, now + counted[name].retry_after_s, now + counted[name].reset_s)
+            found |= counted
+        return found
+
+    def _count(self, wanted: Wanted) -> dict[str, Allowance]:
         if self._script is None or time.monotonic() < self._local_until:
             return self._local.take(wanted)
         try:

@@ -112,9 +112,10 @@ class WebhookService:
             for name, (limit, places) in limited.items():
                 beyond = places[allowances[name].allowed :]
                 observation.LIMITED.labels(name).inc(len(beyond))
+                response = too_many(name, limit, allowances[name])
                 for place in beyond:
                     # Without its key: the event was not looked at, and may come again.
-                    items[place] = _refuse(requests[place], Origin(name), too_many(name, limit, allowances[name]))
+                    items[place] = _refuse(requests[place], Origin(name), response)
         return items
 
     def _bounded(self, items: list[_Sent | Response]) -> list[_Sent | Response]:
