@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from tempfile import NamedTemporaryFile
+from typing import IO
 
 import pgbench
 import realmate_client
@@ -127,13 +129,20 @@ class Bench:
 
 
 @contextmanager
-def started(options: Options, **settings: str) -> Iterator[Bench]:
-    """A bench around a fresh Realmate, which has `settings` in its environment."""
+def started(options: Options, *, sources: str = "", **settings: str) -> Iterator[Bench]:
+    """A bench around a fresh Realmate, which has `sources` as its file of them and `settings` in its environment."""
     with (
-        running(transport=options.transport, settings=settings) as installation,
+        NamedTemporaryFile("w", suffix=".toml") as file,
+        running(transport=options.transport, settings=settings | _sources_file(file, sources)) as installation,
         closing(Database(installation.database_url)) as database,
     ):
         bench = Bench(installation, database, options)
         print("  Postgres: " + ", ".join(f"{name} {value}" for name, value in bench.postgres.items()), flush=True)
         database.grow_old()
         yield bench
+
+
+def _sources_file(file: IO[str], sources: str) -> dict[str, str]:
+    file.write(sources)
+    file.flush()
+    return {"SOURCES_FILE": file.name} if sources else {}

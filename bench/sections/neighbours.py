@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import fixed_rate
 from bench import Bench, Options, started
@@ -34,13 +32,10 @@ events_per_s = {OTHERS_LIMIT}
 
 
 def find(options: Options) -> Findings:
-    with TemporaryDirectory() as directory:
-        file = Path(directory) / "sources.toml"
-        file.write_text(SOURCES)
-        with started(options, SOURCES_FILE=str(file)) as bench:
-            findings = Findings(bench.postgres)
-            for run in range(1, options.runs + 1):
-                findings.measurements += [_measure(bench, what, run=run) for what in OTHERS]
+    with started(options, sources=SOURCES) as bench:
+        findings = Findings(bench.postgres)
+        for run in range(1, options.runs + 1):
+            findings.measurements += [_measure(bench, what, run=run) for what in OTHERS]
     alone, *beside = (kind(what, connections=CONNECTIONS) for what in OTHERS)
     for of in beside:
         for percentile in ("p50", "p99"):

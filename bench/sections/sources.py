@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 import wrk
 from bench import POST, Bench, Options, started
 from findings import Findings
@@ -30,13 +27,10 @@ WAYS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def find(options: Options) -> Findings:
-    with TemporaryDirectory() as directory:
-        file = Path(directory) / "sources.toml"
-        file.write_text(SOURCES)
-        with started(options, SOURCES_FILE=str(file)) as bench:
-            findings = Findings(bench.postgres)
-            for run in range(1, options.runs + 1):
-                findings.measurements += [_post(bench, what, run=run) for what in WAYS]
+    with started(options, sources=SOURCES) as bench:
+        findings = Findings(bench.postgres)
+        for run in range(1, options.runs + 1):
+            findings.measurements += [_post(bench, what, run=run) for what in WAYS]
     plain, *others = (kind(what, connections=CONNECTIONS) for what in WAYS)
     for of in others:
         findings.compared.append((of, plain))
