@@ -150,6 +150,12 @@ def test_what_is_not_json_is_said_to_be_that(body: bytes) -> None:
         parse_event(body, "request-1")
 
 
+def test_what_is_not_utf_8_is_no_json_wherever_it_stands() -> None:
+    body = json.dumps(event(unknown="?")).encode().replace(b"?", b"\x9b")
+    with pytest.raises(InvalidJson):
+        parse_event(body, "request-1")
+
+
 _names = st.sampled_from(["type", "timestamp", "data", "id", "content", "conversation_id"])
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

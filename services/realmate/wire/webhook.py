@@ -66,6 +66,7 @@ _decoder = msgspec.json.Decoder(_NewConversation | _NewMessage | _CloseConversat
 def parse_event(body: bytes, request_id: str, origin: Origin = DEFAULT_ORIGIN) -> EventCommand:
     """The command that an event of this origin asks for. Raise InvalidJson or InvalidEvent."""
     try:
+        body.decode()  # the decoder skips unknown fields unread: it would not notice that they are not UTF-8
         event = _decoder.decode(body)
         timestamp = _in_utc(event.timestamp)
         key = parse_uuid(event.data.id)
