@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from realmate.conversations.sweep import sweep
 from realmate.domain.events import Verdict
 from realmate.local.postgres import Postgres
 from realmate.migrations.runner import upgrade
@@ -237,7 +236,6 @@ def test_without_a_database_nothing_is_decided(tmp_path: Path) -> None:
     with Postgres(tmp_path / "postgres") as server, open_store(server.url, PATIENT) as store:
         server.kill()
         assert store.deliver(delivery([opening(str(uuid.uuid4()))], timeout_s=1)) == [None]
-        sweep(store.db, store.rules)  # leaves it to the next round
 
 
 def test_without_migrations_nothing_is_decided(tmp_path: Path) -> None:
