@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 FUZZ_STAMP := $(VENV)/.installed-fuzz
 
-.PHONY: help run test faults fuzz check audit format bench clean lock
+.PHONY: help run test faults fuzz chart check audit format bench clean lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ faults: $(STAMP) ## Break everything for FAULT_SECONDS (150) over each transport
 $(FUZZ_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
 	@touch $@
+
+chart: $(STAMP) ## Make the chart's schema and README from its values
+	@$(BIN)/python charts/generate.py
 
 fuzz: $(FUZZ_STAMP) ## Five minutes of atheris at what strangers can reach; make fuzz FUZZ="--help" for less and more
 	@$(BIN)/python tests/fuzz/run.py $(FUZZ)

@@ -134,12 +134,20 @@ def run(services: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("file", type=click.File("rb"), required=False)
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="The server.")
+@click.option("--read-url", help="Where to read the conversation, if not there.")
 @click.option("--say", multiple=True, metavar="TEXT", help="What to say in the played conversation; can be repeated.")
 @click.option("--rate", type=RATE, help="Events a second, at most.")
 @click.option("--source", "name", default="default", show_default=True, help="As which source; SOURCES_FILE signs.")
 @click.option("--token", envvar="REALMATE_TOKEN", show_envvar=True, help="To read with, where it wants one.")
 def send(
-    file: BinaryIO | None, *, url: str, say: tuple[str, ...], rate: float | None, name: str, token: str | None
+    file: BinaryIO | None,
+    *,
+    url: str,
+    read_url: str | None,
+    say: tuple[str, ...],
+    rate: float | None,
+    name: str,
+    token: str | None,
 ) -> None:
     """Send events to a server and show each answer: the friendly way to try one.
 
@@ -161,7 +169,7 @@ def send(
     if file is not None and say:
         raise click.UsageError("--say plays a conversation and FILE sends events: choose one")
     source = _sources().get(name) or Source(name)
-    server = Server(url, token=token)
+    server = Server(url, read_url=read_url, token=token)
     with one_line_for(SendError):
         well = converse(server, source, say) if file is None else replay(server, file, source, rate=rate)
     sys.exit(0 if well else 1)

@@ -42,9 +42,10 @@ class SendError(Exception):
 class Server:
     """A Realmate server, as a sender and a reader see it."""
 
-    def __init__(self, url: str, *, token: str | None = None) -> None:
-        """`token` is the reader's, where the server wants one."""
+    def __init__(self, url: str, *, read_url: str | None = None, token: str | None = None) -> None:
+        """`read_url` is where GETs go, if not there; `token` is the reader's, where the server wants one."""
         self.url = url.rstrip("/")
+        self._read_url = (read_url or url).rstrip("/")
         self._reader = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._session = requests.Session()
         # A proxy from the environment is for the world outside, never for this machine.
@@ -55,26 +56,26 @@ class Server:
 
         To a 503 or 429, the answer to the last of a few attempts. Raises SendError.
         """
-        path = "/webhook/" if source.name == DEFAULT else f"/webhook/{source.name}/"
+        url = f"{self.url}/webhook/" if source.name == DEFAULT else f"{self.url}/webhook/{source.name}/"
         for _ in range(ATTEMPTS - 1):
-            answer = self._request("POST", path, event, _headers(event, source, key))
+            answer = self._request("POST", url, event, _headers(event, source, key))
             if answer.status_code not in TO_BE_SENT_AGAIN:
                 return answer
             time.sleep(_retry_after_s(answer))
-        return self._request("POST", path, event, _headers(event, source, key))
+        return self._request("POST", url, event, _headers(event, source, key))
 
     def conversation(self, conversation_id: str) -> dict[str, Any]:
         """As a reader sees it. Raises SendError."""
-        answer = self._request("GET", f"/conversations/{conversation_id}/", None, self._reader)
+        answer = self._request("GET", f"{self._read_url}/conversations/{conversation_id}/", None, self._reader)
         if not answer.ok:
             raise SendError(f"the conversation cannot be read: {answer.status_code} {_said(answer)}")
         found: dict[str, Any] = answer.json()
         return found
 
-    def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> requests.Response:
+    def _request(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> requests.Response:
         try:
             return self._session.request(
-                method, self.url + path, data=body, headers=headers, timeout=REQUEST_TIMEOUT_S, allow_redirects=False
+                method, url, data=body, headers=headers, timeout=REQUEST_TIMEOUT_S, allow_redirects=False
             )
         except requests.ConnectionError as error:
             raise SendError(

@@ -51,3 +51,12 @@ def test_each_transport_has_a_profile_that_changes_what_is_there() -> None:
 def test_no_two_forwarded_services_want_the_same_port() -> None:
     ports = [forward["localPort"] for forward in SKAFFOLD["portForward"]]
     assert len(ports) == len(set(ports)) == 2
+
+
+def test_the_chart_has_the_values_it_sets() -> None:
+    values = yaml.safe_load((ROOT / RELEASE["chartPath"] / "values.yaml").read_text())
+    names = [*RELEASE["setValueTemplates"], *RELEASE["setValues"], "development"]
+    for name in names:
+        place = values
+        for step in name.split("."):
+            place = place[step]

@@ -1,0 +1,146 @@
+"""Makes the chart's values.schema.json and README.md from the commented values: `make chart`.
+
+A value's comment stands above it, in Markdown. Lines that begin with @ are for the schema: `@enum a, b`, `@min 1`,
+`@nonempty`, `@items string` (of a list; or `free`), `@free` (a map that may hold anything). Types are those of the
+defaults. What the values do not name is refused, so that a slip of the pen is no default.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import yaml
+
+CHART = Path(__file__).parent / "realmate"
+TYPES: dict[type, str] = {str: "string", bool: "boolean", int: "integer"}
+ITEMS: dict[str, dict[str, Any]] = {"string": {"type": "string"}, "free": {}}
+HEAD = """# The Helm chart of Realmate
+
+{description}
+
+```
+helm install realmate charts/realmate --namespace realmate --create-namespace --wait
+helm test realmate --namespace realmate
+```
+
+gives a whole installation, with a Postgres and a Redis of its own. For production name stores that somebody cares for:
+`postgres.external`, `redis.external`, `rabbitmq.external`. Needs Kubernetes {kube_version} or later.
+
+## Values
+
+This page and values.schema.json are made from values.yaml (`make chart`). Values that are not named here are refused.
+
+"""
+
+
+class Value(NamedTuple):
+    path: tuple[str, ...]
+    comment: str
+    hints: dict[str, str]
+    default: Any
+
+    @property
+    def is_leaf(self) -> bool:
+        return not isinstance(self.default, dict) or "free" in self.hints
+
+
+def read(text: str) -> list[Value]:
+    """Every value with its comment, in order. Raises ValueError for a hint that nobody knows."""
+    document = yaml.safe_load(text)
+    values: list[Value] = []
+    comments: list[str] = []
+    path: list[str] = []
+    for line in text.splitlines():
+        if found := re.fullmatch(r" *# ?(.*)", line):
+            comments.append(found[1])
+        elif found := re.match(r"( *)([A-Za-z]\w*):", line):
+            depth = len(found[1]) // 2
+            path = [*path[:depth], found[2]]
+            if not any("free" in value.hints and value.path == tuple(path[: len(value.path)]) for value in values):
+                values.append(_value(tuple(path), comments, document))
+            comments = []
+        else:
+            comments = []
+    return values
+
+
+def _value(path: tuple[str, ...], comments: list[str], document: Any) -> Value:
+    hints = dict(line.removeprefix("@").partition(" ")[::2] for line in comments if line.startswith("@"))
+    if unknown := hints.keys() - {"enum", "min", "nonempty", "items", "free"}:
+        raise ValueError(f"{'.'.join(path)}: unknown hint {', '.join(unknown)}")
+    for step in path:
+        document = document[step]
+    return Value(path, " ".join(line for line in comments if not line.startswith("@")), hints, document)
+
+
+def schema(values: list[Value]) -> dict[str, Any]:
+    root: dict[str, Any] = {"$schema": "http://json-schema.org/draft-07/schema#", **_object("")}
+    root["properties"]["global"] = {"description": "Helm's own, for charts that have this one in them."}
+    for value in values:
+        place = root
+        for step in value.path[:-1]:
+            place = place["properties"][step]
+        place["properties"][value.path[-1]] = _leaf(value) if value.is_leaf else _object(value.comment)
+    return root
+
+
+def _object(description: str) -> dict[str, Any]:
+    told = {"description": description} if description else {}
+    return {"type": "object", **told, "additionalProperties": False, "properties": {}}
+
+
+def _leaf(value: Value) -> dict[str, Any]:
+    told: dict[str, Any] = {"description": value.comment} if value.comment else {}
+    if isinstance(value.default, dict):
+        return {"type": "object", **told}
+    if isinstance(value.default, list):
+        return {"type": "array", **told, "items": ITEMS[value.hints["items"]]}
+    told["type"] = TYPES[type(value.default)]
+    if "enum" in value.hints:
+        told["enum"] = value.hints["enum"].split(", ")
+    if "min" in value.hints:
+        told["minimum"] = int(value.hints["min"])
+    if "nonempty" in value.hints:
+        told["minLength"] = 1
+    return told
+
+
+def readme(values: list[Value], chart: dict[str, Any]) -> str:
+    minimum = re.search(r"[\d.]+", chart["kubeVersion"])
+    head = HEAD.format(description=chart["description"], kube_version=minimum[0].removesuffix(".0") if minimum else "")
+    return head + "| value | default | what it is |\n|---|---|---|\n" + "\n".join(_rows(values)) + "\n"
+
+
+def _rows(values: list[Value]) -> Iterator[str]:
+    described: dict[tuple[str, ...], Value] = {}
+    for value in values:
+        name = ".".join(value.path)
+        like = described.get(value.path[1:])
+        told = value.comment or ("" if like is None else f"As `{'.'.join(like.path)}`.")
+        if value.comment:
+            described.setdefault(value.path[1:], value)
+        if "enum" in value.hints:
+            told = f"{told} One of {', '.join(f'`{each}`' for each in value.hints['enum'].split(', '))}.".strip()
+        if value.is_leaf:
+            yield f"| `{name}` | `{json.dumps(value.default)}` | {told} |"
+        elif told:
+            yield f"| **`{name}`** | | {told} |"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--output", default=CHART, type=click.Path(file_okay=False, path_type=Path), help="Instead of the chart.")
+def main(output: Path) -> None:
+    """Make the chart's schema and README from its values."""
+    values = read((CHART / "values.yaml").read_text())
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    (output / "values.schema.json").write_text(json.dumps(schema(values), indent=2) + "\n")
+    (output / "README.md").write_text(readme(values, chart))
+
+
+if __name__ == "__main__":
+    main()

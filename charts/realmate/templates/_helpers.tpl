@@ -1,0 +1,98 @@
+{{- define "realmate.fullname" -}}
+{{- default .Release.Name .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* The two that name a component's pods for ever: a Deployment's selector cannot be changed. (list $ component) */}}
+{{- define "realmate.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/* (list $ component) */}}
+{{- define "realmate.labels" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: realmate
+{{ include "realmate.selector" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: realmate
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+{{- end }}
+
+{{/* metadata of one object. (list $ component) or (list $ component suffix) */}}
+{{- define "realmate.metadata" -}}
+{{- $root := index . 0 -}}
+{{- $suffix := ternary (last .) (index . 1) (eq (len .) 3) -}}
+name: {{ include "realmate.fullname" $root }}{{ with $suffix }}-{{ . }}{{ end }}
+namespace: {{ $root.Release.Namespace }}
+labels:
+  {{- include "realmate.labels" (list $root (index . 1)) | nindent 2 }}
+{{- end }}
+
+{{- define "realmate.image" -}}
+{{- with .Values.image -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end -}}
+{{- end }}
+
+{{/* What every pod has, hooks and tests included: Pod Security "restricted", and nothing of the API server. (list $ uid) */}}
+{{- define "realmate.pod" -}}
+{{- $root := index . 0 -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ index . 1 }}
+  runAsGroup: {{ index . 1 }}
+  fsGroup: {{ index . 1 }}
+  seccompProfile:
+    type: RuntimeDefault
+{{- end }}
+
+{{/* What every container has. (whether its root file system is read-only) */}}
+{{- define "realmate.container" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: {{ . }}
+  capabilities:
+    drop: [ALL]
+{{- end }}
+
+{{/* Where a variable's secret is. (list $ store variable) */}}
+{{- define "realmate.connection" -}}
+{{- $root := index . 0 -}}
+{{- $store := index . 1 -}}
+{{- $external := (index $root.Values $store).external -}}
+- name: {{ index . 2 }}
+  valueFrom:
+    secretKeyRef:
+      {{- if $external.existingSecret }}
+      name: {{ $external.existingSecret }}
+      key: {{ $external.key }}
+      {{- else }}
+      name: {{ include "realmate.fullname" $root }}-{{ $store }}
+      key: {{ $external.key }}
+      {{- end }}
+{{- end }}
+
+{{- define "realmate.broker" -}}
+{{ ternary "rabbitmq" "redis" (eq .Values.transport.kind "amqp") }}
+{{- end }}
+
+{{/* The password in a Secret of ours: that which it has, or else a new one. (list $ name) */}}
+{{- define "realmate.password" -}}
+{{- $root := index . 0 -}}
+{{- $secret := lookup "v1" "Secret" $root.Release.Namespace (index . 1) -}}
+{{- if $secret -}}
+{{- $secret.data.password | b64dec -}}
+{{- else -}}
+{{- randAlphaNum 40 -}}
+{{- end -}}
+{{- end }}

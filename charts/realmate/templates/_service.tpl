@@ -1,0 +1,185 @@
+{{/* One of our services: its Deployment, and what belongs to that alone. (dict "root" $ "name" "webhook" "stores" …) */}}
+{{- define "realmate.service" -}}
+{{- $root := .root -}}
+{{- $own := index $root.Values .name -}}
+{{- $drainDelay := ternary "5" "0" (ne .name "conversations") -}}
+{{- $settings := merge (dict) $own.settings $root.Values.settings (dict "DRAIN_DELAY_S" $drainDelay "DRAIN_TIMEOUT_S" "8") -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  {{- include "realmate.metadata" (list $root .name) | nindent 2 }}
+spec:
+  {{- if not $own.autoscaling.enabled }}
+  replicas: {{ $own.replicas }}
+  {{- end }}
+  # A new pod is ready before an old one goes.
+  strategy:
+    type: RollingUpdate
+    rollingUpdate:
+      maxUnavailable: 0
+      maxSurge: 1
+  selector:
+    matchLabels:
+      {{- include "realmate.selector" (list $root .name) | nindent 6 }}
+  template:
+    metadata:
+      labels:
+        {{- merge (include "realmate.labels" (list $root .name) | fromYaml) $own.podLabels | toYaml | nindent 8 }}
+      {{- with $own.podAnnotations }}
+      annotations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+    spec:
+      {{- include "realmate.pod" (list $root 10001) | nindent 6 }}
+      # The process drains by itself: DRAIN_DELAY_S for whoever routes to it, DRAIN_TIMEOUT_S for its work, 3 s to end.
+      terminationGracePeriodSeconds: {{ add (ceil (float64 $settings.DRAIN_DELAY_S)) (ceil (float64 $settings.DRAIN_TIMEOUT_S)) 7 }}
+      {{- with $own.priorityClassName }}
+      priorityClassName: {{ . }}
+      {{- end }}
+      {{- with $own.nodeSelector }}
+      nodeSelector:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $own.tolerations }}
+      tolerations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $own.affinity }}
+      affinity:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      topologySpreadConstraints:
+        {{- range $topology := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+        - topologyKey: {{ $topology }}
+          maxSkew: 1
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector:
+            matchLabels:
+              {{- include "realmate.selector" (list $root $.name) | nindent 14 }}
+        {{- end }}
+      containers:
+        - name: {{ .name }}
+          image: {{ include "realmate.image" $root }}
+          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+          args: [run, {{ .name }}]
+          {{- include "realmate.container" (not $root.Values.development) | nindent 10 }}
+          ports:
+            - {name: http, containerPort: 8000}
+            - {name: admin, containerPort: 9000}
+          env:
+            - {name: HOST, value: "0.0.0.0"}
+            - {name: PORT, value: "8000"}
+            - {name: ADMIN_PORT, value: "9000"}
+            - {name: LOG_FORMAT, value: json}
+            {{- range $store, $variable := .stores }}
+            {{- include "realmate.connection" (list $root $store $variable) | nindent 12 }}
+            {{- end }}
+            {{- if .broker }}
+            {{- include "realmate.connection" (list $root (include "realmate.broker" $root) "TRANSPORT_URL") | nindent 12 }}
+            {{- end }}
+            {{- if and .sources (include "realmate.sources" $root) }}
+            - {name: SOURCES_FILE, value: /etc/realmate/sources/sources.toml}
+            {{- end }}
+            {{- if $root.Values.readers.existingSecret }}
+            - {name: TOKENS_FILE, value: /etc/realmate/readers/tokens.toml}
+            {{- end }}
+            {{- range $name, $value := $settings }}
+            - {name: {{ $name }}, value: {{ $value | toString | quote }}}
+            {{- end }}
+            {{- with $own.extraEnv }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+          # Alive: the process turns over. A store that is away is no reason to kill it; ready: it can do its work now.
+          startupProbe:
+            httpGet: {path: /healthz, port: http}
+            periodSeconds: 1
+            failureThreshold: 60
+          livenessProbe:
+            httpGet: {path: /healthz, port: http}
+            periodSeconds: 10
+            timeoutSeconds: 5
+            failureThreshold: 3
+          readinessProbe:
+            httpGet: {path: /readyz, port: http}
+            periodSeconds: 1
+            timeoutSeconds: 3
+            failureThreshold: 2
+          resources:
+            {{- toYaml $own.resources | nindent 12 }}
+          volumeMounts:
+            - {name: tmp, mountPath: /tmp}
+            {{- if and .sources (include "realmate.sources" $root) }}
+            - {name: sources, mountPath: /etc/realmate/sources, readOnly: true}
+            {{- end }}
+            {{- if $root.Values.readers.existingSecret }}
+            - {name: readers, mountPath: /etc/realmate/readers, readOnly: true}
+            {{- end }}
+      volumes:
+        - name: tmp
+          emptyDir: {sizeLimit: 64Mi}
+        # Their content is followed by the processes themselves: a change needs no restart, and so no checksum here.
+        {{- if and .sources (include "realmate.sources" $root) }}
+        - name: sources
+          secret: {secretName: {{ include "realmate.sources" $root }}}
+        {{- end }}
+        {{- with $root.Values.readers.existingSecret }}
+        - name: readers
+          secret: {secretName: {{ . }}}
+        {{- end }}
+{{- if $own.autoscaling.enabled }}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  {{- include "realmate.metadata" (list $root .name) | nindent 2 }}
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: Deployment
+    name: {{ include "realmate.fullname" $root }}-{{ .name }}
+  minReplicas: {{ $own.autoscaling.minReplicas }}
+  maxReplicas: {{ $own.autoscaling.maxReplicas }}
+  metrics:
+    - type: Resource
+      resource:
+        name: cpu
+        target:
+          type: Utilization
+          averageUtilization: {{ $own.autoscaling.targetCPUUtilizationPercentage }}
+{{- end }}
+{{- if $own.podDisruptionBudget }}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  {{- include "realmate.metadata" (list $root .name) | nindent 2 }}
+spec:
+  maxUnavailable: 1
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "realmate.selector" (list $root .name) | nindent 6 }}
+{{- end }}
+{{- end }}
+
+{{/* The Secret with the file of sources, where there is one. */}}
+{{- define "realmate.sources" -}}
+{{- if .Values.sources.existingSecret -}}
+{{ .Values.sources.existingSecret }}
+{{- else if .Values.sources.content -}}
+{{ include "realmate.fullname" . }}-sources
+{{- end -}}
+{{- end }}
+
+{{/* A Service for the pods of one component. (list $ component port) */}}
+{{- define "realmate.port" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "realmate.metadata" (list (index . 0) (index . 1)) | nindent 2 }}
+spec:
+  selector:
+    {{- include "realmate.selector" (list (index . 0) (index . 1)) | nindent 4 }}
+  ports:
+    - {name: {{ index . 2 }}, port: {{ index . 3 }}, targetPort: {{ index . 2 }}}
+{{- end }}

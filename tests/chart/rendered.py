@@ -1,0 +1,54 @@
+"""The chart as helm renders it, for tests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from helm import helm
+
+CHART = Path(__file__).parents[2] / "charts" / "realmate"
+RELEASE, NAMESPACE = "shop", "attendance"
+
+Object = dict[str, Any]
+
+
+class RenderError(Exception):
+    """helm refused; the message is its."""
+
+
+def render(values: dict[str, Any] | None = None) -> list[Object]:
+    """Every object of an installation with these values, tests and hooks included. Raises RenderError."""
+    command = [helm(), "template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--values", "-"]
+    done = subprocess.run(command, input=json.dumps(values or {}), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RenderError(done.stderr)
+    return [each for each in yaml.safe_load_all(done.stdout) if each]
+
+
+def found(objects: list[Object], kind: str, name: str) -> Object:
+    """The one object of this kind; `name` without the release's."""
+    whole = f"{RELEASE}-{name}" if name else RELEASE
+    (one,) = (each for each in objects if each["kind"] == kind and each["metadata"]["name"] == whole)
+    return one
+
+
+def pods(objects: list[Object]) -> dict[str, Object]:
+    """The specification of every pod there can be, by the name of what makes it."""
+    specifications = {}
+    for each in objects:
+        name = f"{each['kind']} {each['metadata']['name']}"
+        if each["kind"] == "Pod":
+            specifications[name] = each["spec"]
+        elif "template" in each.get("spec", {}):
+            specifications[name] = each["spec"]["template"]["spec"]
+    return specifications
+
+
+def environment(pod: Object) -> dict[str, Any]:
+    """The first container's variables: values, or where their secrets are."""
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in pod["containers"][0].get("env", [])}

@@ -1,0 +1,283 @@
+"""The chart, as helm renders it: valid for Kubernetes, hardened, and right about what belongs together."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from helm import helm
+from realmate.runtime.settings import Settings
+from rendered import CHART, RELEASE, Object, RenderError, environment, found, pods, render
+
+ROOT = Path(__file__).parents[2]
+KUBERNETES = ("1.29.0", "1.34.0", kubernetes_validate.latest_version())
+OURS = ("webhook", "conversations", "query")
+EXTERNAL = {store: {"external": {"existingSecret": f"my-{store}"}} for store in ("postgres", "redis", "rabbitmq")}
+ALL_ON: dict[str, Any] = {
+    "ingress": {"enabled": True, "host": "realmate.example", "tlsSecret": "certificate", "className": "nginx"},
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["realmate.example"]},
+    "metrics": {"podMonitor": {"enabled": True}},
+    "sources": {"content": "[sources.shop]\n"},
+    "readers": {"existingSecret": "readers"},
+    "networkPolicy": {"responders": True, "clients": [{"namespaceSelector": {}}], "scrapers": [{"podSelector": {}}]},
+    "imagePullSecrets": ["registry"],
+    **{
+        name: {
+            "autoscaling": {"enabled": True},
+            "settings": {"LOG_LEVEL": "DEBUG"},
+            "podAnnotations": {"a": "b"},
+            "podLabels": {"c": "d"},
+            "nodeSelector": {"e": "f"},
+            "tolerations": [{"operator": "Exists"}],
+            "affinity": {"podAntiAffinity": {}},
+            "priorityClassName": "high",
+            "extraEnv": [{"name": "SHOP_SECRET", "value": "x"}],
+        }
+        for name in OURS
+    },
+    "extraObjects": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}},
+        'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "{{ .Release.Name }}-two"}',
+    ],
+}
+MATRIX: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "amqp": {"transport": {"kind": "amqp"}},
+    "external stores": EXTERNAL,
+    "external stores, amqp, hook": EXTERNAL | {"transport": {"kind": "amqp"}, "migration": {"mode": "hook"}},
+    "all on": ALL_ON,
+    "for development": {"development": True, "networkPolicy": {"enabled": False}},
+    "by digest": {"image": {"digest": "sha256:" + "0" * 64}},
+    "kept stores": {
+        "postgres": {"storage": {"keep": False, "className": "fast"}},
+        "rabbitmq": {"storage": {"keep": True}},
+    },
+}
+NOT_OF_KUBERNETES = {"HTTPRoute", "PodMonitor"}
+
+
+PLAIN = (
+    *("repository", "image", "pullPolicy", "enabled", r"\w+Replicas", "replicas", "resources", r"pod\w+", "labels"),
+    *("nodeSelector", "tolerations", "annotations", "priorityClassName", "hostnames", "size", "className", "keep"),
+    *("key", "port", "maxmemory", "interval"),
+)
+"""Names that need no words."""
+
+
+@pytest.fixture(scope="module", params=MATRIX)
+def objects(request: pytest.FixtureRequest) -> list[Object]:
+    return render(MATRIX[request.param])
+
+
+@pytest.fixture(scope="module")
+def plain() -> list[Object]:
+    return render()
+
+
+def test_every_object_is_valid_for_every_kubernetes_it_is_for(objects: list[Object]) -> None:
+    for each in objects:
+        if each["kind"] not in NOT_OF_KUBERNETES:
+            for version in KUBERNETES:
+                kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_names_are_unique_and_begin_with_the_release_s(objects: list[Object]) -> None:
+    names = [(each["kind"], each["metadata"]["name"]) for each in objects]
+    assert len(names) == len(set(names))
+    assert all(name.startswith(RELEASE) for _, name in names if name != "one")
+
+
+def test_no_pod_is_root_writes_to_its_root_or_knows_the_api_server(objects: list[Object]) -> None:
+    """Pod Security "restricted", which the namespace may enforce."""
+    for name, pod in pods(objects).items():
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["enableServiceLinks"] is False, name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in pod["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, name
+            assert context["capabilities"] == {"drop": ["ALL"]}, name
+            assert context["readOnlyRootFilesystem"] is True or name.startswith("Deployment"), name
+            assert {"requests", "limits"} <= container["resources"].keys(), name
+            assert ":" in container["image"]
+            assert not container["image"].endswith(":latest")
+
+
+def test_only_for_development_a_root_can_be_written_to(plain: list[Object]) -> None:
+    for objects, read_only in ((plain, True), (render(MATRIX["for development"]), False)):
+        for name in OURS:
+            (container,) = found(objects, "Deployment", name)["spec"]["template"]["spec"]["containers"]
+            assert container["securityContext"]["readOnlyRootFilesystem"] is read_only
+
+
+def test_every_pod_is_under_the_default_deny_and_under_a_policy_of_its_own(plain: list[Object]) -> None:
+    policies = [each for each in plain if each["kind"] == "NetworkPolicy"]
+    for each in plain:
+        template = each if each["kind"] == "Pod" else each.get("spec", {}).get("template")
+        if template is None:
+            continue
+        labels = template["metadata"]["labels"].items()
+        matching = [
+            p["metadata"]["name"] for p in policies if p["spec"]["podSelector"]["matchLabels"].items() <= labels
+        ]
+        assert f"{RELEASE}-default-deny" in matching
+        assert len(matching) == 2, matching
+
+
+def test_services_and_budgets_find_their_pods(objects: list[Object]) -> None:
+    labels = [
+        (each["spec"]["template"]["metadata"]["labels"], each["spec"]["template"]["spec"])
+        for each in objects
+        if each["kind"] in {"Deployment", "StatefulSet"}
+    ]
+    for each in objects:
+        if each["kind"] == "Service":
+            wanted, port = each["spec"]["selector"], each["spec"]["ports"][0]["targetPort"]
+            [pod] = [pod for known, pod in labels if wanted.items() <= known.items()]
+            assert port in [named["name"] for container in pod["containers"] for named in container["ports"]]
+        if each["kind"] == "PodDisruptionBudget":
+            wanted = each["spec"]["selector"]["matchLabels"]
+            assert len([known for known, _ in labels if wanted.items() <= known.items()]) == 1
+
+
+def test_a_selector_does_not_depend_on_a_version(objects: list[Object]) -> None:
+    """It cannot be changed: an upgrade would fail."""
+    for each in objects:
+        if each["kind"] in {"Deployment", "StatefulSet"}:
+            assert each["spec"]["selector"]["matchLabels"].keys() == {
+                "app.kubernetes.io/instance",
+                "app.kubernetes.io/component",
+            }
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_our_pods_are_told_is_what_our_code_reads(plain: list[Object], name: str) -> None:
+    variables = environment(found(plain, "Deployment", name)["spec"]["template"]["spec"])
+    assert {variable.lower() for variable in variables} <= Settings.model_fields.keys()
+    needs = {
+        "webhook": {"TRANSPORT_URL", "REDIS_URL"},
+        "conversations": {"TRANSPORT_URL", "DATABASE_URL"},
+        "query": {"DATABASE_URL"},
+    }
+    assert {variable for variable, value in variables.items() if isinstance(value, dict)} == needs[name]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_pod_is_given_longer_to_stop_than_it_takes(name: str) -> None:
+    for settings in ({}, {"DRAIN_DELAY_S": 12.5, "DRAIN_TIMEOUT_S": "30"}):
+        pod = found(render({"settings": settings}), "Deployment", name)["spec"]["template"]["spec"]
+        told = environment(pod)
+        assert pod["terminationGracePeriodSeconds"] > float(told["DRAIN_DELAY_S"]) + float(told["DRAIN_TIMEOUT_S"]) + 3
+        assert not settings or told["DRAIN_DELAY_S"] == "12.5"
+
+
+def test_a_rolling_update_takes_no_pod_before_a_new_one_is_ready(plain: list[Object]) -> None:
+    for name in OURS:
+        strategy = found(plain, "Deployment", name)["spec"]["strategy"]
+        assert strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_query_sees_no_secret_of_a_source() -> None:
+    objects = render(ALL_ON)
+    for name in OURS:
+        pod = found(objects, "Deployment", name)["spec"]["template"]["spec"]
+        mounted = {volume["name"] for volume in pod["volumes"]}
+        assert mounted == {"tmp", "readers"} | ({"sources"} if name != "query" else set())
+        assert "TOKENS_FILE" in environment(pod)
+
+
+def test_external_stores_bring_none_of_ours_and_no_password() -> None:
+    objects = render(MATRIX["external stores, amqp, hook"])
+    assert not [each for each in objects if each["kind"] in {"StatefulSet", "Secret"}]
+    told = environment(found(objects, "Deployment", "conversations")["spec"]["template"]["spec"])
+    assert told["DATABASE_URL"] == {"secretKeyRef": {"name": "my-postgres", "key": "DATABASE_URL"}}
+    assert told["TRANSPORT_URL"] == {"secretKeyRef": {"name": "my-rabbitmq", "key": "AMQP_URL"}}
+
+
+def test_each_password_is_in_its_url_and_no_two_are_the_same() -> None:
+    objects = render({"transport": {"kind": "amqp"}})
+    passwords = set()
+    for store in ("postgres", "redis", "rabbitmq"):
+        data = found(objects, "Secret", store)["stringData"]
+        (url,) = (value for key, value in data.items() if key != "password")
+        assert f":{data['password']}@{RELEASE}-{store}:" in url
+        passwords.add(data["password"])
+    assert len(passwords) == 3
+    assert all(len(each) == 40 for each in passwords)
+
+
+def test_a_migration_that_differs_is_another_job() -> None:
+    def name(values: dict[str, Any]) -> str:
+        (job,) = (each for each in render(values) if each["kind"] == "Job")
+        return str(job["metadata"]["name"])
+
+    assert name({}) == name({"webhook": {"replicas": 5}})
+    assert name({}) != name({"image": {"tag": "0.2.0"}})
+    assert name({}) != name({"migration": {"resources": {"limits": {"memory": "1Gi"}}}})
+
+
+def test_the_way_in_shows_events_and_conversations_and_nothing_else() -> None:
+    objects = render(ALL_ON)
+    [rule] = found(objects, "Ingress", "")["spec"]["rules"]
+    paths = {each["path"]: each["backend"]["service"]["name"] for each in rule["http"]["paths"]}
+    assert paths == {"/webhook": f"{RELEASE}-webhook", "/conversations": f"{RELEASE}-query"}
+    for each in objects:
+        if each["kind"] == "Service":
+            assert "admin" not in [port["name"] for port in each["spec"]["ports"]]
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"webhook": {"replica": 3}}, "additional properties 'replica' not allowed"),
+        ({"transport": {"kind": "kafka"}}, "value must be one of 'redis', 'amqp'"),
+        ({"webhook": {"replicas": 0}}, "minimum: got 0, want 1"),
+        ({"postgres": {"storage": {"size": ""}}}, "minLength"),
+        ({"migration": {"mode": "hook"}}, "hook needs an external Postgres"),
+        ({"sources": {"content": "x", "existingSecret": "y"}}, "choose one"),
+        ({"httpRoute": {"enabled": True}}, "of which Gateway"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_a_reason(values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(RenderError, match=re.escape(complaint)):
+        render(values)
+
+
+def test_it_lints() -> None:
+    done = subprocess.run([helm(), "lint", "--strict", str(CHART)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_schema_and_readme_are_those_of_the_values(tmp_path: Path) -> None:
+    files = ("values.schema.json", "README.md")
+    before = {name: (CHART / name).read_text() for name in files}
+    subprocess.run(
+        [sys.executable, str(ROOT / "charts/generate.py"), "--output", str(tmp_path)], check=True, capture_output=True
+    )
+    for name in files:
+        assert (tmp_path / name).read_text() == before[name], f"{name}: run `make chart`"
+
+
+def test_every_value_is_described_or_as_another() -> None:
+    rows = re.findall(r"^\| `(\S+)` \| .* \| (.*) \|$", (CHART / "README.md").read_text(), re.MULTILINE)
+    assert len(rows) > 80
+    allowed = re.compile(rf"({'|'.join(PLAIN)})$")
+    undescribed = [name for name, told in rows if not told.strip() and not allowed.search(name)]
+    assert undescribed == []
+
+
+def test_versions_are_the_project_s() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    project = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert project
+    assert chart["appVersion"] == project[1]
+    assert json.loads((CHART / "values.schema.json").read_text())["additionalProperties"] is False
