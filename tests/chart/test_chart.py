@@ -24,7 +24,7 @@ EXTERNAL = {store: {"external": {"existingSecret": f"my-{store}"}} for store in 
 ALL_ON: dict[str, Any] = {
     "ingress": {"enabled": True, "host": "realmate.example", "tlsSecret": "certificate", "className": "nginx"},
     "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["realmate.example"]},
-    "metrics": {"podMonitor": {"enabled": True}},
+    "metrics": {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}},
     "sources": {"content": "[sources.shop]\n"},
     "readers": {"existingSecret": "readers"},
     "networkPolicy": {"responders": True, "clients": [{"namespaceSelector": {}}], "scrapers": [{"podSelector": {}}]},
@@ -61,7 +61,7 @@ MATRIX: dict[str, dict[str, Any]] = {
         "rabbitmq": {"storage": {"keep": True}},
     },
 }
-NOT_OF_KUBERNETES = {"HTTPRoute", "PodMonitor"}
+NOT_OF_KUBERNETES = {"HTTPRoute", "PodMonitor", "PrometheusRule"}
 
 
 PLAIN = (
