@@ -203,6 +203,17 @@ def test_external_stores_bring_none_of_ours_and_no_password() -> None:
     assert told["TRANSPORT_URL"] == {"secretKeyRef": {"name": "my-rabbitmq", "key": "AMQP_URL"}}
 
 
+def test_our_own_stores_take_a_secret_that_is_there() -> None:
+    stores = ("postgres", "redis", "rabbitmq")
+    objects = render({"transport": {"kind": "amqp"}} | {store: {"existingSecret": f"my-{store}"} for store in stores})
+    assert not [each for each in objects if each["kind"] == "Secret"]
+    for store in stores:
+        told = environment(found(objects, "StatefulSet", store)["spec"]["template"]["spec"])
+        assert {"secretKeyRef": {"name": f"my-{store}", "key": "password"}} in told.values()
+    told = environment(found(objects, "Deployment", "webhook")["spec"]["template"]["spec"])
+    assert told["TRANSPORT_URL"] == {"secretKeyRef": {"name": "my-rabbitmq", "key": "AMQP_URL"}}
+
+
 def test_each_password_is_in_its_url_and_no_two_are_the_same() -> None:
     objects = render({"transport": {"kind": "amqp"}})
     passwords = set()

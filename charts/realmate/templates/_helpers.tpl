@@ -65,21 +65,20 @@ securityContext:
     drop: [ALL]
 {{- end }}
 
+{{/* The Secret with a store's URL, and with the password where the store is ours. (list $ store) */}}
+{{- define "realmate.secret" -}}
+{{- $store := index (index . 0).Values (index . 1) -}}
+{{- $ours := default (printf "%s-%s" (include "realmate.fullname" (index . 0)) (index . 1)) $store.existingSecret -}}
+{{- default $ours $store.external.existingSecret -}}
+{{- end }}
+
 {{/* Where a variable's secret is. (list $ store variable) */}}
 {{- define "realmate.connection" -}}
-{{- $root := index . 0 -}}
-{{- $store := index . 1 -}}
-{{- $external := (index $root.Values $store).external -}}
 - name: {{ index . 2 }}
   valueFrom:
     secretKeyRef:
-      {{- if $external.existingSecret }}
-      name: {{ $external.existingSecret }}
-      key: {{ $external.key }}
-      {{- else }}
-      name: {{ include "realmate.fullname" $root }}-{{ $store }}
-      key: {{ $external.key }}
-      {{- end }}
+      name: {{ include "realmate.secret" . }}
+      key: {{ (index (index . 0).Values (index . 1)).external.key }}
 {{- end }}
 
 {{- define "realmate.broker" -}}
