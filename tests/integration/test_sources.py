@@ -212,6 +212,37 @@ def test_a_broken_file_changes_nothing_but_is_told_everywhere(sources: Sources) 
     assert metric(sources, "realmate_sources_file_broken") == 0
 
 
+def test_a_paused_source_is_told_to_send_again_and_loses_nothing(sources: Sources) -> None:
+    sources.write(SHOP.replace("[sources.shop]", "[sources.shop]\npaused = true"))
+    body = opening()
+    eventually(lambda: sources.post("/webhook/shop/", secret=SECRET)[0] == 503)
+    answer = sources.send("/webhook/shop/", body, signature(body))
+    assert (answer.headers["Retry-After"], answer.json()["code"]) == ("60", "unavailable")
+    assert sources.post("/webhook/shop/")[0] == 401  # it tells only its own sender
+    sources.write(SHOP)
+    eventually(lambda: sources.send("/webhook/shop/", body, signature(body)).status_code == 201)
+
+
+def test_readiness_tells_the_revision_that_is_read(sources: Sources) -> None:
+    sources.write('revision = "one"\n' + SHOP)
+    eventually(lambda: sources.ready() == (200, {"status": "ready", "revisions": {"sources": "one"}}))
+    sources.write('revision = "two"\n' + SHOP.replace("max_body_bytes", "max_bytes"))
+    eventually(lambda: "notes" in sources.ready()[1])
+    assert sources.ready()[1]["revisions"] == {"sources": "one"}
+
+
+def test_events_are_counted_by_their_source(sources: Sources) -> None:
+    names = [
+        f'realmate_webhook_events_total{{outcome="{outcome}",source="shop"}}' for outcome in ("accepted", "rejected")
+    ]
+    before = [metric(sources, name) for name in names]
+    first = opening()
+    for _ in range(2):  # the second is answered 400
+        sources.send("/webhook/shop/", first, signature(first, message_id=str(uuid4())))
+    sources.post("/webhook/shop/")  # of nobody knows whom
+    assert [metric(sources, name) for name in names] == [before[0] + 1, before[1] + 1]
+
+
 def test_refused_signatures_are_counted_and_secrets_told_nowhere(sources: Sources) -> None:
     name = 'realmate_webhook_refused_signatures_total{reason="missing",source="shop"}'
     before = metric(sources, name)

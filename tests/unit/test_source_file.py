@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from realmate.sources.configuration import ConfigurationError
-from realmate.sources.file import SourceFile
+from realmate.sources.file import SourceFile, check_source
 from signatures import OTHER_SECRET, SECRET
 
 SHOP = """
@@ -144,3 +144,14 @@ def test_while_it_is_wrong_what_it_said_before_holds(tmp_path: Path) -> None:
     (tmp_path / "late.key").write_text(SECRET)  # what it waited for comes, and the file itself has not changed
     assert file.refresh()
     assert file.error is None
+
+
+def test_the_settings_of_one_source_can_be_checked_by_themselves() -> None:
+    check_source("shop", {"signing": {"scheme": "standard-webhooks", "secrets": [{"value": SECRET}]}})
+    for settings, message in (
+        ({"speed": 3}, "sources.shop: Object contains unknown field `speed`"),
+        ({"signing": {"scheme": "standard-webhooks", "secrets": [{"file": "/etc/passwd"}]}}, "no file can be named"),
+        ({"signing": {"scheme": "standard-webhooks", "secrets": [{"env": "HOME"}]}}, "the environment has no HOME"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            check_source("shop", settings)

@@ -41,6 +41,7 @@ class Followed(Generic[T]):
         except ConfigurationError as error:
             raise SettingsError(f"{part.upper()}_FILE: {error}") from None
         BROKEN[part].set(0)
+        health.revise(part, self._file.revision)
 
     @property
     def content(self) -> T:
@@ -57,6 +58,7 @@ class Followed(Generic[T]):
         BROKEN[self._part].set(error is not None)
         if error is None:
             health.note(self._part, None)
+            health.revise(self._part, self._file.revision)
             log.info("file read", file=self._part, entries=len(self._file.content))
         else:
             health.note(self._part, "their file is wrong; what it said before still holds")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import eventlet
 import msgspec
@@ -38,6 +38,7 @@ class Health:
         self._checks: dict[str, Check] = {}
         self._failing: dict[str, str] = {}
         self._notes: dict[str, str] = {}
+        self._revisions: dict[str, str] = {}
         self._was_ready = False
         self._checked_at = -CACHE_S
         self._lock = eventlet.semaphore.Semaphore()
@@ -55,20 +56,30 @@ class Health:
         if note is not None:
             self._notes[part] = note
 
+    def revise(self, part: str, revision: str | None) -> None:
+        """Let readiness tell which revision of a file the process runs by, where the file says its own."""
+        self._revisions.pop(part, None)
+        if revision is not None:
+            self._revisions[part] = revision
+
     def live(self) -> Response:
         return Response(200, b'{"status":"ok"}')
 
     def ready(self) -> Response:
         """200, or 503 with the failing parts named."""
         if self.draining:
-            return _not_ready({"process": "draining"})
+            return self._told(503, {"status": "not ready", "failing": {"process": "draining"}})
         with self._lock:
             if time.monotonic() - self._checked_at >= CACHE_S:
                 self._run_checks()
         if self._failing:
-            return _not_ready(self._failing)
+            return self._told(503, {"status": "not ready", "failing": self._failing})
         notes = {"notes": self._notes} if self._notes else {}
-        return Response(200, msgspec.json.encode({"status": "ready", **notes}))
+        return self._told(200, {"status": "ready", **notes})
+
+    def _told(self, status: int, told: dict[str, Any]) -> Response:
+        revisions = {"revisions": self._revisions} if self._revisions else {}
+        return Response(status, msgspec.json.encode({**told, **revisions}))
 
     def watch(self) -> None:
         """Look again and again, for the log, until the process drains."""
@@ -81,11 +92,11 @@ class Health:
         found = {part: check.wait() for part, check in running.items()}
         self._checked_at = time.monotonic()
         failures = {part: failure for part, failure in found.items() if failure is not None}
-        self._tell(failures)
+        self._log(failures)
         self._failing = {part: failure.reason for part, failure in failures.items()}
         self._was_ready = not failures
 
-    def _tell(self, failures: dict[str, _Failure]) -> None:
+    def _log(self, failures: dict[str, _Failure]) -> None:
         """Log what changed: one line an outage, whoever asks and however often."""
         for part, failure in failures.items():
             if self._failing.get(part) != failure.reason:
@@ -111,13 +122,9 @@ def _failure_of(check: Check) -> _Failure | None:
         return _Failure(f"no answer within {CHECK_TIMEOUT_S:g} s")
     except NotReady as reason:
         return _Failure(str(reason))
-    except Exception as error:  # noqa: BLE001 (whatever a store or its driver raises; `_tell` logs it)
+    except Exception as error:  # noqa: BLE001 (whatever a store or its driver raises; `_log` logs it)
         return _Failure("unavailable", str(getattr(error, "orig", error)).strip().partition("\n")[0])
     return None
-
-
-def _not_ready(failing: dict[str, str]) -> Response:
-    return Response(503, msgspec.json.encode({"status": "not ready", "failing": failing}))
 
 
 health = Health()

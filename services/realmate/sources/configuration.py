@@ -27,6 +27,8 @@ class ConfigurationFile(Generic[T]):
         self._seen: dict[Path, bytes | str] = {}
         self.error: str | None = None
         """What is wrong with the file as it is now."""
+        self.revision: str | None = None
+        """What it calls itself, by which others can tell which one a process has read."""
         self.content = self._load()
 
     def refresh(self) -> bool:

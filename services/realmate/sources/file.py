@@ -129,6 +129,7 @@ class _Retention(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Source(msgspec.Struct, forbid_unknown_fields=True):
     enabled: bool = True
+    paused: bool = False
     signing: _StandardWebhooks | _HubSignature | None = None
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     limit: _Limit | None = None
@@ -158,6 +159,7 @@ def _duration(seconds: float | None) -> timedelta | None:
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
     sources: dict[str, Any] = {}
+    revision: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 
 
 # --- reading ---
@@ -174,22 +176,47 @@ def read_sources(path: Path | None) -> Sources:
     return UNCONFIGURED if path is None else SourceFile(path, os.environ).content
 
 
+def check_source(name: str, settings: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError unless services would take these settings. Their secrets are `value`s."""
+    _Reading({}, _no_file).sources({"sources": {name: settings}})
+
+
+def _no_file(name: str) -> bytes:
+    raise ConfigurationError(f"no file can be named here: {name}")
+
+
 class SourceFile(ConfigurationFile[Sources]):
     """The file of sources, with the secrets it names; its `content` are the enabled ones."""
 
     def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
         """Read it. Raises ConfigurationError."""
-        self._environment = environment
+        self._reading = _Reading(environment, lambda name: self.read(self.path.parent / name))
         super().__init__(path)
 
     def interpret(self, document: Any) -> Sources:
+        sources, self.revision = self._reading.sources(document)
+        return sources
+
+
+class _Reading:
+    """What a document means, with the secrets that it refers to."""
+
+    def __init__(self, environment: Mapping[str, str], read: Callable[[str], bytes]) -> None:
+        """`read` brings a file that the document names. Raises ConfigurationError."""
+        self._environment = environment
+        self._read = read
+
+    def sources(self, document: Any) -> tuple[Sources, str | None]:
+        """The enabled ones, and the document's revision. Raises ConfigurationError."""
+        said = convert(document, _Document, "")
         sources: dict[str, Source | None] = {DEFAULT: Source(DEFAULT)}
-        for name, settings in convert(document, _Document, "").sources.items():
+        for name, settings in said.sources.items():
             place = f"sources.{name}"
             if not is_name(name):
                 raise ConfigurationError(f"{place}: a name is 1 to 63 of a-z, 0-9, - and _, and starts with no - or _")
             sources[name] = self._source(name, place, convert(settings, _Source, place))
-        return MappingProxyType({name: source for name, source in sources.items() if source is not None})
+        enabled = {name: source for name, source in sources.items() if source is not None}
+        return MappingProxyType(enabled), said.revision
 
     def _source(self, name: str, place: str, settings: _Source) -> Source | None:
         if not settings.enabled:
@@ -209,6 +236,7 @@ class SourceFile(ConfigurationFile[Sources]):
             settings.rejections.keep(),
             responder,
             retention_s,
+            settings.paused,
         )
 
     def _verifier(self, place: str, signing: _Signing) -> Verifier:
@@ -240,7 +268,7 @@ class SourceFile(ConfigurationFile[Sources]):
     def _secret(self, place: str, reference: _Secret) -> str:
         if reference.file is not None:
             try:
-                return self.read(self.path.parent / reference.file).decode().strip()
+                return self._read(reference.file).decode().strip()
             except UnicodeDecodeError:
                 raise ConfigurationError(f"{place}: {reference.file} is not UTF-8") from None
             except ConfigurationError as error:

@@ -43,6 +43,8 @@ class Source:
     """Who writes the replies; None: the messages' ids are the reply."""
     retention_s: float | None = None
     """For how long a closed conversation is kept; None: for ever."""
+    paused: bool = False
+    """Nothing is taken from it for now; its senders are to send again."""
 
     def rules(self, default: Rules) -> Rules:
         return replace(default, **self.own_rules)

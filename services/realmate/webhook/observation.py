@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
+from collections.abc import Iterable
+
 from prometheus_client import Counter
+
+EVENTS = Counter(
+    "realmate_webhook_events",
+    "Events of known senders by source and outcome: accepted (2xx), rejected (4xx), unavailable (503)",
+    ["source", "outcome"],
+)
 
 REFUSED_SIGNATURES = Counter(
     "realmate_webhook_refused_signatures",
@@ -13,3 +22,11 @@ REFUSED_SIGNATURES = Counter(
 LIMITED = Counter("realmate_webhook_limited", "Events beyond their source's limit, by source", ["source"])
 
 UNKEPT = Counter("realmate_webhook_unkept_refusals", "Refused events that were not kept, by source", ["source"])
+
+_OUTCOMES = {2: "accepted", 4: "rejected", 5: "unavailable"}
+
+
+def count_events(answers: Iterable[tuple[str, int]]) -> None:
+    """Each event with its source and the status it was answered with."""
+    for (source, status), count in Tally(answers).items():
+        EVENTS.labels(source, _OUTCOMES[status // 100]).inc(count)

@@ -23,6 +23,7 @@ from realmate.sources.signing import SignatureRefused
 from realmate.webhook import observation
 from realmate.wire.answers import (
     MISMATCH,
+    PAUSED,
     UNKNOWN_SOURCE,
     answer,
     key_too_long,
@@ -96,7 +97,7 @@ class WebhookService:
             except SignatureRefused as refused:
                 observation.REFUSED_SIGNATURES.labels(source.name, refused.reason).inc()
                 return unproven(str(refused))
-        return source
+        return PAUSED if source.paused else source
 
     def _within_limits(
         self, requests: Sequence[Request], admitted: Sequence[Source | Response]
@@ -138,7 +139,13 @@ class WebhookService:
         ]
         verdicts = self._call(commands, oldest_at=oldest_at) if commands else ()
         decided = iter([None] * len(commands) if verdicts is None else verdicts)
-        return [item if isinstance(item, Response) else _answer(item, next(decided)) for item in items]
+        responses = [item if isinstance(item, Response) else _answer(item, next(decided)) for item in items]
+        observation.count_events(
+            (item.command.origin.source if isinstance(item, _Refused) else item.origin.source, response.status)
+            for item, response in zip(items, responses, strict=True)
+            if not isinstance(item, Response)
+        )
+        return responses
 
     def _call(self, commands: Sequence[Command], *, oldest_at: float) -> Sequence[Verdict] | None:
         """The verdicts, committed; or None: sending again is right."""

@@ -7,7 +7,7 @@ from math import ceil
 from realmate.domain.events import Verdict
 from realmate.sources.limits import Allowance, Limit
 from realmate.wire.commands import EventCommand, MessageCommand
-from realmate.wire.responses import Response, problem
+from realmate.wire.responses import Response, problem, unavailable
 from realmate.wire.webhook import InvalidEvent, InvalidJson
 
 _STATUS: dict[Verdict, int] = {
@@ -49,6 +49,8 @@ def refused(command: EventCommand, verdict: Verdict) -> str:
 MISMATCH = problem(400, Verdict.IDEMPOTENCY_MISMATCH, _REFUSALS[Verdict.IDEMPOTENCY_MISMATCH])
 
 UNKNOWN_SOURCE = problem(404, "source_not_found", "There is no source of this name.")
+
+PAUSED = unavailable("This source is paused; send the event again later.", retry_after_s=60)
 
 
 def unproven(message: str) -> Response:
