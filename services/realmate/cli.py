@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
 import click
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RATE = click.FloatRange(min=0, min_open=True)
+PATH = click.Path(dir_okay=False, path_type=Path)
+PORT = click.IntRange(1, 65535)
 SERVICE_NAMES = ("webhook", "conversations", "query")
 
 
@@ -235,6 +238,44 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @main.group()
+def operator() -> None:
+    """The Kubernetes operator: WebhookSources and EventReplays (docs/kubernetes.md). The chart runs it."""
+
+
+@operator.command("run")
+def run_operator() -> None:
+    """Run it, in the cluster of KUBECONFIG or in the one that this pod is in.
+
+    \b
+    OPERATOR_NAMESPACE       serve this namespace alone; without it, all of them
+    OPERATOR_INTERVAL_S      seconds between two turns, if nothing happens (15)
+    OPERATOR_METRICS_TOKEN   a token of scope admin, where TOKENS_FILE guards the pods' metrics
+    HOST, PORT               of /healthz (127.0.0.1:8000)
+    ADMIN_PORT               of /metrics (9000)
+    """
+    from realmate.kube_operator.handlers import run
+    from realmate.runtime.settings import SettingsError
+
+    with one_line_for(SettingsError):
+        run()
+
+
+@operator.command("release")
+@click.option("--namespace", required=True, help="Whose WebhookSources.")
+@click.option("--deployment", required=True, help="The operator's own, which is scaled to nothing before.")
+def release_finalizers(namespace: str, deployment: str) -> None:
+    """Let go of all WebhookSources before the operator is uninstalled, so that they can be deleted without it.
+
+    What `deletionPolicy: Erase` promised is not kept then: erase by hand (realmate erase source NAME).
+    """
+    from realmate.kube_operator.cluster import ClusterError
+    from realmate.kube_operator.release import release
+
+    with one_line_for(ClusterError):
+        release(namespace, deployment, tell=click.echo)
+
+
+@main.group()
 def rejections() -> None:
     """Look at what was refused, and at the messages that expired. DATABASE_URL says where; or `realmate up` runs."""
 
@@ -275,7 +316,13 @@ def show_rejection(number: int, *, body_only: bool, as_json: bool) -> None:
 @click.option("--again", is_flag=True, help="Also those that were replayed already.")
 @click.option("--rate", type=RATE, default=50.0, show_default=True, help="Events a second, at most.")
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="The server.")
-def replay(*, really: bool, again: bool, rate: float, url: str, **which: Any) -> None:
+@click.option(
+    "--report", type=PATH, help="Leave the outcome there, as JSON; the exit code says only if it was reached."
+)
+@click.option("--report-port", type=PORT, help="Tell the progress there, as JSON over HTTP.")
+def replay(
+    *, really: bool, again: bool, rate: float, url: str, report: Path | None, report_port: int | None, **which: Any
+) -> None:
     """Send again what was refused or expired, where that can bring another answer.
 
     Without --send it only says what it would do. Each event is marked when it is answered, and carries an idempotency
@@ -289,13 +336,15 @@ def replay(*, really: bool, again: bool, rate: float, url: str, **which: Any) ->
     """
     from realmate.admin import terminal
     from realmate.admin.replay import Replay
+    from realmate.admin.report import Report, told
     from realmate.sender import SendError, Server
 
     sources = _sources()
-    with one_line_for(SendError), _connection() as connection:
+    progress = Report()
+    with one_line_for(SendError, OSError), told(progress, report_port, report), _connection() as connection:
         meant = _filter(**which)._replace(unreplayed=not again)
-        well = terminal.replay(connection, meant, Replay(Server(url), sources, rate=rate), send=really)
-    sys.exit(0 if well else 1)
+        well = terminal.replay(connection, meant, Replay(Server(url), sources, rate=rate), progress, send=really)
+    sys.exit(0 if well or report is not None else 1)
 
 
 @main.group()
@@ -320,8 +369,9 @@ def erase_conversation(conversation_id: UUID, source: str) -> None:
 
 @erase.command("source")
 @click.argument("name")
+@click.option("--if-exists", is_flag=True, help="No error where there is nothing of it.")
 @click.confirmation_option(prompt="Nothing of it can be brought back. Erase all that this source ever sent?")
-def erase_source(name: str) -> None:
+def erase_source(name: str, *, if_exists: bool) -> None:
     """Erase all that a source ever sent. Close it first (enabled = false): what it sends meanwhile may stay.
 
     In small portions, which disturb nobody. Interrupted, it goes on when it is run again.
@@ -329,7 +379,7 @@ def erase_source(name: str) -> None:
     from realmate.admin import erasing
 
     with _database() as engine:
-        erasing.whole_source(engine, name)
+        erasing.whole_source(engine, name, if_exists=if_exists)
 
 
 @erase.command("history")

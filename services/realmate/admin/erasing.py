@@ -18,10 +18,16 @@ def conversation(engine: Engine, source: str, conversation_id: str) -> None:
     click.echo(f"Erased: {_told(erased)}.")
 
 
-def whole_source(engine: Engine, source: str) -> None:
-    """Raises AdminError where there is no such source."""
+def whole_source(engine: Engine, source: str, *, if_exists: bool) -> None:
+    """Raises AdminError where there is no such source, unless that is well."""
     total = Erased()
-    source_id = _number(engine, source)
+    try:
+        source_id = _number(engine, source)
+    except AdminError as error:
+        if not if_exists:
+            raise
+        click.echo(f"Nothing to erase: {error}.")
+        return
     with engine.connect() as connection:
         statement = text("SELECT count(*) FROM conversations WHERE source_id = :id")
         conversations = connection.execute(statement, {"id": source_id}).scalar_one()

@@ -10,6 +10,7 @@ from realmate.admin import rejections
 from realmate.admin.database import AdminError
 from realmate.admin.rejections import Filter, Rejection
 from realmate.admin.replay import Plan, Replay, plan
+from realmate.admin.report import Report
 
 
 def show_list(connection: Connection, which: Filter, *, limit: int, as_json: bool) -> None:
@@ -46,7 +47,7 @@ def show_one(connection: Connection, number: int, *, body_only: bool, as_json: b
                 click.echo(f"{name:16}  {value}")
 
 
-def replay(connection: Connection, which: Filter, run: Replay, *, send: bool) -> bool:
+def replay(connection: Connection, which: Filter, run: Replay, report: Report, *, send: bool) -> bool:
     """Show what would be sent, and send it if so told; whether all was answered 2xx. Raises SendError."""
     counts = rejections.count(connection, which)
     plans = {each: sum(number for code, number in counts.items() if plan(code) is each) for each in Plan}
@@ -54,6 +55,7 @@ def replay(connection: Connection, which: Filter, run: Replay, *, send: bool) ->
         codes = ", ".join(code for code in counts if plan(code) is each)
         click.echo(f"{number:>8,} {each}" + (f" ({codes})" if codes else ""))
     to_send = sum(number for each, number in plans.items() if each is not Plan.NOT_SENT)
+    report.total = to_send
     if not send:
         click.echo("\nThis was a dry run: nothing was sent. Add --send to send." if to_send else "\nNothing to send.")
         return True
@@ -65,6 +67,7 @@ def replay(connection: Connection, which: Filter, run: Replay, *, send: bool) ->
         for rejection in rejections.oldest_first(connection, which):
             if plan(rejection.code) is not Plan.NOT_SENT:
                 rejections.mark_replayed(connection, rejection.id, *run.send(rejection))
+                report.sent, report.answers = report.sent + 1, dict(run.answers)
                 bar.update(1)
     click.echo("\n" + ", ".join(f"{number:,} answered {answer}" for answer, number in sorted(run.answers.items())))
     return all(answer.startswith("2") for answer in run.answers)

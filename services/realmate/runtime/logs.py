@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
-from realmate.runtime.settings import Settings
+
+class LogSettings(Protocol):
+    @property
+    def log_format(self) -> str: ...
+
+    @property
+    def log_level(self) -> str: ...
 
 
-def configure(settings: Settings, *, service: str) -> None:
+def configure(settings: LogSettings, *, service: str) -> None:
     """Set logging up for this process. Every line carries `service`."""
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [

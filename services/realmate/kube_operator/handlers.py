@@ -1,0 +1,154 @@
+"""The operator as kopf runs it: watches that wake, one loop that turns, probes that prove both.
+
+kopf's part is what is hard about watching: streams that break, versions that are gone, credentials that expire,
+signals. Nothing here handles a change; each handler only says that there is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+
+import kopf
+import prometheus_client
+import structlog
+
+from realmate.kube_operator import observation
+from realmate.kube_operator.cluster import Cluster, ClusterError, connect
+from realmate.kube_operator.kinds import EVENT_REPLAY, GROUP, VERSION, WEBHOOK_SOURCE
+from realmate.kube_operator.pods import Asking
+from realmate.kube_operator.reconcile import Reconciler, of_namespace
+from realmate.kube_operator.settings import OperatorSettings, load
+from realmate.kube_operator.watch import PATIENCE_S, Watch
+from realmate.runtime import logs
+
+UNSETTLED_INTERVAL_S = 2.0
+REST_S = 0.5
+"""Between two turns, at least: many changes at once are one turn."""
+
+log = structlog.get_logger(__name__)
+
+
+class Operator:
+    """One for each process."""
+
+    def __init__(self, settings: OperatorSettings) -> None:
+        self._settings = settings
+        self._changed = asyncio.Event()
+        self._turned_at = time.monotonic()
+        self.watch = Watch()
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    async def turn_for_ever(self) -> None:
+        async with connect() as cluster:
+            while True:
+                settled = await self._turn(cluster)
+                self._turned_at = time.monotonic()
+                await asyncio.sleep(REST_S)
+                interval_s = self._settings.operator_interval_s if settled else UNSETTLED_INTERVAL_S
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), interval_s)
+                self._changed.clear()
+
+    def check(self) -> dict[str, float]:
+        """Raises kopf.PermanentError where a restart would help."""
+        found = {"seconds_since_turn": time.monotonic() - self._turned_at, "watch_lag_seconds": self.watch.lag_s}
+        if max(found.values()) > PATIENCE_S + self._settings.operator_interval_s:
+            raise kopf.PermanentError(f"it hangs: {found}")
+        return found
+
+    async def _turn(self, cluster: Cluster) -> bool:
+        """Whether all is settled. Errors are told and counted: the next turn is the remedy for all of them."""
+        reconciler = Reconciler(cluster, Asking(self._settings.operator_metrics_token))
+        only = self._settings.operator_namespace
+        try:
+            sources = await cluster.list(WEBHOOK_SOURCE, only)
+            self.watch.listed(sources)
+            namespaces = {only} if only else await reconciler.namespaces()
+        except ClusterError as error:
+            observation.TURNS.labels("failed").inc()
+            log.warning("no turn", error=str(error))
+            return True
+        settled = [
+            await self._turn_over(reconciler, each, [*of_namespace(sources, each)]) for each in sorted(namespaces)
+        ]
+        return all(settled)
+
+    async def _turn_over(self, reconciler: Reconciler, namespace: str, sources: list[Any]) -> bool:
+        try:
+            with observation.TURN_SECONDS.time():
+                turn = await reconciler.turn(namespace, sources)
+        except ClusterError as error:
+            observation.TURNS.labels("failed").inc()
+            log.warning("turn failed", namespace=namespace, error=str(error))
+            return True
+        except Exception:  # one namespace's trouble must not keep the others from their turn
+            observation.TURNS.labels("failed").inc()
+            log.exception("turn failed", namespace=namespace)
+            return True
+        observation.TURNS.labels("well").inc()
+        observation.LAST_TURN.set_to_current_time()
+        for reason in ("NoInstallation", "SecretMissing", "Invalid", "Paused", "Published"):
+            observation.SOURCES.labels(namespace, reason).set(turn.reasons.count(reason))
+        return turn.is_settled
+
+
+def run() -> None:
+    """Until a signal. Raises SettingsError."""
+    settings = load()
+    logs.configure(settings, service="operator")
+    registry = kopf.OperatorRegistry()
+    _register(registry, settings)
+    prometheus_client.start_http_server(settings.admin_port, settings.host)
+    only = settings.operator_namespace
+    kopf.run(
+        registry=registry,
+        standalone=True,  # one replica; two would only do the same twice: see desired
+        clusterwide=only is None,
+        namespaces=[only] if only else [],
+        liveness_endpoint=f"http://{settings.host}:{settings.port}/healthz",
+    )
+
+
+def _register(registry: kopf.OperatorRegistry, settings: OperatorSettings) -> None:
+    operator: Operator
+    loop: asyncio.Task[None]
+
+    @kopf.on.startup(registry=registry)
+    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
+        nonlocal operator, loop
+        settings.scanning.disabled = True  # no rights over the whole cluster, for definitions and namespaces
+        settings.posting.enabled = False  # its Events are for developers; ours are for people
+        operator = Operator(operator_settings)
+        loop = asyncio.create_task(operator.turn_for_ever())
+        loop.add_done_callback(_die)
+
+    operator_settings = settings
+
+    @kopf.on.cleanup(registry=registry)
+    async def stop(**_: Any) -> None:
+        loop.remove_done_callback(_die)
+        loop.cancel()
+
+    @kopf.on.event(GROUP, VERSION, WEBHOOK_SOURCE.plural, registry=registry)
+    def source_changed(body: kopf.Body, type: str | None, **_: Any) -> None:  # noqa: A002 (kopf's name)
+        operator.watch.brought(dict(body), is_gone=type == "DELETED")
+        operator.wake()
+
+    @kopf.on.event(GROUP, VERSION, EVENT_REPLAY.plural, registry=registry)
+    def replay_changed(**_: Any) -> None:
+        operator.wake()
+
+    @kopf.on.probe(registry=registry, id="operator")
+    def is_alive(**_: Any) -> dict[str, float]:
+        return operator.check()
+
+
+def _die(loop: asyncio.Task[None]) -> None:
+    """A loop that ended is a bug, or the cluster's configuration: the process says so and ends."""
+    log.error("the loop ended", exc_info=loop.exception())
+    raise SystemExit(1)

@@ -1,0 +1,87 @@
+"""What the pods that read the file of sources say of themselves, on their port for administration."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from realmate.kube_operator.desired import Pod
+from realmate.kube_operator.kinds import Object
+
+TIMEOUT = aiohttp.ClientTimeout(total=3)
+ADMIN_PORT = 9000
+COUNTED = "realmate_webhook_events"
+
+
+class Asking:
+    """`token` is one of scope admin, where the metrics want one."""
+
+    def __init__(self, token: str | None = None) -> None:
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    async def ask_all(self, pods: Sequence[Object]) -> list[Pod]:
+        """Those that run. Who gives no answer though it is ready runs by nobody knows what; else it still starts."""
+        async with aiohttp.ClientSession(timeout=TIMEOUT, headers=self._headers) as session:
+            running = [pod for pod in pods if _runs(pod)]
+            asked = await asyncio.gather(*(_ask(session, pod) for pod in running))
+        return [told for pod, told in zip(running, asked, strict=True) if told.answered or _is_ready(pod)]
+
+    async def report(self, pod: Object) -> Any:
+        """What a pod that administers says of its progress; None where it does not."""
+        if not _runs(pod):
+            return None
+        async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+            text = await _get(session, pod, "/")
+        return None if text is None else _json(text)
+
+
+async def _ask(session: aiohttp.ClientSession, pod: Object) -> Pod:
+    readiness, metrics = await asyncio.gather(_get(session, pod, "/readyz"), _get(session, pod, "/metrics"))
+    said = None if readiness is None else _json(readiness)
+    revision = said.get("revisions", {}).get("sources") if isinstance(said, dict) else None
+    events = None if metrics is None else counted(metrics)
+    return Pod(pod["metadata"]["uid"], pod["metadata"]["name"], readiness is not None, revision, events)
+
+
+async def _get(session: aiohttp.ClientSession, pod: Object, path: str) -> str | None:
+    """503 is an answer, too: readiness says there what it waits for."""
+    address = pod["status"]["podIP"]
+    host = f"[{address}]" if ":" in address else address
+    try:
+        async with session.get(f"http://{host}:{ADMIN_PORT}{path}") as answer:
+            return await answer.text() if answer.status in {200, 503} else None
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return None
+
+
+def counted(metrics: str) -> Mapping[tuple[str, str], int]:
+    """Events by source and outcome, from a pod's Prometheus text."""
+    lines = "\n".join(line for line in metrics.splitlines() if COUNTED in line)
+    return {
+        (sample.labels["source"], sample.labels["outcome"]): int(sample.value)
+        for family in text_string_to_metric_families(lines)
+        for sample in family.samples
+        if sample.name == f"{COUNTED}_total"
+    }
+
+
+def _runs(pod: Object) -> bool:
+    status = pod.get("status", {})
+    return status.get("phase") == "Running" and bool(status.get("podIP")) and "deletionTimestamp" not in pod["metadata"]
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", [])}
+    return conditions.get("Ready") == "True"
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

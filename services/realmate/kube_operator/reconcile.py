@@ -1,0 +1,317 @@
+"""One turn over a namespace: gather what there is, compute what there should be, make the difference true.
+
+The order is what keeps promises: a key is stored before it is published, published before senders get it, and a deleted
+source is revoked everywhere before it is erased. Each step can fail, and the next turn takes it up again.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from realmate.kube_operator import replays, spec
+from realmate.kube_operator import status as statuses
+from realmate.kube_operator.cluster import CONFLICT, Cluster, ClusterError
+from realmate.kube_operator.desired import Actual, Installation, Plan, Pod, Published, desired, has_loaded, is_deleted
+from realmate.kube_operator.keyring import Keyring
+from realmate.kube_operator.kinds import (
+    EVENT,
+    EVENT_REPLAY,
+    GROUP,
+    JOB,
+    POD,
+    POD_TEMPLATE,
+    SECRET,
+    WEBHOOK_SOURCE,
+    Kind,
+    Object,
+)
+from realmate.kube_operator.pods import Asking
+
+FINALIZER = f"{GROUP}/erase"
+INSTALLATIONS = f"{GROUP}/installation=true"
+READERS = "app.kubernetes.io/component in (webhook,conversations)"
+"""The pods that read the file of sources."""
+DOCUMENT, SALT, KEYRING = "sources.json", "salt", "keyring.json"
+
+log = structlog.get_logger(__name__)
+
+
+class Turn(NamedTuple):
+    """What a turn found."""
+
+    is_settled: bool
+    """Nothing is on its way: no pod to load, no Job to end."""
+    reasons: Sequence[str]
+    """Why each source is Ready, or not."""
+
+
+class Reconciler:
+    def __init__(self, cluster: Cluster, asking: Asking) -> None:
+        self._cluster = cluster
+        self._asking = asking
+
+    async def namespaces(self) -> set[str]:
+        """Where there is anything to care for."""
+        found: set[str] = set()
+        for kind, labels in ((POD_TEMPLATE, INSTALLATIONS), (WEBHOOK_SOURCE, ""), (EVENT_REPLAY, "")):
+            found |= {each["metadata"]["namespace"] for each in await self._cluster.list(kind, None, labels=labels)}
+        return found
+
+    async def turn(self, namespace: str, sources: Sequence[Object]) -> Turn:
+        """`sources`: all WebhookSources of the namespace. Raises ClusterError."""
+        found = await self._cluster.list(POD_TEMPLATE, namespace, labels=INSTALLATIONS)
+        if len(found) != 1:
+            message = (
+                "no Realmate is installed in this namespace"
+                if not found
+                else "more than one Realmate is installed here"
+            )
+            for source in sources:
+                await self._tell(source, statuses.without_installation(source, message, _now()))
+            return Turn(is_settled=True, reasons=["NoInstallation"] * len(sources))
+        installation = _installation(found[0])
+        for source in sources:
+            await self._hold(source)
+        pods = await self._pods(installation)
+        actual = await self._actual(installation, sources, pods)
+        plan = desired(actual)
+        failure = await self._make_true(installation, actual, plan)
+        settled = [await self._care_for(source, plan, installation, pods, failure) for source in sources]
+        settled.append(await self._replay(namespace, installation))
+        return Turn(all(settled), [_reason(plan, source) for source in sources])
+
+    # --- gathering ---
+
+    async def _pods(self, installation: Installation) -> list[Pod]:
+        labels = f"app.kubernetes.io/instance={installation.release},{READERS}"
+        return await self._asking.ask_all(await self._cluster.list(POD, installation.namespace, labels=labels))
+
+    async def _actual(self, installation: Installation, sources: Sequence[Object], pods: Sequence[Pod]) -> Actual:
+        namespace = installation.namespace
+        keyrings = {}
+        for source in sources:
+            if spec.generates(source) and (ring := await self._keyring(namespace, source)) is not None:
+                keyrings[source["metadata"]["name"]] = ring
+        names = {reference.name for source in sources for reference in spec.references(source)}
+        found = {name: await self._secret(namespace, name) for name in names}
+        held = await self._secret(namespace, installation.secret) or {}
+        published = Published(held.get(DOCUMENT, "").encode(), held.get(SALT) or secrets.token_hex(16))
+        present = {name: content for name, content in found.items() if content is not None}
+        return Actual(_now(), sources, present, keyrings, installation.open_default, published, pods)
+
+    async def _secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        secret = await self._cluster.find(SECRET, namespace, name)
+        if secret is None:
+            return None
+        content = secret.get("data") or {}
+        return {key: base64.b64decode(value).decode(errors="replace") for key, value in content.items()}
+
+    async def _keyring(self, namespace: str, source: Object) -> Keyring | None:
+        """One that somebody's hand has made unreadable is none: a new one is made."""
+        content = await self._secret(namespace, statuses.secret_name(source["metadata"]["name"])) or {}
+        try:
+            return msgspec.json.decode(content.get(KEYRING, ""), type=Keyring)
+        except msgspec.DecodeError:
+            return None
+
+    # --- making it true ---
+
+    async def _make_true(self, installation: Installation, actual: Actual, plan: Plan) -> str | None:
+        """Store the keys, and publish; why it could not be done, if so."""
+        try:
+            for source in actual.sources:
+                name = source["metadata"]["name"]
+                if name in plan.keyrings and plan.keyrings[name] != actual.keyrings.get(name):
+                    await self._cluster.apply(SECRET, _keyring_secret(source, plan.keyrings[name]))
+            if plan.published.document != actual.published.document:
+                content = {DOCUMENT: plan.published.document.decode(), SALT: plan.published.salt}
+                await self._cluster.apply(SECRET, _with_data(installation.namespace, installation.secret, content))
+                log.info("published", namespace=installation.namespace, revision=plan.published.revision)
+        except ClusterError as error:
+            log.error("not published", namespace=installation.namespace, error=str(error))  # noqa: TRY400 (told whole)
+            return str(error)
+        return None
+
+    async def _hold(self, source: Object) -> None:
+        """A source that is to be erased when it is deleted must not go before; any other must never be held."""
+        metadata = source["metadata"]
+        wanted = source["spec"].get("deletionPolicy") == "Erase"
+        if not is_deleted(source) and wanted != (FINALIZER in metadata.get("finalizers", [])):
+            await self._finalize(source, held=wanted)
+
+    async def _finalize(self, source: Object, *, held: bool) -> None:
+        metadata = {name: source["metadata"][name] for name in ("name", "namespace", "uid")}
+        await self._cluster.apply(WEBHOOK_SOURCE, {"metadata": metadata | {"finalizers": [FINALIZER] if held else []}})
+
+    async def _care_for(
+        self, source: Object, plan: Plan, installation: Installation, pods: Sequence[Pod], failure: str | None
+    ) -> bool:
+        """Tell what is, and erase what was deleted; whether it is settled."""
+        loaded = failure is None and has_loaded(pods, plan.published.revision)
+        if is_deleted(source):
+            if loaded and FINALIZER in source["metadata"].get("finalizers", []):
+                await self._erase(source, installation)
+            return False
+        said = statuses.status(source, plan, installation=installation, pods=pods, failure=failure, now=_now())
+        await self._tell(source, said)
+        return loaded
+
+    async def _erase(self, source: Object, installation: Installation) -> None:
+        job = replays.erasure_job(source, installation)
+        there = await self._cluster.find(JOB, installation.namespace, job["metadata"]["name"])
+        if there is None:
+            await self._cluster.create(JOB, job)
+            await self._event(
+                WEBHOOK_SOURCE,
+                source,
+                statuses.Told("Normal", "Erasing", "It is revoked everywhere; erasing what it sent"),
+            )
+            return
+        done = replays.outcome(there)
+        if done:
+            await self._finalize(source, held=False)
+            log.info("erased", namespace=installation.namespace, source=source["metadata"]["name"])
+        elif done is False:
+            message = f"Job {job['metadata']['name']} failed; delete it to try again"
+            await self._event(WEBHOOK_SOURCE, source, statuses.Told("Warning", "ErasureFailed", message))
+
+    async def _replay(self, namespace: str, installation: Installation) -> bool:
+        """Take every EventReplay a step on; whether all are over."""
+        waiting = [each for each in await self._cluster.list(EVENT_REPLAY, namespace) if not replays.is_over(each)]
+        for replay in waiting:
+            if is_deleted(replay):
+                continue
+            wanted = replays.replay_job(replay, installation)
+            job = await self._cluster.find(JOB, namespace, wanted["metadata"]["name"])
+            if job is None:
+                job = await self._cluster.create(JOB, wanted)
+            said = replays.replay_status(replay, job, await self._reports(namespace, wanted), _now())
+            await self._write_status(EVENT_REPLAY, replay, said)
+        return not waiting
+
+    async def _reports(self, namespace: str, job: Object) -> list[Any]:
+        """What each pod of a Job said last, at its end or now; the oldest pod first."""
+        labels = f"batch.kubernetes.io/job-name={job['metadata']['name']}"
+        pods = await self._cluster.list(POD, namespace, labels=labels)
+        pods.sort(key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+        reports = [_last_word(pod) or await self._asking.report(pod) for pod in pods]
+        return [report for report in reports if isinstance(report, dict) and "sent" in report]
+
+    # --- telling ---
+
+    async def _tell(self, source: Object, said: Object) -> None:
+        if await self._write_status(WEBHOOK_SOURCE, source, said):
+            for told in statuses.told(source.get("status", {}), said):
+                await self._event(WEBHOOK_SOURCE, source, told)
+
+    async def _write_status(self, kind: Kind, about: Object, said: Object) -> bool:
+        """Whether it was another one before."""
+        if about.get("status") == said:
+            return False
+        metadata = {name: about["metadata"][name] for name in ("name", "namespace", "uid")}
+        try:
+            await self._cluster.apply(kind, {"metadata": metadata, "status": said}, subresource="status")
+        except ClusterError as error:
+            if error.status == CONFLICT:  # it was deleted meanwhile, and perhaps made anew
+                return False
+            raise
+        return True
+
+    async def _event(self, kind: Kind, about: Object, told: statuses.Told) -> None:
+        metadata = about["metadata"]
+        at = statuses.written(_now())
+        try:
+            await self._cluster.create(
+                EVENT,
+                {
+                    "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
+                    "involvedObject": {
+                        "apiVersion": kind.api_version,
+                        "kind": kind.kind,
+                        **{name: metadata[name] for name in ("name", "namespace", "uid")},
+                    },
+                    "type": told.type,
+                    "reason": told.reason,
+                    "message": told.message[:1024],
+                    "source": {"component": "realmate-operator"},
+                    "firstTimestamp": at,
+                    "lastTimestamp": at,
+                    "count": 1,
+                },
+            )
+        except ClusterError as error:
+            log.warning("event not told", reason=told.reason, error=str(error))
+
+
+def _installation(template: Object) -> Installation:
+    metadata = template["metadata"]
+    said = {name.removeprefix(f"{GROUP}/"): value for name, value in metadata["annotations"].items()}
+    return Installation(
+        metadata["namespace"],
+        metadata["labels"]["app.kubernetes.io/instance"],
+        said["secret"],
+        said.get("public-url", ""),
+        said["webhook-url"],
+        said.get("open-default") == "true",
+        template["template"],
+    )
+
+
+def _keyring_secret(source: Object, ring: Keyring) -> Object:
+    metadata = source["metadata"]
+    content = {"secret": ring.current.secret, KEYRING: msgspec.json.encode(ring).decode()}
+    secret = _with_data(metadata["namespace"], statuses.secret_name(metadata["name"]), content)
+    secret["metadata"]["ownerReferences"] = [
+        {
+            "apiVersion": WEBHOOK_SOURCE.api_version,
+            "kind": WEBHOOK_SOURCE.kind,
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+            "controller": True,
+        }
+    ]
+    return secret
+
+
+def _with_data(namespace: str, name: str, content: Mapping[str, str]) -> Object:
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/part-of": "realmate", f"{GROUP}/published-by": "operator"},
+        },
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in content.items()},
+    }
+
+
+def _last_word(pod: Object) -> Any:
+    """What a pod left at its end."""
+    for container in pod.get("status", {}).get("containerStatuses", []):
+        message = container.get("state", {}).get("terminated", {}).get("message", "")
+        try:
+            return msgspec.json.decode(message)
+        except msgspec.DecodeError:
+            continue
+    return None
+
+
+def _reason(plan: Plan, source: Object) -> str:
+    problem = plan.problems.get(source["metadata"]["name"])
+    if problem is not None:
+        return problem.reason
+    return "Paused" if source["spec"].get("paused") else "Published"
+
+
+def of_namespace(sources: Sequence[Object], namespace: str) -> Iterator[Object]:
+    return (source for source in sources if source["metadata"]["namespace"] == namespace)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

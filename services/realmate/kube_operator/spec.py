@@ -1,0 +1,108 @@
+"""A WebhookSource's spec: what it refers to, and what it means in the file of sources (docs/sources.md).
+
+The names are the file's, as Kubernetes writes such names: `limit.events_per_s` is `limit.eventsPerSecond`. What the
+API server could not check, the services' own reading of the file does (`realmate.sources.file.check_source`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from realmate.kube_operator.keyring import Rotation
+from realmate.kube_operator.kinds import Object
+
+ROTATE = "realmate.dev/rotate"
+"""The annotation: another text than last time asks for a rotation."""
+OWN = {"paused", "deletionPolicy"}
+"""Of the spec, not of the file."""
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
+_SECONDS = {"h": 3600, "m": 60, "s": 1}
+
+
+class Reference(NamedTuple):
+    """A key of a Secret in the same namespace."""
+
+    name: str
+    key: str
+
+
+class Missing(Exception):
+    """A Secret that is referred to, or a key in it, is not there; the message names it."""
+
+
+Secrets = Mapping[str, Mapping[str, str]]
+"""By their names, and then by their keys: those that are there."""
+
+
+def generates(source: Object) -> bool:
+    return bool(source["spec"].get("signing", {}).get("generate"))
+
+
+def rotation(source: Object) -> Rotation:
+    """Raises ValueError for what is no duration."""
+    said = source["spec"].get("signing", {}).get("rotation", {})
+    durations = {name: duration(said[name]) for name in ("every", "overlap") if name in said}
+    return Rotation(**durations)
+
+
+def rotation_asked(source: Object) -> str:
+    return str(source["metadata"].get("annotations", {}).get(ROTATE, ""))
+
+
+def duration(text: str) -> timedelta:
+    """`1h30m`. Raises ValueError."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is no duration: 720h or 1h30m, for instance")
+    return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+
+
+def signing_references(source: Object) -> list[Reference]:
+    return _references(source["spec"].get("signing", {}))
+
+
+def references(source: Object) -> Iterator[Reference]:
+    yield from signing_references(source)
+    yield from _references(source["spec"].get("reply", {}))
+
+
+def _references(part: Mapping[str, Any]) -> list[Reference]:
+    return [Reference(each["name"], each.get("key", "secret")) for each in part.get("secretRefs", [])]
+
+
+def settings(source: Object, secrets: Secrets, own: Sequence[str]) -> dict[str, Any]:
+    """The source's entry in the file; `own` are its generated secrets. Raises Missing."""
+    spec = source["spec"]
+    entry: dict[str, Any] = {_file_name(name): _renamed(value) for name, value in spec.items() if name not in OWN}
+    if "signing" in entry:
+        values = [*own] if generates(source) else [_value(secrets, each) for each in _references(spec["signing"])]
+        entry["signing"]["secrets"] = [{"value": value} for value in values]
+        for name in ("secret_refs", "generate", "rotation"):
+            entry["signing"].pop(name, None)
+    if "secretRefs" in spec.get("reply", {}):
+        entry["reply"]["secrets"] = [{"value": _value(secrets, each)} for each in _references(spec["reply"])]
+        del entry["reply"]["secret_refs"]
+    if spec.get("paused"):
+        entry["paused"] = True
+    return entry
+
+
+def _value(secrets: Secrets, reference: Reference) -> str:
+    if reference.name not in secrets:
+        raise Missing(f"there is no Secret {reference.name}")
+    if reference.key not in secrets[reference.name]:
+        raise Missing(f"Secret {reference.name} has no key {reference.key}")
+    return secrets[reference.name][reference.key].strip()
+
+
+def _renamed(value: Any) -> Any:
+    return {_file_name(name): _renamed(each) for name, each in value.items()} if isinstance(value, dict) else value
+
+
+def _file_name(name: str) -> str:
+    """`retryForSeconds` is `retry_for_s`."""
+    snake = re.sub(r"([A-Z])", lambda found: "_" + found[1].lower(), name)
+    return re.sub(r"_seconds?$", "_s", snake)

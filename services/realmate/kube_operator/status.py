@@ -1,0 +1,243 @@
+"""What a WebhookSource's status says, and the Events of what changed in it: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+from realmate.kube_operator import spec
+from realmate.kube_operator.desired import Installation, Plan, Pod, has_loaded
+from realmate.kube_operator.keyring import Keyring, next_rotation
+from realmate.kube_operator.kinds import Object
+from realmate.sources.model import DEFAULT
+
+TRAFFIC_INTERVAL = timedelta(seconds=60)
+"""Of writing down what was counted: a status written is a change that everybody who watches gets."""
+
+
+class Condition(NamedTuple):
+    type: str
+    status: Literal["True", "False"]
+    reason: str
+    message: str
+
+    @property
+    def is_true(self) -> bool:
+        return self.status == "True"
+
+
+class Told(NamedTuple):
+    """A Kubernetes Event."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def status(  # noqa: PLR0913 (all that a status tells of)
+    source: Object,
+    plan: Plan,
+    *,
+    installation: Installation,
+    pods: Sequence[Pod],
+    failure: str | None,
+    now: datetime,
+) -> Object:
+    """`failure`: why the plan could not be made true, if so."""
+    name = source["metadata"]["name"]
+    before: Mapping[str, Any] = source.get("status", {})
+    ring = plan.keyrings.get(name)
+    secrets, published, loaded = _conditions(source, plan, pods, failure)
+    conditions = (secrets, published, loaded, _ready(source, (secrets, published, loaded)))
+    said: Object = {
+        "observedGeneration": source["metadata"]["generation"],
+        "url": url(installation, name),
+        "conditions": merged(before.get("conditions", []), conditions, source["metadata"]["generation"], now),
+        "keys": _keys(source, ring),
+        "revision": plan.published.revision,
+        "traffic": traffic(before.get("traffic", {}), name, pods, now),
+    }
+    if ring is not None:
+        said["secretName"] = secret_name(name)
+        if (due_at := next_rotation(ring, spec.rotation(source))) is not None:
+            said["nextRotation"] = written(due_at)
+    return said
+
+
+def secret_name(source: str) -> str:
+    """Of the Secret with a generated key, for the senders."""
+    return f"webhooksource-{source}"
+
+
+def url(installation: Installation, name: str) -> str:
+    base = (installation.public_url or installation.webhook_url).rstrip("/")
+    return f"{base}/webhook/" if name == DEFAULT else f"{base}/webhook/{name}/"
+
+
+def without_installation(source: Object, message: str, now: datetime) -> Object:
+    """Of a source in a namespace where there is nothing to publish for."""
+    before = source.get("status", {})
+    conditions = (
+        Condition("Published", "False", "NoInstallation", message),
+        Condition("Ready", "False", "NoInstallation", message),
+    )
+    generation = source["metadata"]["generation"]
+    return {
+        "observedGeneration": generation,
+        "conditions": merged(before.get("conditions", []), conditions, generation, now),
+    }
+
+
+def _conditions(
+    source: Object, plan: Plan, pods: Sequence[Pod], failure: str | None
+) -> tuple[Condition, Condition, Condition]:
+    problem = plan.problems.get(source["metadata"]["name"])
+    if problem is not None and problem.of_secrets:
+        secrets = Condition("SecretsReady", "False", problem.reason, problem.message)
+    else:
+        secrets = Condition("SecretsReady", "True", *_kind_of_secrets(source))
+    if failure is not None:
+        published = Condition("Published", "False", "PublishFailed", failure)
+    elif problem is not None:
+        published = Condition(
+            "Published", "False", problem.reason, f"What was published before holds. {problem.message}"
+        )
+    else:
+        published = Condition("Published", "True", "Published", f"As revision {plan.published.revision}")
+    return secrets, published, _loaded(pods, plan.published.revision)
+
+
+def _kind_of_secrets(source: Object) -> tuple[str, str]:
+    if spec.generates(source):
+        return "Generated", f"Senders find theirs in Secret {secret_name(source['metadata']['name'])}"
+    if "signing" in source["spec"]:
+        return "Referenced", "All that are referred to are there"
+    return "Unsigned", "Anyone may send as this source"
+
+
+def _loaded(pods: Sequence[Pod], revision: str | None) -> Condition:
+    waiting = sorted(pod.name for pod in pods if pod.revision != revision)
+    if not pods:
+        return Condition("Loaded", "False", "NoPods", "No pod of Realmate is running")
+    if has_loaded(pods, revision):
+        return Condition("Loaded", "True", "Loaded", f"All {len(pods)} pods run by revision {revision}")
+    few = ", ".join(waiting[:3]) + (", …" if len(waiting) > 3 else "")  # noqa: PLR2004
+    return Condition("Loaded", "False", "Waiting", f"{len(waiting)} of {len(pods)} pods do not run by it yet: {few}")
+
+
+def _ready(source: Object, others: Sequence[Condition]) -> Condition:
+    for condition in others:
+        if not condition.is_true:
+            return Condition("Ready", "False", condition.reason, condition.message)
+    if source["spec"].get("paused"):
+        return Condition("Ready", "False", "Paused", "Its events are answered 503, so that its senders send them again")
+    return Condition("Ready", "True", "Ready", "Its events are taken")
+
+
+def merged(before: Sequence[Object], conditions: Sequence[Condition], generation: int, now: datetime) -> list[Object]:
+    """As Kubernetes has them: the time of the last transition is that of the status, not of its reason."""
+    known = {each["type"]: each for each in before}
+    found = []
+    for condition in conditions:
+        old = known.get(condition.type, {})
+        since = old["lastTransitionTime"] if old.get("status") == condition.status else written(now)
+        found.append(
+            {
+                "type": condition.type,
+                "status": condition.status,
+                "reason": condition.reason,
+                "message": condition.message,
+                "observedGeneration": generation,
+                "lastTransitionTime": since,
+            }
+        )
+    return found
+
+
+def _keys(source: Object, ring: Keyring | None) -> list[Object]:
+    """Those that are accepted, without their secrets."""
+    if ring is None:
+        return [{"id": f"{name}/{key}"} for name, key in spec.signing_references(source)]
+    keys = []
+    for key in ring.keys:
+        told: Object = {"id": key.id, "madeAt": written(key.made_at)}
+        if key.current_since is not None:
+            told["currentSince"] = written(key.current_since)
+        if key.retires_at is not None:
+            told["retiresAt"] = written(key.retires_at)
+        keys.append(told)
+    return keys
+
+
+def traffic(before: Mapping[str, Any], source: str, pods: Sequence[Pod], now: datetime) -> Object:
+    """What was accepted and rejected, added up from what each pod counted since it was looked at last.
+
+    What a pod counts after the last look before its end is missing: the database is what has the truth.
+    """
+    if before and now - read(before["asOf"]) < TRAFFIC_INTERVAL:
+        return dict(before)
+    counted: dict[str, Object] = {}
+    totals = {outcome: int(before.get(outcome, 0)) for outcome in ("accepted", "rejected")}
+    for pod in pods:
+        seen = before.get("pods", {}).get(pod.uid, {})
+        if pod.events is None:
+            counted |= {pod.uid: seen} if seen else {}
+            continue
+        counted[pod.uid] = {outcome: pod.events.get((source, outcome), 0) for outcome in totals}
+        for outcome, count in counted[pod.uid].items():
+            last = seen.get(outcome, 0)
+            totals[outcome] += count - last if count >= last else count  # less: its process began anew
+    told: Object = {
+        **totals,
+        "asOf": written(now),
+        "pods": {uid: each for uid, each in counted.items() if any(each.values())},
+    }
+    if sum(totals.values()) > before.get("accepted", 0) + before.get("rejected", 0):
+        told["lastEventAt"] = written(now)
+    elif "lastEventAt" in before:
+        told["lastEventAt"] = before["lastEventAt"]
+    return told
+
+
+def told(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Told]:
+    """The Events of a change of status."""
+    old = {each["type"]: each for each in before.get("conditions", [])}
+    for condition in after["conditions"]:
+        earlier = old.get(condition["type"], {})
+        if condition["type"] in {"Published", "Ready"} and _changed(earlier, condition):
+            yield Told("Warning" if _is_bad(condition) else "Normal", condition["reason"], condition["message"])
+    yield from _told_of_keys(before.get("keys"), after.get("keys", []), after.get("secretName"))
+
+
+def _changed(earlier: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
+    if condition["type"] == "Published" and condition["status"] == "True":
+        return False  # each revision is one; Ready tells when it is in force
+    return (earlier.get("status"), earlier.get("reason")) != (condition["status"], condition["reason"])
+
+
+def _is_bad(condition: Mapping[str, Any]) -> bool:
+    return condition["status"] == "False" and condition["reason"] not in {"Waiting", "Paused"}
+
+
+def _told_of_keys(before: Sequence[Object] | None, after: Sequence[Object], secret: str | None) -> Iterator[Told]:
+    if secret is None or before is None:
+        return
+    old = {key["id"]: key for key in before}
+    for key in after:
+        if key["id"] not in old and "currentSince" not in key:
+            yield Told("Normal", "KeyMade", f"Key {key['id']} is on its way to all pods; then senders get it")
+        elif "currentSince" in key and "currentSince" not in old.get(key["id"], key):
+            yield Told(
+                "Normal", "Rotated", f"Secret {secret} has key {key['id']} now; those before are accepted for a while"
+            )
+    for gone in old.keys() - {key["id"] for key in after}:
+        yield Told("Normal", "KeyRetired", f"Key {gone} is accepted no more")
+
+
+def written(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def read(text: str) -> datetime:
+    return datetime.fromisoformat(text)

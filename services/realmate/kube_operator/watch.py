@@ -1,0 +1,40 @@
+"""Whether the watch is alive: what it brought, held beside what a list says.
+
+A watch that died silently brings nothing any more; the turns go on without it, only later. Liveness wants it back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from realmate.kube_operator.kinds import Object
+
+PATIENCE_S = 90.0
+
+
+class Watch:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[str, str] = {}
+        self._missed_since: dict[str, float] = {}
+
+    def brought(self, source: Object, *, is_gone: bool) -> None:
+        uid = source["metadata"]["uid"]
+        self._missed_since.pop(uid, None)
+        if is_gone:
+            self._seen.pop(uid, None)
+        else:
+            self._seen[uid] = source["metadata"]["resourceVersion"]
+
+    def listed(self, sources: Sequence[Object]) -> None:
+        """What a list says now; a change is missed from when a list shows it until the watch brings one."""
+        versions = {each["metadata"]["uid"]: each["metadata"]["resourceVersion"] for each in sources}
+        missed = {uid for uid, version in versions.items() if self._seen.get(uid) != version}
+        now = self._clock()
+        self._missed_since = {uid: self._missed_since.get(uid, now) for uid in missed}
+
+    @property
+    def lag_s(self) -> float:
+        """How long the oldest change has been missed."""
+        return max((self._clock() - since for since in self._missed_since.values()), default=0.0)
