@@ -11,7 +11,7 @@ ARG PYTHON=3.11-slim-bookworm
 # The dependencies, as tested (constraints.txt), in a virtual environment without pip. Of the project only its metadata is
 # here, around an empty package: a change of code leaves this layer, the large one, as it is.
 FROM python:${PYTHON} AS dependencies
-ARG EXTRAS=""
+ARG EXTRAS="[operator]"
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY pyproject.toml constraints.txt ./

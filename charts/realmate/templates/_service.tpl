@@ -78,7 +78,7 @@ spec:
             {{- include "realmate.connection" (list $root (include "realmate.broker" $root) "TRANSPORT_URL") | nindent 12 }}
             {{- end }}
             {{- if and .sources (include "realmate.sources" $root) }}
-            - {name: SOURCES_FILE, value: /etc/realmate/sources/sources.toml}
+            - {name: SOURCES_FILE, value: /etc/realmate/sources/{{ include "realmate.sourcesFile" $root }}}
             {{- end }}
             {{- if $root.Values.readers.existingSecret }}
             - {name: TOKENS_FILE, value: /etc/realmate/readers/tokens.toml}
@@ -119,8 +119,7 @@ spec:
           emptyDir: {sizeLimit: 64Mi}
         # Their content is followed by the processes themselves: a change needs no restart, and so no checksum here.
         {{- if and .sources (include "realmate.sources" $root) }}
-        - name: sources
-          secret: {secretName: {{ include "realmate.sources" $root }}}
+        {{- include "realmate.sourcesVolume" $root | nindent 8 }}
         {{- end }}
         {{- with $root.Values.readers.existingSecret }}
         - name: readers
@@ -164,11 +163,27 @@ spec:
 
 {{/* The Secret with the file of sources, where there is one. */}}
 {{- define "realmate.sources" -}}
-{{- if .Values.sources.existingSecret -}}
+{{- if ne .Values.operator.mode "none" -}}
+{{ include "realmate.fullname" . }}-webhooksources
+{{- else if .Values.sources.existingSecret -}}
 {{ .Values.sources.existingSecret }}
 {{- else if .Values.sources.content -}}
 {{ include "realmate.fullname" . }}-sources
 {{- end -}}
+{{- end }}
+
+{{- define "realmate.sourcesFile" -}}
+{{ ternary "sources.toml" "sources.json" (eq .Values.operator.mode "none") }}
+{{- end }}
+
+{{- define "realmate.sourcesVolume" -}}
+- name: sources
+  secret:
+    secretName: {{ include "realmate.sources" . }}
+    {{- if ne .Values.operator.mode "none" }}
+    # Named, so that a pod waits for what the operator has not published yet.
+    items: [{key: sources.json, path: sources.json}]
+    {{- end }}
 {{- end }}
 
 {{/* A Service for the pods of one component. (list $ component port) */}}

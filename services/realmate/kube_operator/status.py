@@ -228,9 +228,7 @@ def _told_of_keys(before: Sequence[Object] | None, after: Sequence[Object], secr
         if key["id"] not in old and "currentSince" not in key:
             yield Told("Normal", "KeyMade", f"Key {key['id']} is on its way to all pods; then senders get it")
         elif "currentSince" in key and "currentSince" not in old.get(key["id"], key):
-            yield Told(
-                "Normal", "Rotated", f"Secret {secret} has key {key['id']} now; those before are accepted for a while"
-            )
+            yield Told("Normal", "Rotated", f"Secret {secret} has key {key['id']} now; the one before retires")
     for gone in old.keys() - {key["id"] for key in after}:
         yield Told("Normal", "KeyRetired", f"Key {gone} is accepted no more")
 
