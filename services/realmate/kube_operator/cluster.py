@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -99,9 +100,12 @@ class Cluster:
 
 @asynccontextmanager
 async def connect() -> AsyncIterator[Cluster]:
-    """That of KUBECONFIG, or, in a pod, the one that the pod is in. Raises ClusterError."""
+    """The one that this pod is in; where it is no pod, that of KUBECONFIG. Raises ClusterError."""
     try:
-        await config.load_config()
+        if "KUBERNETES_SERVICE_HOST" in os.environ:  # as every client of Kubernetes finds out
+            config.load_incluster_config()  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config()
     except config.ConfigException as error:
         raise ClusterError(f"no cluster: {error}") from error
     async with client.ApiClient() as api:

@@ -88,9 +88,13 @@ class Problem(NamedTuple):
 
 
 class Plan(NamedTuple):
+    """Everything by its source."""
+
     keyrings: Mapping[str, Keyring]
-    """By their source, of those that generate."""
+    """Of those that generate."""
     published: Published
+    revisions: Mapping[str, str]
+    """Of each entry in the file, as the file has one of all."""
     problems: Mapping[str, Problem]
 
 
@@ -112,7 +116,9 @@ def desired(actual: Actual, *, make: Callable[[datetime], Key] = make_key) -> Pl
             before = actual.published.entries.get(name, CLOSED)
             found = {**before, "paused": True} if source["spec"].get("paused") and before != CLOSED else before
         entries[name] = found
-    return Plan(keyrings, _publication(entries, actual.published.salt), problems)
+    salt = actual.published.salt
+    revisions = {name: _revision(entry, salt) for name, entry in entries.items()}
+    return Plan(keyrings, _publication(entries, salt), revisions, problems)
 
 
 def is_deleted(source: Object) -> bool:
@@ -158,11 +164,13 @@ def _secrets(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _publication(entries: Mapping[str, Any], salt: str) -> Published:
-    """Its revision is made of all it says, and, by the salt, tells nothing of it: pods show it to anyone."""
-    content = json.dumps(entries, sort_keys=True)
-    revision = hmac.new(salt.encode(), content.encode(), hashlib.sha256).hexdigest()[:16]
-    document = json.dumps({"revision": revision, "sources": entries}, sort_keys=True, indent=1)
-    return Published(document.encode(), salt)
+    document = {"revision": _revision(entries, salt), "sources": entries}
+    return Published(json.dumps(document, sort_keys=True, indent=1).encode(), salt)
+
+
+def _revision(content: Mapping[str, Any], salt: str) -> str:
+    """It is made of all that is said, and, by the salt, tells nothing of it: pods show it to anyone."""
+    return hmac.new(salt.encode(), json.dumps(content, sort_keys=True).encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def _document(content: bytes) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ signals. Nothing here handles a change; each handler only says that there is one
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import suppress
 from typing import Any
@@ -101,12 +102,12 @@ def run() -> None:
     """Until a signal. Raises SettingsError."""
     settings = load()
     logs.configure(settings, service="operator")
-    registry = kopf.OperatorRegistry()
-    _register(registry, settings)
+    for chatty in ("aiohttp.access", "kopf.activities.probe", "kopf.objects"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    _register(settings)
     prometheus_client.start_http_server(settings.admin_port, settings.host)
     only = settings.operator_namespace
     kopf.run(
-        registry=registry,
         standalone=True,  # one replica; two would only do the same twice: see desired
         clusterwide=only is None,
         namespaces=[only] if only else [],
@@ -114,11 +115,12 @@ def run() -> None:
     )
 
 
-def _register(registry: kopf.OperatorRegistry, settings: OperatorSettings) -> None:
+def _register(settings: OperatorSettings) -> None:
+    """In kopf's default registry, which knows how to log in."""
     operator: Operator
     loop: asyncio.Task[None]
 
-    @kopf.on.startup(registry=registry)
+    @kopf.on.startup()
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         nonlocal operator, loop
         settings.scanning.disabled = True  # no rights over the whole cluster, for definitions and namespaces
@@ -129,21 +131,21 @@ def _register(registry: kopf.OperatorRegistry, settings: OperatorSettings) -> No
 
     operator_settings = settings
 
-    @kopf.on.cleanup(registry=registry)
+    @kopf.on.cleanup()
     async def stop(**_: Any) -> None:
         loop.remove_done_callback(_die)
         loop.cancel()
 
-    @kopf.on.event(GROUP, VERSION, WEBHOOK_SOURCE.plural, registry=registry)
+    @kopf.on.event(GROUP, VERSION, WEBHOOK_SOURCE.plural)
     def source_changed(body: kopf.Body, type: str | None, **_: Any) -> None:  # noqa: A002 (kopf's name)
         operator.watch.brought(dict(body), is_gone=type == "DELETED")
         operator.wake()
 
-    @kopf.on.event(GROUP, VERSION, EVENT_REPLAY.plural, registry=registry)
+    @kopf.on.event(GROUP, VERSION, EVENT_REPLAY.plural)
     def replay_changed(**_: Any) -> None:
         operator.wake()
 
-    @kopf.on.probe(registry=registry, id="operator")
+    @kopf.on.probe(id="operator")
     def is_alive(**_: Any) -> dict[str, float]:
         return operator.check()
 

@@ -48,16 +48,22 @@ def status(  # noqa: PLR0913 (all that a status tells of)
     name = source["metadata"]["name"]
     before: Mapping[str, Any] = source.get("status", {})
     ring = plan.keyrings.get(name)
-    secrets, published, loaded = _conditions(source, plan, pods, failure)
+    revision = plan.revisions[name]
+    all_loaded = failure is None and has_loaded(pods, plan.published.revision)
+    loaded_revision = revision if all_loaded else before.get("loadedRevision")
+    secrets, published = _secrets_and_published(source, plan, failure)
+    loaded = _loaded(pods, plan.published.revision, is_loaded=loaded_revision == revision)
     conditions = (secrets, published, loaded, _ready(source, (secrets, published, loaded)))
     said: Object = {
         "observedGeneration": source["metadata"]["generation"],
         "url": url(installation, name),
         "conditions": merged(before.get("conditions", []), conditions, source["metadata"]["generation"], now),
         "keys": _keys(source, ring),
-        "revision": plan.published.revision,
+        "revision": revision,
         "traffic": traffic(before.get("traffic", {}), name, pods, now),
     }
+    if loaded_revision is not None:
+        said["loadedRevision"] = loaded_revision
     if ring is not None:
         said["secretName"] = secret_name(name)
         if (due_at := next_rotation(ring, spec.rotation(source))) is not None:
@@ -89,9 +95,7 @@ def without_installation(source: Object, message: str, now: datetime) -> Object:
     }
 
 
-def _conditions(
-    source: Object, plan: Plan, pods: Sequence[Pod], failure: str | None
-) -> tuple[Condition, Condition, Condition]:
+def _secrets_and_published(source: Object, plan: Plan, failure: str | None) -> tuple[Condition, Condition]:
     problem = plan.problems.get(source["metadata"]["name"])
     if problem is not None and problem.of_secrets:
         secrets = Condition("SecretsReady", "False", problem.reason, problem.message)
@@ -104,8 +108,8 @@ def _conditions(
             "Published", "False", problem.reason, f"What was published before holds. {problem.message}"
         )
     else:
-        published = Condition("Published", "True", "Published", f"As revision {plan.published.revision}")
-    return secrets, published, _loaded(pods, plan.published.revision)
+        published = Condition("Published", "True", "Published", "As it is written here")
+    return secrets, published
 
 
 def _kind_of_secrets(source: Object) -> tuple[str, str]:
@@ -116,12 +120,13 @@ def _kind_of_secrets(source: Object) -> tuple[str, str]:
     return "Unsigned", "Anyone may send as this source"
 
 
-def _loaded(pods: Sequence[Pod], revision: str | None) -> Condition:
-    waiting = sorted(pod.name for pod in pods if pod.revision != revision)
+def _loaded(pods: Sequence[Pod], revision: str | None, *, is_loaded: bool) -> Condition:
+    """A pod that runs by another revision of the file still may have this entry of it, if it did before."""
     if not pods:
         return Condition("Loaded", "False", "NoPods", "No pod of Realmate is running")
-    if has_loaded(pods, revision):
-        return Condition("Loaded", "True", "Loaded", f"All {len(pods)} pods run by revision {revision}")
+    if is_loaded:
+        return Condition("Loaded", "True", "Loaded", "Every pod runs by it")
+    waiting = sorted(pod.name for pod in pods if pod.revision != revision)
     few = ", ".join(waiting[:3]) + (", …" if len(waiting) > 3 else "")  # noqa: PLR2004
     return Condition("Loaded", "False", "Waiting", f"{len(waiting)} of {len(pods)} pods do not run by it yet: {few}")
 
@@ -205,15 +210,10 @@ def told(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Told]:
     old = {each["type"]: each for each in before.get("conditions", [])}
     for condition in after["conditions"]:
         earlier = old.get(condition["type"], {})
-        if condition["type"] in {"Published", "Ready"} and _changed(earlier, condition):
+        is_news = (earlier.get("status"), earlier.get("reason")) != (condition["status"], condition["reason"])
+        if condition["type"] == "Ready" and is_news:
             yield Told("Warning" if _is_bad(condition) else "Normal", condition["reason"], condition["message"])
     yield from _told_of_keys(before.get("keys"), after.get("keys", []), after.get("secretName"))
-
-
-def _changed(earlier: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
-    if condition["type"] == "Published" and condition["status"] == "True":
-        return False  # each revision is one; Ready tells when it is in force
-    return (earlier.get("status"), earlier.get("reason")) != (condition["status"], condition["reason"])
 
 
 def _is_bad(condition: Mapping[str, Any]) -> bool:
