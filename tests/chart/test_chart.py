@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from helm import helm
+from realmate.kube_operator.reconcile import installation_of
 from realmate.runtime.settings import Settings
-from rendered import CHART, RELEASE, Object, RenderError, environment, found, pods, render
+from rendered import CHART, NAMESPACE, RELEASE, Object, RenderError, environment, found, pods, render
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ("1.29.0", "1.34.0", kubernetes_validate.latest_version())
@@ -25,7 +26,18 @@ ALL_ON: dict[str, Any] = {
     "ingress": {"enabled": True, "host": "realmate.example", "tlsSecret": "certificate", "className": "nginx"},
     "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["realmate.example"]},
     "metrics": {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}},
-    "sources": {"content": "[sources.shop]\n"},
+    "operator": {
+        "mode": "cluster",
+        "publicUrl": "https://realmate.example",
+        "secretNames": ["keys"],
+        "metricsToken": {"existingSecret": "admin"},
+        "settings": {"LOG_LEVEL": "DEBUG"},
+        "nodeSelector": {"e": "f"},
+        "tolerations": [{"operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {}},
+        "priorityClassName": "high",
+    },
+    "crds": {"keep": False},
     "readers": {"existingSecret": "readers"},
     "networkPolicy": {"responders": True, "clients": [{"namespaceSelector": {}}], "scrapers": [{"podSelector": {}}]},
     "imagePullSecrets": ["registry"],
@@ -48,8 +60,12 @@ ALL_ON: dict[str, Any] = {
         'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "{{ .Release.Name }}-two"}',
     ],
 }
+OPERATED_ELSEWHERE: dict[str, Any] = {"operator": {"mode": "elsewhere"}, "crds": {"enabled": False}}
+FROM_A_FILE: dict[str, Any] = {"operator": {"mode": "none"}, "sources": {"content": "[sources.shop]\n"}}
 MATRIX: dict[str, dict[str, Any]] = {
     "as it is": {},
+    "an operator elsewhere": OPERATED_ELSEWHERE,
+    "no operator": FROM_A_FILE | {"crds": {"enabled": False}},
     "amqp": {"transport": {"kind": "amqp"}},
     "external stores": EXTERNAL,
     "external stores, amqp, hook": EXTERNAL | {"transport": {"kind": "amqp"}, "migration": {"mode": "hook"}},
@@ -92,13 +108,20 @@ def test_every_object_is_valid_for_every_kubernetes_it_is_for(objects: list[Obje
 def test_names_are_unique_and_begin_with_the_release_s(objects: list[Object]) -> None:
     names = [(each["kind"], each["metadata"]["name"]) for each in objects]
     assert len(names) == len(set(names))
-    assert all(name.startswith(RELEASE) for _, name in names if name != "one")
+    of_no_namespace = {
+        "CustomResourceDefinition": "realmate.dev",
+        "ClusterRole": RELEASE,
+        "ClusterRoleBinding": RELEASE,
+    }
+    for kind, name in names:
+        assert name.startswith(RELEASE) or name == "one" or of_no_namespace[kind] in name
 
 
 def test_no_pod_is_root_writes_to_its_root_or_knows_the_api_server(objects: list[Object]) -> None:
     """Pod Security "restricted", which the namespace may enforce."""
     for name, pod in pods(objects).items():
-        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["automountServiceAccountToken"] is ("serviceAccountName" in pod), name
+        assert ("serviceAccountName" in pod) is ("operator" in name), name
         assert pod["enableServiceLinks"] is False, name
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
@@ -186,6 +209,68 @@ def test_a_rolling_update_takes_no_pod_before_a_new_one_is_ready(plain: list[Obj
         assert strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
 
 
+def test_the_operator_may_do_no_more_than_it_does(plain: list[Object]) -> None:
+    """A list of Secrets would be all their contents."""
+    rights: dict[tuple[str, str], set[str]] = {}
+    for rule in found(plain, "Role", "operator")["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                rights.setdefault((group, resource), set()).update(rule["verbs"])
+    del rights["", "secrets"]  # below
+    assert rights == {
+        ("realmate.dev", "webhooksources"): {"get", "list", "watch", "patch"},
+        ("realmate.dev", "eventreplays"): {"get", "list", "watch"},
+        ("realmate.dev", "webhooksources/status"): {"patch"},
+        ("realmate.dev", "eventreplays/status"): {"patch"},
+        ("", "events"): {"create"},
+        ("", "pods"): {"list"},
+        ("", "podtemplates"): {"list"},
+        ("batch", "jobs"): {"get", "create"},
+        ("apps", "deployments"): {"get", "patch"},
+    }
+    for objects, kind, names in (
+        (plain, "Role", None),
+        (render(ALL_ON), "ClusterRole", {"keys", f"{RELEASE}-webhooksources"}),
+    ):
+        [role] = [each for each in objects if each["kind"] == kind]
+        of_secrets = [rule for rule in role["rules"] if "secrets" in rule["resources"]]
+        assert {verb for rule in of_secrets for verb in rule["verbs"]} == {"get", "patch", "create"}
+        named = [set(rule["resourceNames"]) for rule in of_secrets if "resourceNames" in rule]
+        assert named == ([names] if names else [])
+
+
+def test_one_operator_is_enough_for_several_releases() -> None:
+    kinds = {each["kind"] for each in render(OPERATED_ELSEWHERE)}
+    assert "PodTemplate" in kinds
+    assert not {"Role", "ClusterRole", "ServiceAccount", "CustomResourceDefinition"} & kinds
+    objects = render(OPERATED_ELSEWHERE)
+    [peer] = [
+        peer
+        for rule in found(objects, "NetworkPolicy", "webhook")["spec"]["ingress"]
+        for peer in rule.get("from", [])
+        if peer["podSelector"]["matchLabels"].get("app.kubernetes.io/component") == "operator"
+    ]
+    assert peer["namespaceSelector"] == {}
+
+
+def test_the_operator_knows_the_installation_by_its_pod_template() -> None:
+    said = found(render(ALL_ON), "PodTemplate", "admin")["metadata"]
+    assert said["labels"]["realmate.dev/installation"] == "true"
+    installation = installation_of(found(render(ALL_ON), "PodTemplate", "admin"))
+    assert installation.secret == f"{RELEASE}-webhooksources"
+    assert installation.public_url == "https://realmate.example"
+    assert installation.webhook_url == f"http://{RELEASE}-webhook.{NAMESPACE}.svc:8000"
+    assert installation.open_default
+    assert not installation_of(found(render({"sources": {"open": False}}), "PodTemplate", "admin")).open_default
+
+
+def test_definitions_outlive_the_release_unless_told() -> None:
+    for keep in (True, False):
+        for each in render({"crds": {"keep": keep}}):
+            if each["kind"] == "CustomResourceDefinition":
+                assert ("helm.sh/resource-policy" in each["metadata"].get("annotations", {})) is keep
+
+
 def test_query_sees_no_secret_of_a_source() -> None:
     objects = render(ALL_ON)
     for name in OURS:
@@ -195,9 +280,15 @@ def test_query_sees_no_secret_of_a_source() -> None:
         assert "TOKENS_FILE" in environment(pod)
 
 
+def with_content(objects: list[Object]) -> list[Object]:
+    """The Secrets that Helm fills itself."""
+    return [each for each in objects if each["kind"] == "Secret" and {"data", "stringData"} & each.keys()]
+
+
 def test_external_stores_bring_none_of_ours_and_no_password() -> None:
     objects = render(MATRIX["external stores, amqp, hook"])
-    assert not [each for each in objects if each["kind"] in {"StatefulSet", "Secret"}]
+    assert not [each for each in objects if each["kind"] == "StatefulSet"]
+    assert not with_content(objects)
     told = environment(found(objects, "Deployment", "conversations")["spec"]["template"]["spec"])
     assert told["DATABASE_URL"] == {"secretKeyRef": {"name": "my-postgres", "key": "DATABASE_URL"}}
     assert told["TRANSPORT_URL"] == {"secretKeyRef": {"name": "my-rabbitmq", "key": "AMQP_URL"}}
@@ -206,7 +297,7 @@ def test_external_stores_bring_none_of_ours_and_no_password() -> None:
 def test_our_own_stores_take_a_secret_that_is_there() -> None:
     stores = ("postgres", "redis", "rabbitmq")
     objects = render({"transport": {"kind": "amqp"}} | {store: {"existingSecret": f"my-{store}"} for store in stores})
-    assert not [each for each in objects if each["kind"] == "Secret"]
+    assert not with_content(objects)
     for store in stores:
         told = environment(found(objects, "StatefulSet", store)["spec"]["template"]["spec"])
         assert {"secretKeyRef": {"name": f"my-{store}", "key": "password"}} in told.values()
@@ -228,8 +319,9 @@ def test_each_password_is_in_its_url_and_no_two_are_the_same() -> None:
 
 def test_a_migration_that_differs_is_another_job() -> None:
     def name(values: dict[str, Any]) -> str:
-        (job,) = (each for each in render(values) if each["kind"] == "Job")
-        return str(job["metadata"]["name"])
+        names = (each["metadata"]["name"] for each in render(values) if each["kind"] == "Job")
+        (job,) = (each for each in names if "migrate" in each)
+        return str(job)
 
     assert name({}) == name({"webhook": {"replicas": 5}})
     assert name({}) != name({"image": {"tag": "0.2.0"}})
@@ -255,6 +347,7 @@ def test_the_way_in_shows_events_and_conversations_and_nothing_else() -> None:
         ({"postgres": {"storage": {"size": ""}}}, "minLength"),
         ({"migration": {"mode": "hook"}}, "hook needs an external Postgres"),
         ({"sources": {"content": "x", "existingSecret": "y"}}, "choose one"),
+        ({"sources": {"content": "x"}}, "set operator.mode=none"),
         ({"httpRoute": {"enabled": True}}, "of which Gateway"),
     ],
 )

@@ -76,7 +76,7 @@ class Reconciler:
             for source in sources:
                 await self._tell(source, statuses.without_installation(source, message, _now()))
             return Turn(is_settled=True, reasons=["NoInstallation"] * len(sources))
-        installation = _installation(found[0])
+        installation = installation_of(found[0])
         for source in sources:
             await self._hold(source)
         pods = await self._pods(installation)
@@ -250,7 +250,8 @@ class Reconciler:
             log.warning("event not told", reason=told.reason, error=str(error))
 
 
-def _installation(template: Object) -> Installation:
+def installation_of(template: Object) -> Installation:
+    """What the chart says of itself in the PodTemplate (templates/admin.yaml)."""
     metadata = template["metadata"]
     said = {name.removeprefix(f"{GROUP}/"): value for name, value in metadata["annotations"].items()}
     return Installation(
