@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 FUZZ_STAMP := $(VENV)/.installed-fuzz
 
-.PHONY: help run test faults fuzz chart check audit format bench clean lock
+.PHONY: help run test faults e2e fuzz chart check audit format bench clean lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ test: $(STAMP) ## All tests, with real stores that they start themselves
 faults: $(STAMP) ## Break everything for FAULT_SECONDS (150) over each transport; outcome in .realmate/faults
 	@FAULT_GOALS=1 FAULT_SECONDS=$${FAULT_SECONDS:-150} FAULT_REPORT=$${FAULT_REPORT:-.realmate/faults} \
 	  $(BIN)/python -m pytest tests/faults/test_faults.py -s -q
+
+e2e: $(STAMP) ## Everything on the cluster that KUBECONFIG names, in half an hour (tests/e2e/conftest.py)
+	@E2E=1 $(BIN)/python -m pytest tests/e2e -s -q $(E2E)
 
 $(FUZZ_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'

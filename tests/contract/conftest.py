@@ -20,12 +20,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--through-edge", action="store_true", help="There is a proxy between: skip what it answers itself."
     )
 
+    parser.addoption(
+        "--through-proxy",
+        action="store_true",
+        help="The same, and the proxy is not ours: it speaks HTTP in its own way.",
+    )
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--through-edge", default=False):
-        for item in items:
-            if item.get_closest_marker("direct"):
-                item.add_marker(pytest.mark.skip(reason="holds without a proxy between"))
+    foreign = config.getoption("--through-proxy", default=False)
+    edge = foreign or config.getoption("--through-edge", default=False)
+    for item in items:
+        if edge and item.get_closest_marker("direct"):
+            item.add_marker(pytest.mark.skip(reason="holds without a proxy between"))
+        if foreign and item.get_closest_marker("edge"):
+            item.add_marker(pytest.mark.skip(reason="holds without a proxy, and behind ours"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

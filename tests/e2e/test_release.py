@@ -1,0 +1,103 @@
+"""The chart on a real cluster: it installs, upgrades, survives and leaves as it says."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ledger import load
+from release import CHART, NAME, Refused, Release, eventually
+
+ROOT = CHART.parents[1]
+MORE_DEATHS = 12
+
+
+@pytest.mark.parametrize("transport", ["redis", "amqp"])
+def test_it_installs_where_there_is_nothing_and_passes_its_own_test(release: Release, transport: str) -> None:
+    release.install(transport={"kind": transport})
+    assert "Succeeded" in release.helm("test", NAME)
+    with load(release) as ledger:
+        time.sleep(5)
+    ledger.verify()
+    assert not ledger.refused
+
+
+def test_the_contract_holds_through_the_ingress(release: Release) -> None:
+    release.install()
+    suite = [sys.executable, "-m", "pytest", "tests/contract", "-q", "-p", "no:cacheprovider", "--through-proxy"]
+    done = subprocess.run(
+        [*suite, "--base-url", release.url], cwd=ROOT, capture_output=True, text=True, check=False, timeout=900
+    )
+    print(done.stdout.splitlines()[-1])  # noqa: T201
+    assert done.returncode == 0, done.stdout
+
+
+def test_an_upgrade_from_the_version_before_loses_nothing(release: Release, tmp_path: Path) -> None:
+    release.install(previous_chart(tmp_path))
+    password = release.secret("realmate-postgres", "password")
+    with load(release) as ledger:
+        release.install()
+        time.sleep(5)
+    ledger.verify()
+    assert not ledger.refused
+    assert release.secret("realmate-postgres", "password") == password
+
+
+def previous_chart(directory: Path) -> Path:
+    revision = os.environ.get("E2E_PREVIOUS") or _git("log", "-2", "--format=%H", "--", "charts/realmate").split()[-1]
+    archive = subprocess.run(["git", "archive", revision, "charts"], cwd=ROOT, check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(directory)], input=archive, check=True)
+    return directory / "charts" / "realmate"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def test_pods_that_die_at_random_take_nothing_with_them(release: Release) -> None:
+    release.install()
+    chance = random.Random(7)
+    with load(release) as ledger:
+        first = ["postgres", "redis", "webhook", "conversations", "query", "operator"]
+        for component in first + [chance.choice(first) for _ in range(MORE_DEATHS)]:
+            pods = release.list("pods", f"app.kubernetes.io/component={component}")
+            pod = chance.choice(pods)["metadata"]["name"]
+            release.kubectl("delete", "pod", pod, "--grace-period", chance.choice(["0", "30"]), "--wait=false")
+            time.sleep(chance.uniform(1, 6))
+        release.kubectl("rollout", "status", "--timeout=120s", "deployment/realmate-webhook")
+    eventually(lambda: release.post(b"{}") == 400, "webhook answers again")
+    ledger.verify()
+
+
+def test_an_upgrade_that_cannot_be_ready_leaves_the_old_pods_at_work(release: Release) -> None:
+    release.install()
+    with load(release) as ledger:
+        with pytest.raises(Refused):
+            release.helm(
+                *("upgrade", NAME, str(CHART), "--reuse-values", "--wait", "--timeout", "20s"),
+                *("--set", "webhook.settings.SOURCES_FILE=/nowhere"),
+            )
+        release.helm("rollback", NAME, "--wait", "--timeout", "120s")
+    ledger.verify()
+    assert not ledger.refused
+
+
+def test_what_is_uninstalled_leaves_what_was_asked_to_stay_and_is_found_again(release: Release) -> None:
+    release.install()
+    with load(release) as ledger:
+        pass
+    release.uninstall()
+    eventually(lambda: not release.list("pods"), "its pods are gone")
+    assert [each["metadata"]["name"] for each in release.list("pvc")] == ["data-realmate-postgres-0"]
+    assert [each["metadata"]["name"] for each in release.list("secrets")] == ["realmate-postgres"]
+    kinds = "deployments,statefulsets,jobs,services,ingresses,roles,rolebindings,networkpolicies,podtemplates,pdb"
+    assert release.list(kinds) == []
+    release.install()
+    eventually(lambda: release.post(b"{}") == 400, "webhook answers again")
+    ledger.verify()
