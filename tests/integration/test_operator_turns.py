@@ -1,0 +1,269 @@
+"""The operator's turns against kmock, an API server that errs when it is told to. A real one is tests/e2e's matter."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import kmock as kmocks
+import kopf
+import pytest
+import pytest_asyncio
+from kubernetes_asyncio import client
+
+from realmate.kube_operator.cluster import Cluster, ClusterError
+from realmate.kube_operator.desired import Pod
+from realmate.kube_operator.handlers import Operator
+from realmate.kube_operator.kinds import SECRET, WEBHOOK_SOURCE, Object
+from realmate.kube_operator.pods import Asking
+from realmate.kube_operator.reconcile import FINALIZER, Reconciler
+from realmate.kube_operator.settings import OperatorSettings
+from realmate.local.ports import free_port
+
+API = "realmate.dev/v1alpha1"
+SOURCES, SECRETS, TEMPLATES = f"{API}/webhooksources", "v1/secrets", "v1/podtemplates"
+KINDS = (SOURCES, f"{API}/eventreplays", SECRETS, TEMPLATES, "v1/pods", "v1/events", "batch/v1/jobs")
+GENERATED = {"signing": {"scheme": "standard-webhooks", "generate": True}}
+
+pytestmark = pytest.mark.asyncio
+
+
+class Pods(Asking):
+    """Each of them runs by what this says."""
+
+    revision: str | None = None
+
+    async def ask_all(self, _: Sequence[Object]) -> list[Pod]:
+        return [Pod("1", "webhook-1", answered=True, revision=self.revision)]
+
+
+class World:
+    """A namespace with an installation, and the operator's view of it."""
+
+    def __init__(self, server: Any, cluster: Cluster) -> None:
+        self.server, self.cluster, self.pods = server, cluster, Pods()
+        for kind in KINDS:
+            server.resources[kind] = {"kind": kind.rpartition("/")[2], "namespaced": True, "verbs": ["list", "watch"]}
+        self.install("here")
+
+    def install(self, namespace: str) -> None:
+        template = {"metadata": {"labels": {}}, "spec": {"containers": [{"name": "admin"}]}}
+        annotations = {"realmate.dev/secret": "published", "realmate.dev/webhook-url": "http://webhook:8000"}
+        labels = {"app.kubernetes.io/instance": "realmate"}
+        metadata = {"name": "realmate-admin", "namespace": namespace, "labels": labels, "annotations": annotations}
+        self.put(TEMPLATES, {"metadata": metadata, "template": template})
+        self.put(SECRETS, {"metadata": {"name": "published", "namespace": namespace}})
+
+    def put(self, kind: str, body: Object) -> None:
+        metadata = body["metadata"]
+        metadata |= {"uid": f"{metadata['namespace']}-{metadata['name']}", "generation": 1, "resourceVersion": "1"}
+        self.server.objects[kind, metadata["namespace"], metadata["name"]] = body
+
+    def make(self, name: str, namespace: str = "here", **spec: Any) -> None:
+        self.put(SOURCES, {"metadata": {"name": name, "namespace": namespace}, "spec": spec})
+        self.put(SECRETS, {"metadata": {"name": f"webhooksource-{name}", "namespace": namespace}})
+
+    async def turn(self, namespace: str = "here") -> bool:
+        sources = await self.cluster.list(WEBHOOK_SOURCE, namespace)
+        return (await Reconciler(self.cluster, self.pods).turn(namespace, sources)).is_settled
+
+    async def source(self, name: str) -> Object:
+        found = await self.cluster.find(WEBHOOK_SOURCE, "here", name)
+        assert found is not None
+        return found
+
+    async def ready(self, name: str) -> str:
+        conditions = (await self.source(name))["status"]["conditions"]
+        return next(str(each["reason"]) for each in conditions if each["type"] == "Ready")
+
+    async def secret(self, name: str, namespace: str = "here") -> Mapping[str, str]:
+        found = await self.cluster.find(SECRET, namespace, name)
+        assert found is not None
+        return {key: base64.b64decode(value).decode() for key, value in found.get("data", {}).items()}
+
+    async def published(self, namespace: str = "here") -> Any:
+        return json.loads((await self.secret("published", namespace))["sources.json"])
+
+    @property
+    def writes(self) -> int:
+        return sum(len(self.server[method]) for method in ("patch", "post", "put", "delete"))
+
+
+@pytest_asyncio.fixture
+async def world(kmock: Any) -> AsyncIterator[World]:
+    async with client.ApiClient(client.Configuration(host=str(kmock.url).rstrip("/"))) as api:
+        yield World(kmock, Cluster(api))
+
+
+async def test_a_source_is_published_told_and_ready_when_pods_run_by_it(world: World) -> None:
+    world.make("shop", **GENERATED)
+    assert await world.turn() is False
+    published = await world.published()
+    secret = (await world.secret("webhooksource-shop"))["secret"]
+    assert published["sources"]["shop"]["signing"]["secrets"] == [{"value": secret}]
+    assert await world.ready("shop") == "Waiting"
+    world.pods.revision = published["revision"]
+    assert await world.turn() is True
+    assert await world.ready("shop") == "Ready"
+
+
+async def test_where_nothing_changed_nothing_is_written(world: World) -> None:
+    world.make("shop", **GENERATED)
+    await world.turn()
+    world.pods.revision = (await world.published())["revision"]
+    await world.turn()
+    before = world.writes
+    assert await world.turn()
+    assert world.writes == before
+
+
+async def test_what_it_applies_is_its_own_and_forced(world: World) -> None:
+    world.make("shop")
+    await world.turn()
+    applied = [request for request in world.server["patch"] if str(request.url.path).endswith("/secrets/published")]
+    assert applied
+    for request in applied:
+        assert dict(request.url.query) == {"fieldManager": "realmate-operator", "force": "true"}
+        assert request.headers["Content-Type"] == "application/apply-patch+yaml"
+
+
+async def test_what_the_api_server_refuses_is_told_in_the_status(world: World) -> None:
+    world.make("shop")
+    refusal = {"message": "secrets is forbidden: no rights", "code": 403}
+    world.server["patch", "/api/v1/namespaces/here/secrets/published"] << kmocks.Response(payload=refusal, status=403)
+    await world.turn()
+    assert await world.ready("shop") == "PublishFailed"
+    assert "no rights" in str((await world.source("shop"))["status"])
+
+
+async def test_an_answer_that_is_a_refusal_has_its_reason(world: World) -> None:
+    world.server["get", "/apis/realmate.dev/v1alpha1/namespaces/here/webhooksources"] << kmocks.Response(
+        payload={"message": "no rights"}, status=403
+    )
+    with pytest.raises(ClusterError, match="403 no rights"):
+        await world.turn()
+
+
+async def test_an_api_server_that_is_away_is_one_error() -> None:
+    async with client.ApiClient(client.Configuration(host="http://127.0.0.1:1")) as api:
+        with pytest.raises(ClusterError, match=r"127\.0\.0\.1"):
+            await Cluster(api).list(WEBHOOK_SOURCE, "here")
+
+
+async def test_a_source_without_an_installation_is_told_so(world: World) -> None:
+    world.put(SOURCES, {"metadata": {"name": "lonely", "namespace": "elsewhere"}, "spec": {}})
+    await world.turn("elsewhere")
+    found = await world.cluster.find(WEBHOOK_SOURCE, "elsewhere", "lonely")
+    assert found is not None
+    assert {each["reason"] for each in found["status"]["conditions"]} == {"NoInstallation"}
+
+
+async def test_the_trouble_of_one_namespace_is_not_another_s(world: World) -> None:
+    world.make("shop")
+    world.install("broken")
+    world.put(SOURCES, {"metadata": {"name": "bad", "namespace": "broken"}, "spec": {"signing": {"generate": True}}})
+    world.server["get", "/api/v1/namespaces/broken/pods"] << kmocks.Response(payload={"message": "no"}, status=500)
+    await Operator(OperatorSettings())._turn(world.cluster)  # noqa: SLF001 (the loop around it never ends)
+    assert "shop" in (await world.published())["sources"]
+    assert "sources.json" not in await world.secret("published", "broken")
+
+
+async def test_one_that_is_to_be_erased_is_held_revoked_erased_and_let_go(world: World) -> None:
+    world.make("shop", deletionPolicy="Erase")
+    await world.turn()
+    assert (await world.source("shop"))["metadata"]["finalizers"] == [FINALIZER]
+    world.server.objects[SOURCES, "here", "shop"].patch({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    await world.turn()
+    jobs = [key for key in world.server.objects if key[0].plural == "jobs"]
+    assert jobs == []  # a pod may still take its events
+    published = await world.published()
+    assert published["sources"]["shop"] == {"enabled": False}
+    world.pods.revision = published["revision"]
+    await world.turn()
+    [job] = [key for key in world.server.objects if key[0].plural == "jobs"]
+    await world.turn()
+    assert (await world.source("shop"))["metadata"]["finalizers"] == [FINALIZER]
+    world.server.objects[job].patch({"status": {"conditions": [{"type": "Complete", "status": "True"}]}})
+    await world.turn()
+    assert await world.cluster.find(WEBHOOK_SOURCE, "here", "shop") is None
+
+
+async def test_one_that_is_to_be_retained_is_never_held(world: World) -> None:
+    world.make("shop", deletionPolicy="Erase")
+    await world.turn()
+    world.server.objects[SOURCES, "here", "shop"].patch({"spec": {"deletionPolicy": "Retain"}})
+    await world.turn()
+    assert (await world.source("shop"))["metadata"]["finalizers"] == []
+
+
+async def test_the_process_turns_when_its_watch_tells_of_a_change(world: World, tmp_path: Path) -> None:
+    """As a pod runs it; left alone it would turn after ten minutes."""
+    port, admin_port = free_port(), free_port()
+    log = (tmp_path / "log").open("w")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "realmate", "operator", "run"),
+        env={
+            "KUBECONFIG": str(kubeconfig(tmp_path, str(world.server.url))),
+            "OPERATOR_NAMESPACE": "here",
+            "OPERATOR_INTERVAL_S": "600",
+            "PORT": str(port),
+            "ADMIN_PORT": str(admin_port),
+            "PATH": "",
+        },
+        stdout=log,
+        stderr=log,
+    )
+    try:
+        await eventually(lambda: world.server.objects[SECRETS, "here", "published"].get("data"), log.name)
+        async with aiohttp.ClientSession() as session:
+            world.put(SECRETS, {"metadata": {"name": "webhooksource-shop", "namespace": "here"}})
+            url = f"{str(world.server.url).rstrip('/')}/apis/{API}/namespaces/here/webhooksources"
+            metadata = {"name": "shop", "namespace": "here", "uid": "1", "generation": 1, "resourceVersion": "5"}
+            await session.post(url, json={"metadata": metadata, "spec": GENERATED})
+            await eventually(lambda: "status" in world.server.objects[SOURCES, "here", "shop"], log.name)
+            async with session.get(f"http://127.0.0.1:{port}/healthz") as answer:
+                assert answer.status == 200
+                assert (await answer.json())["operator"]["watch_lag_seconds"] == 0
+            async with session.get(f"http://127.0.0.1:{admin_port}/metrics") as answer:
+                assert 'realmate_operator_turns_total{outcome="well"}' in await answer.text()
+    finally:
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 30) == 0
+        log.close()
+
+
+def kubeconfig(directory: Path, url: str) -> Path:
+    path = directory / "kubeconfig"
+    named = {"name": "kmock"}
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "kmock",
+        "clusters": [named | {"cluster": {"server": url.rstrip("/")}}],
+        "users": [named | {"user": {"token": "token"}}],
+        "contexts": [named | {"context": {"cluster": "kmock", "user": "kmock"}}],
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+async def eventually(condition: Callable[[], object], log: str) -> None:
+    give_up_at = time.monotonic() + 40
+    while not condition():
+        assert time.monotonic() < give_up_at, Path(log).read_text()  # noqa: ASYNC240 (the test is over)
+        await asyncio.sleep(0.1)
+
+
+async def test_a_loop_that_hangs_is_found_out() -> None:
+    operator = Operator(OperatorSettings())
+    assert set(operator.check()) == {"seconds_since_turn", "watch_lag_seconds"}
+    operator._turned_at -= 1000  # noqa: SLF001
+    with pytest.raises(kopf.PermanentError):
+        operator.check()
