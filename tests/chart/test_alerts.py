@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"
 COUNTING = (
     "realmate.conversations.observation",
+    "realmate.kube_operator.observation",
     "realmate.runtime.followed",
     "realmate.runtime.http.observation",
     "realmate.runtime.limits",

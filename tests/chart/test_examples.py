@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from realmate.kube_operator import spec
+from realmate.sources.file import check_source
 from rendered import render
+from signatures import SECRET
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "k8s"
@@ -23,6 +27,34 @@ def test_what_is_for_production_generates_no_password() -> None:
     objects = render(yaml.safe_load((EXAMPLES / "values-production.yaml").read_text()))
     assert not [each for each in objects if each["kind"] == "StatefulSet"]
     assert not [each for each in objects if each["kind"] == "Secret" and {"data", "stringData"} & each.keys()]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [*yaml.safe_load_all((EXAMPLES / "webhooksources.yaml").read_text())],
+    ids=lambda each: each["metadata"]["name"],
+)
+def test_its_sources_are_right(source: dict[str, Any]) -> None:
+    name = source["metadata"]["name"]
+    secrets = {reference.name: {reference.key: SECRET} for reference in spec.references(source)}
+    check_source(name, spec.settings(source, secrets, [SECRET]))
+    [definition] = [
+        each["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        for each in render()
+        if each["kind"] == "CustomResourceDefinition" and each["spec"]["names"]["kind"] == source["kind"]
+    ]
+    assert unknown(source["spec"], definition["properties"]["spec"]) == []
+
+
+def unknown(value: Any, schema: dict[str, Any]) -> list[str]:
+    """The fields that a definition does not have."""
+    if isinstance(value, list):
+        return [name for each in value for name in unknown(each, schema["items"])]
+    if not isinstance(value, dict):
+        return []
+    known = schema["properties"]
+    within = [name for field, each in value.items() if field in known for name in unknown(each, known[field])]
+    return [field for field in value if field not in known] + within
 
 
 def test_the_paths_in_gitops_examples_are_there() -> None:
