@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +22,8 @@ COUNTING = (
     "realmate.runtime.http.observation",
     "realmate.runtime.limits",
     "realmate.runtime.readers",
+    "realmate.runtime.database",
+    "realmate.runtime.transport.metrics",
     "realmate.webhook.observation",
 )
 
@@ -41,26 +44,57 @@ def test_each_has_a_runbook_and_each_runbook_its_alert(alerts: list[dict[str, An
         assert alert["labels"]["severity"] in {"critical", "warning"}
 
 
-def test_the_metrics_are_there_with_their_labels(alerts: list[dict[str, Any]]) -> None:
+@pytest.fixture(scope="module")
+def known() -> dict[str, set[str]]:
+    """The labels of every metric there is, by the names that Prometheus has for it."""
     known: dict[str, set[str]] = {}
     for module in COUNTING:
         things = vars(import_module(module)).values()
         for metric in [*things, *(each for thing in things if isinstance(thing, dict) for each in thing.values())]:
             if isinstance(metric, prometheus_client.metrics.MetricWrapperBase):
                 [family] = metric.describe()
-                known |= {family.name + suffix: set(metric._labelnames) for suffix in ("", "_total")}  # noqa: SLF001
-    looked_at = [found for alert in alerts for found in re.findall(r"(realmate_\w+)\{(.*?)\}", alert["expr"])]
-    assert looked_at
-    for name, selectors in looked_at:
-        labels = set(re.findall(r"(\w+)=~?\"", selectors))
-        assert labels - {"namespace", "pod"} <= known[name]
-        assert {"namespace", "pod"} <= labels
-    for alert in alerts:
-        for labels_of_it in re.findall(r"by \((.*?)\)", alert["expr"]):
-            [name] = re.findall(r"realmate_\w+", alert["expr"])
-            assert set(labels_of_it.split(", ")) <= known[name]
+                suffixes = ("", "_total", "_bucket")
+                known |= {family.name + suffix: set(metric._labelnames) for suffix in suffixes}  # noqa: SLF001
+    return known
+
+
+def check_metrics(expressions: list[str], known: dict[str, set[str]]) -> None:
+    """Each metric is one that there is, with its labels, of this release's pods alone."""
+    for expression in expressions:
+        for name, selectors in re.findall(r"(realmate_\w+)\{(.*?)\}", expression):
+            labels = set(re.findall(r"(\w+)=~?\"", selectors))
+            assert labels - {"namespace", "pod"} <= known[name]
+            assert {"namespace", "pod"} <= labels
+            for grouping in re.findall(r"by \((.*?)\)", expression):
+                assert set(grouping.split(", ")) - {"le"} <= known[name]
+        assert len(re.findall(r"realmate_\w+\{", expression)) == len(re.findall(r"realmate_\w+", expression)) > 0
+
+
+def test_the_metrics_are_there_with_their_labels(alerts: list[dict[str, Any]], known: dict[str, set[str]]) -> None:
+    check_metrics([alert["expr"] for alert in alerts], known)
 
 
 def test_they_look_at_this_release_alone(alerts: list[dict[str, Any]]) -> None:
     for alert in alerts:
         assert alert["expr"].count(f'namespace="{NAMESPACE}", pod=~"{RELEASE}-.+"') == alert["expr"].count("realmate_")
+
+
+def test_the_dashboard_shows_metrics_that_there_are(known: dict[str, set[str]]) -> None:
+    board = json.loads(
+        found(render({"metrics": {"dashboard": {"enabled": True}}}), "ConfigMap", "dashboard")["data"]["realmate.json"]
+    )
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(ids) == len(set(ids))
+    expressions = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
+    check_metrics([each for each in expressions if "process_" not in each], known)
+    assert {name for each in expressions for name in re.findall(r"process_\w+", each)} == {
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+    }
+    variables = {each["name"] for each in board["templating"]["list"]}
+    assert {name for each in expressions for name in re.findall(r"\$([a-z]+)", each)} <= variables
+    for panel in board["panels"]:
+        for target in panel.get("targets", []):
+            shown = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+            grouped = {label for found in re.findall(r"by \((.*?)\)", target["expr"]) for label in found.split(", ")}
+            assert shown <= grouped | {"pod"}

@@ -16,6 +16,7 @@ import yaml
 from helm import helm
 from realmate.kube_operator.reconcile import installation_of
 from realmate.runtime.settings import Settings
+from realmate.runtime.transport import amqp_link, redis_link
 from rendered import CHART, NAMESPACE, RELEASE, Object, RenderError, environment, found, pods, render
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,8 @@ EXTERNAL = {store: {"external": {"existingSecret": f"my-{store}"}} for store in 
 ALL_ON: dict[str, Any] = {
     "ingress": {"enabled": True, "host": "realmate.example", "tlsSecret": "certificate", "className": "nginx"},
     "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["realmate.example"]},
-    "metrics": {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}},
+    "metrics": {name: {"enabled": True} for name in ("podMonitor", "prometheusRule", "dashboard")},
+    "test": {"source": "shop", "tokenSecret": "reader"},
     "operator": {
         "mode": "cluster",
         "publicUrl": "https://realmate.example",
@@ -71,13 +73,19 @@ MATRIX: dict[str, dict[str, Any]] = {
     "external stores, amqp, hook": EXTERNAL | {"transport": {"kind": "amqp"}, "migration": {"mode": "hook"}},
     "all on": ALL_ON,
     "for development": {"development": True, "networkPolicy": {"enabled": False}},
+    "scaled by KEDA": {"keda": {"enabled": True}, "metrics": {"serviceMonitor": {"enabled": True}}},
+    "scaled by KEDA, amqp": {"keda": {"enabled": True}, "transport": {"kind": "amqp"}},
+    "CloudNativePG": {"postgres": {"cloudnativepg": {"enabled": True, "spec": {"backup": {"retentionPolicy": "30d"}}}}},
     "by digest": {"image": {"digest": "sha256:" + "0" * 64}},
     "kept stores": {
         "postgres": {"storage": {"keep": False, "className": "fast"}},
         "rabbitmq": {"storage": {"keep": True}},
     },
 }
-NOT_OF_KUBERNETES = {"HTTPRoute", "PodMonitor", "PrometheusRule"}
+NOT_OF_KUBERNETES = {
+    *("HTTPRoute", "PodMonitor", "ServiceMonitor", "PrometheusRule"),
+    *("ScaledObject", "TriggerAuthentication", "Cluster"),
+}
 
 
 PLAIN = (
@@ -163,7 +171,7 @@ def test_services_and_budgets_find_their_pods(objects: list[Object]) -> None:
         if each["kind"] in {"Deployment", "StatefulSet"}
     ]
     for each in objects:
-        if each["kind"] == "Service":
+        if each["kind"] == "Service" and not each["metadata"]["name"].endswith("-metrics"):
             wanted, port = each["spec"]["selector"], each["spec"]["ports"][0]["targetPort"]
             [pod] = [pod for known, pod in labels if wanted.items() <= known.items()]
             assert port in [named["name"] for container in pod["containers"] for named in container["ports"]]
@@ -264,6 +272,69 @@ def test_the_operator_knows_the_installation_by_its_pod_template() -> None:
     assert not installation_of(found(render({"sources": {"open": False}}), "PodTemplate", "admin")).open_default
 
 
+@pytest.mark.parametrize("transport", ["redis", "amqp"])
+def test_keda_looks_at_what_waits_for_conversations(transport: str) -> None:
+    objects = render({"keda": {"enabled": True}, "transport": {"kind": transport}})
+    scaled = found(objects, "ScaledObject", "conversations")["spec"]
+    deployment = found(objects, "Deployment", scaled["scaleTargetRef"]["name"].removeprefix(f"{RELEASE}-"))
+    assert "replicas" not in deployment["spec"]
+    [trigger] = scaled["triggers"]
+    [secret] = found(objects, "TriggerAuthentication", "conversations")["spec"]["secretTargetRef"]
+    broker = found(objects, "Secret", secret["name"].removeprefix(f"{RELEASE}-"))
+    if transport == "amqp":
+        assert trigger["metadata"]["queueName"] == amqp_link.QUEUE
+        assert broker["stringData"][secret["key"]].startswith("amqp://")
+    else:
+        wanted = (trigger["metadata"]["stream"], trigger["metadata"]["consumerGroup"])
+        assert wanted == (redis_link.COMMANDS, redis_link.GROUP)
+        assert f"@{RELEASE}-redis:6379" in broker["stringData"]["REDIS_URL"]
+        assert trigger["metadata"]["address"] == f"{RELEASE}-redis.{NAMESPACE}.svc:6379"
+    peers = found(objects, "NetworkPolicy", "rabbitmq" if transport == "amqp" else "redis")["spec"]["ingress"][0][
+        "from"
+    ]
+    assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "keda"}}} in peers
+
+
+def test_a_database_of_cloudnativepg_is_reached_by_its_own_secret() -> None:
+    objects = render(MATRIX["CloudNativePG"])
+    cluster = found(objects, "Cluster", "postgres")
+    assert cluster["spec"]["backup"] == {"retentionPolicy": "30d"}
+    assert cluster["spec"]["bootstrap"] == {"initdb": {"database": "realmate", "owner": "realmate"}}
+    told = environment(found(objects, "Deployment", "query")["spec"]["template"]["spec"])
+    assert told["DATABASE_URL"] == {"secretKeyRef": {"name": f"{RELEASE}-postgres-app", "key": "uri"}}
+    assert [each["metadata"]["name"] for each in objects if each["kind"] == "StatefulSet"] == [f"{RELEASE}-redis"]
+    [peer] = [
+        rule["to"]
+        for rule in found(objects, "NetworkPolicy", "query")["spec"]["egress"]
+        if {"port": 5432} in rule["ports"]
+    ]
+    assert peer == [{"podSelector": {"matchLabels": {"cnpg.io/cluster": f"{RELEASE}-postgres"}}}]
+
+
+def test_its_own_test_can_be_a_source_s_and_a_reader_s() -> None:
+    pod = found(render(ALL_ON), "Pod", "test")["spec"]
+    assert pod["containers"][0]["args"][-2:] == ["--source", "shop"]
+    told = environment(pod)
+    assert told["SOURCES_FILE"] == "/etc/realmate/sources/sources.json"
+    assert told["REALMATE_TOKEN"] == {"secretKeyRef": {"name": "reader", "key": "token"}}
+
+
+def test_metrics_are_led_to_by_a_service_of_their_own() -> None:
+    objects = render(MATRIX["scaled by KEDA"])
+    service = found(objects, "Service", "metrics")
+    assert service["spec"]["clusterIP"] == "None"
+    monitor = found(objects, "ServiceMonitor", "")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    named = {
+        name
+        for name, pod in pods(objects).items()
+        for container in pod["containers"]
+        for port in container.get("ports", [])
+        if port["name"] == "admin"
+    }
+    assert named == {f"Deployment {RELEASE}-{name}" for name in (*OURS, "operator")}
+
+
 def test_definitions_outlive_the_release_unless_told() -> None:
     for keep in (True, False):
         for each in render({"crds": {"keep": keep}}):
@@ -348,6 +419,10 @@ def test_the_way_in_shows_events_and_conversations_and_nothing_else() -> None:
         ({"migration": {"mode": "hook"}}, "hook needs an external Postgres"),
         ({"sources": {"content": "x", "existingSecret": "y"}}, "choose one"),
         ({"sources": {"content": "x"}}, "set operator.mode=none"),
+        ({"keda": {"enabled": True}, "conversations": {"autoscaling": {"enabled": True}}}, "choose one"),
+        ({"keda": {"enabled": True}} | EXTERNAL, "keda.redisAddress"),
+        ({"metrics": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}}, "counted twice"),
+        ({"postgres": {"cloudnativepg": {"enabled": True}, "existingSecret": "x"}}, "brings its own Secret"),
         ({"httpRoute": {"enabled": True}}, "of which Gateway"),
     ],
 )

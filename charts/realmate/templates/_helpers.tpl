@@ -68,8 +68,13 @@ securityContext:
 {{/* The Secret with a store's URL, and with the password where the store is ours. (list $ store) */}}
 {{- define "realmate.secret" -}}
 {{- $store := index (index . 0).Values (index . 1) -}}
+{{- if dig "cloudnativepg" "enabled" false $store -}}
+{{- /* CloudNativePG makes it, for its database's owner. */ -}}
+{{ include "realmate.fullname" (index . 0) }}-postgres-app
+{{- else -}}
 {{- $ours := default (printf "%s-%s" (include "realmate.fullname" (index . 0)) (index . 1)) $store.existingSecret -}}
 {{- default $ours $store.external.existingSecret -}}
+{{- end -}}
 {{- end }}
 
 {{/* Where a variable's secret is. (list $ store variable) */}}
@@ -78,7 +83,8 @@ securityContext:
   valueFrom:
     secretKeyRef:
       name: {{ include "realmate.secret" . }}
-      key: {{ (index (index . 0).Values (index . 1)).external.key }}
+      {{- $store := index (index . 0).Values (index . 1) }}
+      key: {{ ternary "uri" $store.external.key (dig "cloudnativepg" "enabled" false $store) }}
 {{- end }}
 
 {{- define "realmate.broker" -}}

@@ -9,7 +9,11 @@ kind: Deployment
 metadata:
   {{- include "realmate.metadata" (list $root .name) | nindent 2 }}
 spec:
-  {{- if not $own.autoscaling.enabled }}
+  {{- $scaled := and $root.Values.keda.enabled (eq .name "conversations") }}
+  {{- if and $scaled $own.autoscaling.enabled }}
+  {{- fail "keda.enabled and conversations.autoscaling.enabled: choose one" }}
+  {{- end }}
+  {{- if not (or $own.autoscaling.enabled $scaled) }}
   replicas: {{ $own.replicas }}
   {{- end }}
   # A new pod is ready before an old one goes.
