@@ -14,6 +14,7 @@ from client import Client
 LOAD_S = 3.0
 
 
+@pytest.mark.edge  # an ingress leads only events and conversations through
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_a_healthy_process_says_so(client: Client, path: str) -> None:
     assert client.request("GET", path).status == 200

@@ -60,6 +60,7 @@ class TestOneConnection:
             wire.send(bytes([byte]))
         assert wire.read().status == 201
 
+    @pytest.mark.edge
     def test_tolerates_empty_lines_between_requests(self, wire: RawConnection) -> None:
         assert wire.ask(send_event(opening()) + b"\r\n\r\n").status == 201
         assert wire.ask(b"\r\n" + send_event(opening())).status == 201
@@ -69,15 +70,18 @@ class TestOneConnection:
         assert (answer.status, answer.headers["connection"]) == (201, "close")
         assert wire.ends()
 
+    @pytest.mark.edge
     def test_is_closed_after_http_1_0(self, wire: RawConnection) -> None:
         assert wire.ask(send_event(opening(), version="1.0")).status == 201
         assert wire.ends()
 
+    @pytest.mark.edge
     def test_is_kept_for_http_1_0_that_asks_for_it(self, wire: RawConnection) -> None:
         answer = wire.ask(send_event(opening(), "Connection: keep-alive\r\n", version="1.0"))
         assert (answer.status, answer.headers["connection"]) == (201, "keep-alive")
         assert wire.ask(get(UNKNOWN)).status == 404
 
+    @pytest.mark.edge
     def test_that_the_sender_half_closes_still_gets_its_answer(self, wire: RawConnection) -> None:
         wire.send(send_event(opening()))
         wire.stop_sending()
@@ -166,7 +170,13 @@ def test_what_is_no_proper_http_is_refused_with_a_problem_and_the_connection_end
     assert wire.ends()
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing/", "/webhook/x/y", "/conversations", "/conversations/", "//webhook/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(pytest.param(path, marks=pytest.mark.edge) for path in ("/", "/nothing/", "//webhook/")),
+        *("/webhook/x/y", "/conversations", "/conversations/"),
+    ],
+)
 def test_an_unknown_path_is_a_404_problem(wire: RawConnection, path: str) -> None:
     assert wire.ask(get(path)).code == "not_found"
 
@@ -212,6 +222,7 @@ def test_a_sane_request_id_comes_back_and_another_does_not(wire: RawConnection) 
     assert echoed("x" * 129) != "x" * 129
 
 
+@pytest.mark.edge  # others wait longer
 def test_a_request_that_never_ends_gets_408(wire: RawConnection) -> None:
     wire.send(send_event(opening())[:-1])
     assert wire.read().status == 408
