@@ -181,6 +181,7 @@ async def test_one_that_is_to_be_erased_is_held_revoked_erased_and_let_go(world:
     assert (await world.source("shop"))["metadata"]["finalizers"] == [FINALIZER]
     world.server.objects[SOURCES, "here", "shop"].patch({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
     await world.turn()
+    assert await world.ready("shop") == "Revoking"
     jobs = [key for key in world.server.objects if key[0].plural == "jobs"]
     assert jobs == []  # a pod may still take its events
     published = await world.published()
@@ -188,7 +189,13 @@ async def test_one_that_is_to_be_erased_is_held_revoked_erased_and_let_go(world:
     world.pods.revision = published["revision"]
     await world.turn()
     [job] = [key for key in world.server.objects if key[0].plural == "jobs"]
+    assert await world.ready("shop") == "Erasing"
+    world.server.objects[job].patch({"status": {"conditions": [{"type": "Failed", "status": "True"}]}})
     await world.turn()
+    assert await world.ready("shop") == "ErasureFailed"
+    told = len(world.server["post", "/api/v1/namespaces/here/events"])
+    await world.turn()
+    assert len(world.server["post", "/api/v1/namespaces/here/events"]) == told > 0
     assert (await world.source("shop"))["metadata"]["finalizers"] == [FINALIZER]
     world.server.objects[job].patch({"status": {"conditions": [{"type": "Complete", "status": "True"}]}})
     await world.turn()

@@ -115,7 +115,7 @@ def run() -> None:
     )
 
 
-def _register(settings: OperatorSettings) -> None:
+def _register(own: OperatorSettings) -> None:
     """In kopf's default registry, which knows how to log in."""
     operator: Operator
     loop: asyncio.Task[None]
@@ -125,11 +125,9 @@ def _register(settings: OperatorSettings) -> None:
         nonlocal operator, loop
         settings.scanning.disabled = True  # no rights over the whole cluster, for definitions and namespaces
         settings.posting.enabled = False  # its Events are for developers; ours are for people
-        operator = Operator(operator_settings)
+        operator = Operator(own)
         loop = asyncio.create_task(operator.turn_for_ever())
         loop.add_done_callback(_die)
-
-    operator_settings = settings
 
     @kopf.on.cleanup()
     async def stop(**_: Any) -> None:

@@ -8,5 +8,7 @@ TURNS = Counter("realmate_operator_turns", "Turns over a namespace, by outcome: 
 TURN_SECONDS = Histogram("realmate_operator_turn_seconds", "Of one turn over a namespace")
 LAST_TURN = Gauge("realmate_operator_last_turn_timestamp_seconds", "When the last turn ended well")
 SOURCES = Gauge(
-    "realmate_operator_sources", "WebhookSources by whether they are Ready, and why (not)", ["namespace", "reason"]
+    "realmate_operator_sources",
+    "WebhookSources by whether they are published as they are written, and why not",
+    ["namespace", "reason"],
 )

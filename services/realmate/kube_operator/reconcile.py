@@ -68,13 +68,9 @@ class Reconciler:
         """`sources`: all WebhookSources of the namespace. Raises ClusterError."""
         found = await self._cluster.list(POD_TEMPLATE, namespace, labels=INSTALLATIONS)
         if len(found) != 1:
-            message = (
-                "no Realmate is installed in this namespace"
-                if not found
-                else "more than one Realmate is installed here"
-            )
+            message = f"there must be one Realmate in its namespace, and there are {len(found) or 'none'}"
             for source in sources:
-                await self._tell(source, statuses.without_installation(source, message, _now()))
+                await self._tell(source, statuses.not_ready(source, "NoInstallation", message, _now()))
             return Turn(is_settled=True, reasons=["NoInstallation"] * len(sources))
         installation = installation_of(found[0])
         for source in sources:
@@ -156,31 +152,32 @@ class Reconciler:
         """Tell what is, and erase what was deleted; whether it is settled."""
         loaded = failure is None and has_loaded(pods, plan.published.revision)
         if is_deleted(source):
-            if loaded and FINALIZER in source["metadata"].get("finalizers", []):
-                await self._erase(source, installation)
-            return False
+            return await self._part_with(source, installation, is_revoked=loaded)
         said = statuses.status(source, plan, installation=installation, pods=pods, failure=failure, now=_now())
         await self._tell(source, said)
         return loaded
 
-    async def _erase(self, source: Object, installation: Installation) -> None:
+    async def _part_with(self, source: Object, installation: Installation, *, is_revoked: bool) -> bool:
+        """Take a deleted source a step on: revoked by every pod, then erased, then gone; whether it got stuck."""
+        if FINALIZER not in source["metadata"].get("finalizers", []):
+            return False
         job = replays.erasure_job(source, installation)
-        there = await self._cluster.find(JOB, installation.namespace, job["metadata"]["name"])
-        if there is None:
-            await self._cluster.create(JOB, job)
-            await self._event(
-                WEBHOOK_SOURCE,
-                source,
-                statuses.Told("Normal", "Erasing", "It is revoked everywhere; erasing what it sent"),
-            )
-            return
-        done = replays.outcome(there)
-        if done:
-            await self._finalize(source, held=False)
-            log.info("erased", namespace=installation.namespace, source=source["metadata"]["name"])
-        elif done is False:
-            message = f"Job {job['metadata']['name']} failed; delete it to try again"
-            await self._event(WEBHOOK_SOURCE, source, statuses.Told("Warning", "ErasureFailed", message))
+        name = job["metadata"]["name"]
+        reason, message = "Revoking", "No pod may take its events any more before they are erased"
+        if is_revoked:
+            there = await self._cluster.find(JOB, installation.namespace, name)
+            if there is None:
+                await self._cluster.create(JOB, job)
+            done = replays.outcome(there)
+            if done:
+                await self._finalize(source, held=False)
+                log.info("erased", namespace=installation.namespace, source=source["metadata"]["name"])
+                return False
+            reason, message = "Erasing", f"It is revoked everywhere; Job {name} erases what it sent"
+            if done is False:
+                reason, message = "ErasureFailed", f"The log of Job {name} says why; delete the Job to try again"
+        await self._tell(source, statuses.not_ready(source, reason, message, _now()))
+        return reason == "ErasureFailed"
 
     async def _replay(self, namespace: str, installation: Installation) -> bool:
         """Take every EventReplay a step on; whether all are over."""

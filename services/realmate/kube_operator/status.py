@@ -81,17 +81,14 @@ def url(installation: Installation, name: str) -> str:
     return f"{base}/webhook/" if name == DEFAULT else f"{base}/webhook/{name}/"
 
 
-def without_installation(source: Object, message: str, now: datetime) -> Object:
-    """Of a source in a namespace where there is nothing to publish for."""
-    before = source.get("status", {})
-    conditions = (
-        Condition("Published", "False", "NoInstallation", message),
-        Condition("Ready", "False", "NoInstallation", message),
-    )
+def not_ready(source: Object, reason: str, message: str, now: datetime) -> Object:
+    """Of a source that is not published: it is on its way out, or there is nothing to publish for."""
     generation = source["metadata"]["generation"]
+    before = source.get("status", {}).get("conditions", [])
+    condition = Condition("Ready", "False", reason, message)
     return {
         "observedGeneration": generation,
-        "conditions": merged(before.get("conditions", []), conditions, generation, now),
+        "conditions": merged(before, [condition], generation, now),
     }
 
 
@@ -217,7 +214,7 @@ def told(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Told]:
 
 
 def _is_bad(condition: Mapping[str, Any]) -> bool:
-    return condition["status"] == "False" and condition["reason"] not in {"Waiting", "Paused"}
+    return condition["status"] == "False" and condition["reason"] not in {"Waiting", "Paused", "Revoking", "Erasing"}
 
 
 def _told_of_keys(before: Sequence[Object] | None, after: Sequence[Object], secret: str | None) -> Iterator[Told]:
