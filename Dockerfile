@@ -1,7 +1,7 @@
-# One image for every service and for the migration: what runs is its command (`run webhook`, `migrate`, …).
+# One image for every service, the migration and the operator: what runs is its command (`run webhook`, `migrate`, …).
 #
 #   docker build -t realmate .
-#   docker build -t realmate-operator --build-arg EXTRAS='[operator]' .
+#   docker build -t realmate --build-arg EXTRAS= .                      without the operator
 #   docker build -t realmate-development --target development .        what `skaffold dev` runs
 #
 # The embedded stores of `realmate up` (the extra `local`) are not in it, nor a compiler, pip, a shell's tools or tests.
