@@ -145,7 +145,7 @@ def test_no_pod_is_root_writes_to_its_root_or_knows_the_api_server(objects: list
 
 def test_only_for_development_a_root_can_be_written_to(plain: list[Object]) -> None:
     for objects, read_only in ((plain, True), (render(MATRIX["for development"]), False)):
-        for name in OURS:
+        for name in (*OURS, "operator"):
             (container,) = found(objects, "Deployment", name)["spec"]["template"]["spec"]["containers"]
             assert container["securityContext"]["readOnlyRootFilesystem"] is read_only
 
