@@ -88,6 +88,15 @@ def test_every_setting_is_one_that_services_read(tmp_path: Path) -> None:
     assert (shop.responder.timeout_s, shop.responder.retry_for_s, shop.responder.concurrency) == (1, 2, 3)
 
 
+@pytest.mark.parametrize("overlap", ["99999999999999999999h", "87601h"])
+def test_a_rotation_that_no_calendar_holds_stops_its_own_source_alone(overlap: str) -> None:
+    odd = source("odd", signing=GENERATED["signing"] | {"rotation": {"overlap": overlap}})
+    plan = desired(actual(odd, source(**SIGNED)))
+    assert plan.problems["odd"].reason == "Invalid"
+    assert "longer than ten years" in plan.problems["odd"].message
+    assert set(entries(plan)["shop"]) == {"signing"}
+
+
 def test_the_default_source_is_open_only_where_that_is_wanted() -> None:
     assert entries(desired(actual())) == {}
     assert entries(desired(actual(open_default=False))) == {"default": CLOSED}

@@ -57,6 +57,13 @@ def test_the_command_takes_what_a_job_says(spec: Object) -> None:
     assert "the database is not reachable" in ran.output
 
 
+@pytest.mark.parametrize("field", ["source", "since", "until", "conversation"])
+def test_the_kubelet_finds_no_variable_in_what_a_person_wrote(field: str) -> None:
+    made = replays.replay_job(replay(**{field: "$(DATABASE_URL)"}), HERE)
+    [argument] = [each for each in made["spec"]["template"]["spec"]["containers"][0]["args"] if "DATABASE" in each]
+    assert argument == f"--{field}=$$(DATABASE_URL)"
+
+
 def test_a_job_goes_with_its_replay_and_is_a_pod_of_the_template() -> None:
     made = replays.replay_job(replay(), HERE)
     assert made["metadata"]["ownerReferences"][0]["uid"] == "1"

@@ -108,9 +108,7 @@ def desired(actual: Actual, *, make: Callable[[datetime], Key] = make_key) -> Pl
         if is_deleted(source):
             entries[name] = CLOSED
             continue
-        if spec.generates(source):
-            keyrings[name] = _keyring(source, actual, make)
-        found = _entry(source, actual.secrets, keyrings.get(name))
+        found = _prepared(source, actual, make, keyrings)
         if isinstance(found, Problem):
             problems[name] = found
             before = actual.published.entries.get(name, CLOSED)
@@ -119,6 +117,19 @@ def desired(actual: Actual, *, make: Callable[[datetime], Key] = make_key) -> Pl
     salt = actual.published.salt
     revisions = {name: _revision(entry, salt) for name, entry in entries.items()}
     return Plan(keyrings, _publication(entries, salt), revisions, problems)
+
+
+def _prepared(
+    source: Object, actual: Actual, make: Callable[[datetime], Key], keyrings: dict[str, Keyring]
+) -> dict[str, Any] | Problem:
+    """The source's entry; its keyring, if it generates keys, goes into `keyrings`."""
+    name = source["metadata"]["name"]
+    if spec.generates(source):
+        try:
+            keyrings[name] = _keyring(source, actual, make)
+        except ValueError as error:  # one source's mistake must not stop the others
+            return Problem("Invalid", f"sources.{name}.signing.rotation: {error}", of_secrets=False)
+    return _entry(source, actual.secrets, keyrings.get(name))
 
 
 def is_deleted(source: Object) -> bool:

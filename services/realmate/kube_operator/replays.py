@@ -1,4 +1,4 @@
-"""An EventReplay, and the erasure of a deleted source: the Jobs that do it, and what becomes of them. Pure."""
+"""The Jobs of EventReplays and of erasures of deleted sources, and what becomes of them. Everything here is pure."""
 
 from __future__ import annotations
 
@@ -34,11 +34,8 @@ def replay_job(replay: Object, installation: Installation) -> Object:
         "--report-port",
         "9000",
     ]
-    for name, option in OPTIONS:
-        if name in spec:
-            arguments += [option, str(spec[name])]
-    for code in spec.get("codes", []):
-        arguments += ["--code", code]
+    arguments += [f"{option}={spec[name]}" for name, option in OPTIONS if name in spec]
+    arguments += [f"--code={code}" for code in spec.get("codes", [])]
     arguments += ["--again"] if spec.get("again") else []
     arguments += [] if spec.get("dryRun") else ["--send"]
     owner = {
@@ -52,14 +49,18 @@ def replay_job(replay: Object, installation: Installation) -> Object:
 
 
 def erasure_job(source: Object, installation: Installation) -> Object:
-    """Of what a deleted source ever sent. Its name is the object's own: another source of this name is another."""
+    """The Job that erases all that a deleted source ever sent.
+
+    The Job's name has the object's uid in it, so a new WebhookSource of the same name gets a Job of its own.
+    """
     name, uid = source["metadata"]["name"], source["metadata"]["uid"]
     return _job(f"erase-{name[:40]}-{uid[:8]}", ["erase", "source", name, "--if-exists", "--yes"], installation)
 
 
 def _job(name: str, arguments: Sequence[str], installation: Installation, *, owner: Object | None = None) -> Object:
     template = copy.deepcopy(installation.template)
-    template["spec"]["containers"][0]["args"] = list(arguments)
+    # The kubelet expands `$(VARIABLE)` in arguments, the database's URL among them; `$$` is a dollar sign to it.
+    template["spec"]["containers"][0]["args"] = [argument.replace("$", "$$") for argument in arguments]
     template["spec"]["restartPolicy"] = "Never"
     return {
         "metadata": {

@@ -20,6 +20,7 @@ OWN = {"paused", "deletionPolicy"}
 """Of the spec, not of the file."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
 _SECONDS = {"h": 3600, "m": 60, "s": 1}
+_LONGEST_S = 10 * 365 * 86_400
 
 
 class Reference(NamedTuple):
@@ -53,11 +54,14 @@ def rotation_asked(source: Object) -> str:
 
 
 def duration(text: str) -> timedelta:
-    """`1h30m`. Raises ValueError."""
+    """The duration that a text such as `1h30m` names. Raises ValueError, also for one that is longer than ten years."""
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"{text!r} is no duration: 720h or 1h30m, for instance")
-    return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > _LONGEST_S:
+        raise ValueError(f"{text!r} is longer than ten years")
+    return timedelta(seconds=seconds)
 
 
 def signing_references(source: Object) -> list[Reference]:
