@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RATE = click.FloatRange(min=0, min_open=True)
+RATE = click.FloatRange(min=0.001)
 PATH = click.Path(dir_okay=False, path_type=Path)
 PORT = click.IntRange(1, 65535)
 SERVICE_NAMES = ("webhook", "conversations", "query")

@@ -11,7 +11,7 @@ import redis
 
 from realmate.local.valkey import Valkey
 from realmate.runtime.limits import LOCAL_FOR_S, Limiter
-from realmate.sources.limits import Limit
+from realmate.sources.limits import MAX_EVENTS_PER_S, MAX_WINDOW_S, MIN_EVENTS_PER_S, Limit
 
 SLOW = Limit(events_per_s=0.1, burst=50)
 
@@ -40,6 +40,15 @@ def test_several_sources_in_one_batch_are_counted_apart(valkey: Valkey) -> None:
     assert found["shop"].retry_after_s == pytest.approx(10, abs=1)
     assert found["shop"].reset_s == pytest.approx(500, abs=1)
     assert (found["store"].allowed, found["store"].left) == (3, 2)
+
+
+@pytest.mark.parametrize("rate", [MIN_EVENTS_PER_S, 0.1, 1 / 3, 1_000, MAX_EVENTS_PER_S])
+def test_redis_counts_every_limit_that_a_file_may_give(valkey: Valkey, rate: float) -> None:
+    for burst in (1, max(1, int(rate * MAX_WINDOW_S))):
+        limiter, limit = Limiter(valkey.url), Limit(rate, burst)
+        for events in (1, burst, 1):
+            take(limiter, events, limit, name=f"burst-{burst}")
+            assert not limiter.is_local, "the script failed, and that was taken for an outage"
 
 
 def test_the_bucket_empties_with_time_and_leaves_nothing_behind(valkey: Valkey) -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realmate.sources import limits
-from realmate.sources.limits import Limit, LocalLimits
+from realmate.sources.limits import MAX_EVENTS_PER_S, MAX_WINDOW_S, MIN_EVENTS_PER_S, Limit, LocalLimits
+from realmate.wire.answers import too_many
 
 LIMIT = Limit(events_per_s=10, burst=5)
 
@@ -74,3 +75,12 @@ def test_never_more_than_the_burst_and_the_rate_and_never_less(
             assert level + allowed <= burst + 1e-3
             assert allowed == events or level + allowed + 1 > burst - 1e-3
             level += allowed
+
+
+@given(st.floats(MIN_EVENTS_PER_S, MAX_EVENTS_PER_S), st.floats(0, 1), st.integers(1, 10_000))
+def test_every_limit_that_a_file_may_give_can_be_counted_and_told(rate: float, share: float, events: int) -> None:
+    limit = Limit(rate, max(1, int(share * rate * MAX_WINDOW_S)))
+    limiter = LocalLimits()
+    for _ in range(3):
+        response = too_many("shop", limit, limiter.take({"shop": (limit, events)})["shop"])
+        assert response.status == 429

@@ -80,6 +80,11 @@ class Limiter:
         self._local_until = 0.0
         self._away = False
 
+    @property
+    def is_local(self) -> bool:
+        """Whether this process limits by itself now, because Redis did not count when it was asked last."""
+        return self._away
+
     def take(self, wanted: Wanted) -> dict[str, Allowance]:
         """Allow as many as the limits let through of the events wanted, by source."""
         now = time.monotonic()

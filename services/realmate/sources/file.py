@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from realmate.sources.configuration import ConfigurationError, ConfigurationFile, convert
-from realmate.sources.limits import Limit
+from realmate.sources.limits import MAX_EVENTS_PER_S, MAX_WINDOW_S, MIN_EVENTS_PER_S, Limit
 from realmate.sources.model import DAY_S, DEFAULT, DEFAULT_KEEP, Keep, Source
 from realmate.sources.responders import Responder
 from realmate.sources.signing import (
@@ -73,8 +73,14 @@ class _HubSignature(_Signing, tag="x-hub-signature-256"):
 
 
 class _Limit(msgspec.Struct, forbid_unknown_fields=True):
-    events_per_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
+    events_per_s: Annotated[float, msgspec.Meta(ge=MIN_EVENTS_PER_S, le=MAX_EVENTS_PER_S)]
     burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit().window_s > MAX_WINDOW_S:
+            raise ValueError(
+                f"burst / events_per_s must be at most {MAX_WINDOW_S:g} seconds: so long a burst comes back"
+            )
 
     def limit(self) -> Limit:
         return Limit(self.events_per_s, self.burst or ceil(self.events_per_s))

@@ -12,6 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+MIN_EVENTS_PER_S = 0.001
+MAX_EVENTS_PER_S = 1_000_000
+MAX_WINDOW_S = 30 * 86_400.0
+"""How long a used-up burst may take to come back. Within these bounds no arithmetic here or in Redis overflows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
