@@ -3,13 +3,18 @@
 The end of a group writes a call, in its own transaction. Whoever claims the call has a lease on it; its answer deletes
 the call and writes the reply in one transaction. So a process may die anywhere between: the call is made again, under
 the same webhook-id, and there is one reply. A slow responder keeps its own source waiting and nobody else.
+
+Every call ends in a reply: whatever fails, foreseen or not, a call that is older than the responder's `retry_for_s`
+gets the fallback, and where even that cannot be stored, the messages' ids.
 """
 
 from __future__ import annotations
 
 import random
 import time
+from codecs import BOM_UTF8
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
@@ -23,7 +28,7 @@ from realmate.domain.model import REPLY_HEADING
 from realmate.runtime.background import Background
 from realmate.runtime.database import is_outage
 from realmate.runtime.outgoing import CallFailed, CallForbidden, post
-from realmate.runtime.transaction import Transactions
+from realmate.runtime.transaction import StatementFailed, Transactions
 from realmate.sources.responders import CircuitBreaker, Responder
 from realmate.wire.webhook import MAX_CONTENT_CHARS
 
@@ -78,14 +83,20 @@ Responders = Mapping[int, tuple[str, Responder]]
 
 
 class Responding:
-    """The calls of one process."""
+    """Makes this process's calls, and remembers which responders are left alone for now."""
 
     def __init__(self) -> None:
         self._breakers: dict[str, CircuitBreaker] = {}
 
-    def start(self, db: Transactions, background: Background, responders: Responders) -> None:
-        """Start the calls that are due and may be made now; returns at once."""
-        for source_id, (source, responder) in responders.items():
+    def start(
+        self, db: Transactions, background: Background, responders: Responders, *, allow_private: bool = True
+    ) -> None:
+        """Start the calls that are due and may be made now; returns at once.
+
+        Without `allow_private` no responder may be in a private network, whatever its source's settings say.
+        """
+        for source_id, (source, named) in responders.items():
+            responder = replace(named, allow_private=named.allow_private and allow_private)
             breaker = self._breakers.setdefault(source, CircuitBreaker())
             free = breaker.allowed(responder.concurrency - background.running(source))
             if free > 0:
@@ -96,17 +107,29 @@ class Responding:
 
     def _make(self, db: Transactions, source: str, responder: Responder, call: Call) -> None:
         try:
-            with observation.REPLY_CALL_SECONDS.labels(source).time():
-                outcome = _ask(db, responder, call)
-            self._tell(source, outcome)
+            outcome = self._outcome(db, source, responder, call)
             pause_s = max(outcome.retry_after_s, _pause_s(call.attempts))
             if outcome.passing and call.age_s + pause_s < responder.retry_for_s:
                 db.fetch(statements.POSTPONE_CALL, *call.key, pause_s)
             else:
-                _finish(db, call, responder.fallback if outcome.content is None else outcome.content)
+                _finish(db, call, outcome.content, responder.fallback)
         except Exception as error:
             if not is_outage(error):  # in an outage the lease runs out, and the call is made again
                 log.exception("a reply's call failed", source=source)
+
+    def _outcome(self, db: Transactions, source: str, responder: Responder, call: Call) -> _Outcome:
+        if call.attempts > 1 and call.age_s >= responder.retry_for_s:
+            return _Outcome(failure="its time is over")  # whoever claimed it before died, perhaps of its answer
+        try:
+            with observation.REPLY_CALL_SECONDS.labels(source).time():
+                outcome = _ask(db, responder, call)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            log.exception("a reply's call failed in an unforeseen way", source=source)
+            outcome = _Outcome(failure=f"unforeseen: {type(error).__name__}", passing=True)
+        self._tell(source, outcome)
+        return outcome
 
     def _tell(self, source: str, outcome: _Outcome) -> None:
         breaker = self._breakers[source]
@@ -126,7 +149,7 @@ def give_up(db: Transactions, source_id: int, responder: Responder | None) -> No
     """Answer without a call what has waited long enough; all of it where there is no responder any more."""
     age_s, fallback = (0.0, None) if responder is None else (responder.retry_for_s, responder.fallback)
     for call in _claim(db, source_id, GIVEN_UP_AT_ONCE, age_s=age_s):
-        _finish(db, call, fallback)
+        _finish(db, call, None, fallback)
 
 
 def give_up_orphans(db: Transactions, responders: Responders) -> None:
@@ -159,8 +182,8 @@ def _ask(db: Transactions, responder: Responder, call: Call) -> _Outcome:
     if not 200 <= answer.status <= 299:  # noqa: PLR2004 (what 2xx means)
         return _Outcome(failure=f"status {answer.status}")
     try:
-        return _Outcome(msgspec.json.decode(answer.body, type=_Answer).content)
-    except msgspec.DecodeError as error:
+        return _Outcome(msgspec.json.decode(answer.body.removeprefix(BOM_UTF8), type=_Answer).content)
+    except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors, and so is "not UTF-8"
         return _Outcome(failure=f"its answer is no reply: {error}")
 
 
@@ -171,8 +194,20 @@ def _request(db: Transactions, call: Call) -> bytes:
     return msgspec.json.encode({"type": "REPLY_WANTED", "timestamp": call.made_at, "data": data})
 
 
-def _finish(db: Transactions, call: Call, content: str | None) -> None:
-    """Write the reply, if nobody has yet; without a content, the messages' ids."""
+def _finish(db: Transactions, call: Call, *contents: str | None) -> None:
+    """Write the reply, if nobody has yet: the first of the contents that is there and that the database can store.
+
+    Without one, the reply is the messages' ids.
+    """
+    for content in (each for each in contents if each is not None):
+        try:
+            return _write(db, call, content)
+        except StatementFailed as error:
+            log.warning("a reply cannot be stored", conversation_id=call.conversation_id, reason=str(error))
+    return _write(db, call, None)
+
+
+def _write(db: Transactions, call: Call, content: str | None) -> None:
     [(made,)] = db.fetch(statements.FINISH_CALL, *call.key, content, REPLY_HEADING)
     if not made:
         log.info("reply not written: it was, or its conversation is erased", conversation_id=call.conversation_id)

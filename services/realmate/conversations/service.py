@@ -61,7 +61,9 @@ class ConversationsService:
 
     @periodic(lambda _settings: RESPOND_PAUSE_S)
     def respond(self) -> None:
-        self.responding.start(self.db, self.background, self.rules.responders(self.db))
+        responders = self.rules.responders(self.db)
+        allow_private = self.settings.responders_allow_private
+        self.responding.start(self.db, self.background, responders, allow_private=allow_private)
 
     @periodic(lambda _settings: FORGET_PAUSE_S)
     def forget(self) -> None:

@@ -1,23 +1,29 @@
 """Requests to addresses that a file names: bounded in time and size, and not into private networks unless allowed.
 
-A name is resolved once, every address it has is checked, and the connection goes to one of those that were checked: a
-name that answers differently the second time gains nothing. Redirects are not followed.
+A name is resolved once and every address it has is checked. The connection goes to one of those that were checked, so
+a name that answers differently the second time gains nothing. Redirects are not followed.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import http.client
 import socket
-from collections.abc import Mapping
-from typing import NamedTuple
-from urllib.parse import urlsplit
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, urlsplit
 
 import eventlet
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from werkzeug.http import parse_date
+
+from realmate.runtime.addresses import is_public
 
 MAX_ANSWER_BYTES = 512 * 1024
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+CONNECT_TIMEOUT_S = 2.0
+"""For one address of several, so that one that swallows packets leaves time for the next."""
 
 
 class CallFailed(Exception):
@@ -34,70 +40,114 @@ class CallAnswer(NamedTuple):
     retry_after_s: float
 
 
+class _Request(NamedTuple):
+    url: SplitResult
+    body: bytes
+    headers: Mapping[str, str]
+
+
 def post(
     url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float, allow_private: bool = False
 ) -> CallAnswer:
     """POST, and read the whole answer, within `timeout_s` in all. Raises CallFailed."""
     timer = eventlet.Timeout(timeout_s)
     try:
-        return _post(url, body, headers, timeout_s, allow_private=allow_private)
+        return _post(_Request(urlsplit(url), body, headers), timeout_s, allow_private=allow_private)
     except eventlet.Timeout as fired:
         if fired is not timer:
             raise
         raise CallFailed(f"no whole answer within {timeout_s:g} s") from None
-    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         raise CallFailed(f"{type(error).__name__}: {error}") from error
     finally:
         timer.cancel()
 
 
-def _post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float, *, allow_private: bool) -> CallAnswer:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    address = _address(host, port, allow_private=allow_private)
-    timeout = urllib3.Timeout(total=timeout_s)
-    pool: urllib3.HTTPConnectionPool
-    if parts.scheme == "https":
-        pool = urllib3.HTTPSConnectionPool(address, port, timeout=timeout, server_hostname=host, assert_hostname=host)
-    else:
-        pool = urllib3.HTTPConnectionPool(address, port, timeout=timeout)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    with pool:
+def _post(request: _Request, timeout_s: float, *, allow_private: bool) -> CallAnswer:
+    if request.url.scheme != "https" and not allow_private:
+        raise CallForbidden(f"{request.url.scheme} is for private networks, and those are not allowed here")
+    *others, last = _addresses(request.url, allow_private=allow_private)
+    first_timeout = urllib3.Timeout(total=timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s / 2))
+    for address in others:
+        try:
+            return _exchange(request, address, first_timeout)
+        except (NewConnectionError, ConnectTimeoutError):
+            continue  # nothing was sent: the next address may be one that listens
+    return _exchange(request, last, urllib3.Timeout(total=timeout_s))
+
+
+def _exchange(request: _Request, address: str, timeout: urllib3.Timeout) -> CallAnswer:
+    url = request.url
+    own = {"Host": url.netloc.rpartition("@")[2], "Connection": "close", "Accept-Encoding": "identity"}
+    with _pool(address, url, timeout) as pool:
         answer = pool.urlopen(
             "POST",
-            target,
-            body=body,
-            headers={**headers, "Host": parts.netloc.rpartition("@")[2], "Connection": "close"},
+            (url.path or "/") + (f"?{url.query}" if url.query else ""),
+            body=request.body,
+            headers={**request.headers, **own},
             retries=False,
             redirect=False,
             preload_content=False,
+            decode_content=False,  # a few compressed bytes could become gigabytes
         )
         content = answer.read(MAX_ANSWER_BYTES + 1)
         answer.close()
     if len(content) > MAX_ANSWER_BYTES:
         raise CallFailed(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
-    retry_after = answer.headers.get("Retry-After", "")
-    return CallAnswer(answer.status, content, float(retry_after) if retry_after.isdecimal() else 0.0)
+    return CallAnswer(answer.status, content, _seconds(answer.headers.get("Retry-After", "")))
 
 
-def _address(host: str, port: int, *, allow_private: bool) -> str:
-    """One of the host's addresses, all of which may be sent to. Raises CallForbidden."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [str(address[4][0]) for address in found]
-    if not allow_private:
-        for address in addresses:
-            if not is_public(address):
-                raise CallForbidden(f"{host} is {address}, which is no public address (allow_private would allow it)")
-    return addresses[0]
+def _pool(address: str, url: SplitResult, timeout: urllib3.Timeout) -> urllib3.HTTPConnectionPool:
+    if url.scheme != "https":
+        return _HttpPool(address, _port(url), timeout=timeout)
+    return _HttpsPool(address, _port(url), timeout=timeout, server_hostname=url.hostname, assert_hostname=url.hostname)
 
 
-def is_public(address: str) -> bool:
-    """Whether it is an address of the public Internet, whatever it is wrapped in."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return is_public(str(ip.ipv4_mapped))
-        if ip.sixtofour is not None or ip.teredo is not None or ip in _NAT64:
-            return False  # they lead to an IPv4 address that is not ours to judge
-    return ip.is_global and not ip.is_multicast
+def _port(url: SplitResult) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def _addresses(url: SplitResult, *, allow_private: bool) -> Sequence[str]:
+    """The host's addresses in the system's order, at least one. Raises CallForbidden if one must not be sent to."""
+    host = url.hostname or ""
+    found = socket.getaddrinfo(host, _port(url), type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(address[4][0]) for address in found))
+    for address in addresses:
+        if not allow_private and not is_public(address):
+            raise CallForbidden(f"{host} is {address}, which is no public address (allow_private would allow it)")
+    return addresses
+
+
+def _seconds(retry_after: str) -> float:
+    """Retry-After in seconds from now; 0 where it says neither seconds nor a date (RFC 9110, 10.2.3)."""
+    if retry_after.isascii() and retry_after.isdecimal():
+        return float(retry_after)
+    moment = parse_date(retry_after)
+    return 0.0 if moment is None else max(0.0, moment.timestamp() - time.time())
+
+
+class _FinalResponse(http.client.HTTPResponse):
+    """A response that reads past every interim one (1xx; RFC 9110, 15.2). The standard library skips 100 alone."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 101 < status < 200:  # noqa: PLR2004 (101 ends HTTP on this connection, and nobody asked for it)
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+
+class _HttpConnection(HTTPConnection):
+    response_class: Any = _FinalResponse
+
+
+class _HttpsConnection(HTTPSConnection):
+    response_class: Any = _FinalResponse
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection

@@ -70,6 +70,12 @@ class Settings(BaseSettings):
         " Without it anyone may read.",
     )
 
+    responders_allow_private: bool = Field(
+        True,  # noqa: FBT003 (pydantic's way to give a default)
+        description="Whether a source's `reply.allow_private` has any effect. `false`: no responder may be in a private"
+        " network or without TLS, whoever writes the file of sources.",
+    )
+
     # Limits: what one process takes on before it says 503, and how long it tries.
     command_timeout_s: float = Field(
         5.0,
