@@ -1,4 +1,4 @@
-"""Letting go of every WebhookSource, so that none hangs in its deletion when the operator is gone: `helm uninstall`."""
+"""Takes the operator's finalizer off every WebhookSource, so that none hangs in its deletion after `helm uninstall`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from realmate.kube_operator.cluster import Cluster, connect
-from realmate.kube_operator.kinds import DEPLOYMENT, WEBHOOK_SOURCE
+from realmate.kube_operator.cluster import Cluster, ClusterError, connect
+from realmate.kube_operator.kinds import DEPLOYMENT, POD, WEBHOOK_SOURCE
 from realmate.kube_operator.reconcile import FINALIZER
 
 PATIENCE_S = 60.0
+POLL_S = 0.5
 
 
 def release(namespace: str, deployment: str, *, tell: Callable[[str], object]) -> None:
@@ -32,14 +33,18 @@ async def _release(namespace: str, deployment: str, tell: Callable[[str], object
 
 
 async def _stop(cluster: Cluster, namespace: str, deployment: str, tell: Callable[[str], object]) -> None:
-    """So that it does not take hold again."""
-    if await cluster.find(DEPLOYMENT, namespace, deployment) is None:
+    """Stop the operator, and wait until no pod of it is left: one that still ends would take hold again.
+
+    The Deployment's own count of replicas is no help: it is 0 a second before the last process ends.
+    """
+    found = await cluster.find(DEPLOYMENT, namespace, deployment)
+    if found is None:
         return
     await cluster.merge(DEPLOYMENT, namespace, deployment, {"spec": {"replicas": 0}})
+    labels = ",".join(f"{name}={value}" for name, value in found["spec"]["selector"]["matchLabels"].items())
     give_up_at = time.monotonic() + PATIENCE_S
-    while time.monotonic() < give_up_at:
-        found = await cluster.find(DEPLOYMENT, namespace, deployment)
-        if found is None or not found.get("status", {}).get("replicas"):
-            tell("The operator has stopped.")
-            return
-        await asyncio.sleep(1)
+    while await cluster.list(POD, namespace, labels=labels):
+        if time.monotonic() >= give_up_at:
+            raise ClusterError(f"the operator's pods have not ended within {PATIENCE_S:g} s; the finalizers stay")
+        await asyncio.sleep(POLL_S)
+    tell("The operator has stopped.")
