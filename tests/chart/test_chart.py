@@ -231,7 +231,7 @@ def test_the_operator_may_do_no_more_than_it_does(plain: list[Object]) -> None:
         ("realmate.dev", "webhooksources/status"): {"patch"},
         ("realmate.dev", "eventreplays/status"): {"patch"},
         ("", "events"): {"create"},
-        ("", "pods"): {"list"},
+        ("", "pods"): {"list", "patch"},
         ("", "podtemplates"): {"list"},
         ("batch", "jobs"): {"get", "create"},
         ("apps", "deployments"): {"get", "patch"},

@@ -24,6 +24,7 @@ from realmate.kube_operator.handlers import Operator
 from realmate.kube_operator.kinds import SECRET, WEBHOOK_SOURCE, Object
 from realmate.kube_operator.pods import Asking
 from realmate.kube_operator.reconcile import FINALIZER, Reconciler
+from realmate.kube_operator.release import release
 from realmate.kube_operator.settings import OperatorSettings
 from realmate.local.ports import free_port
 
@@ -112,6 +113,14 @@ async def test_a_source_is_published_told_and_ready_when_pods_run_by_it(world: W
     world.pods.revision = published["revision"]
     assert await world.turn() is True
     assert await world.ready("shop") == "Ready"
+
+
+async def test_the_pods_are_touched_so_that_their_kubelets_bring_the_file_now(world: World) -> None:
+    world.put("v1/pods", {"metadata": {"name": "webhook-1", "namespace": "here"}})
+    world.make("shop", **GENERATED)
+    await world.turn()
+    touched = world.server.objects["v1/pods", "here", "webhook-1"]["metadata"]["annotations"]
+    assert touched == {"realmate.dev/sources": (await world.published())["revision"]}
 
 
 async def test_where_nothing_changed_nothing_is_written(world: World) -> None:
@@ -207,6 +216,30 @@ async def test_one_that_is_to_be_retained_is_never_held(world: World) -> None:
     await world.turn()
     world.server.objects[SOURCES, "here", "shop"].patch({"spec": {"deletionPolicy": "Retain"}})
     await world.turn()
+    assert (await world.source("shop"))["metadata"]["finalizers"] == []
+
+
+async def test_finalizers_go_only_when_no_pod_of_the_operator_is_left(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Deployment says 0 replicas while the last process still ends, and that would take hold again."""
+    labels = {"app.kubernetes.io/component": "operator"}
+    deployments = "apps/v1/deployments"
+    world.server.resources[deployments] = {"kind": "deployments", "namespaced": True, "verbs": ["list"]}
+    deployment = {"metadata": {"name": "operator", "namespace": "here"}, "status": {"replicas": 0}}
+    world.put(deployments, deployment | {"spec": {"selector": {"matchLabels": labels}}})
+    world.put("v1/pods", {"metadata": {"name": "operator-1", "namespace": "here", "labels": labels}})
+    world.make("shop", deletionPolicy="Erase")
+    await world.turn()
+    kubeconfig(tmp_path, str(world.server.url))
+    monkeypatch.setattr(
+        "kubernetes_asyncio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig")
+    )
+    letting_go = asyncio.create_task(asyncio.to_thread(release, "here", "operator", tell=lambda _: None))
+    await asyncio.sleep(2)
+    assert (await world.source("shop"))["metadata"]["finalizers"] == [FINALIZER]
+    del world.server.objects["v1/pods", "here", "operator-1"]
+    await letting_go
     assert (await world.source("shop"))["metadata"]["finalizers"] == []
 
 

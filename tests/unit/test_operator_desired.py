@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from realmate.kube_operator import spec
-from realmate.kube_operator.desired import CLOSED, Actual, Plan, Pod, Published, desired
+from realmate.kube_operator.desired import CLOSED, Actual, Plan, Pod, Published, desired, generation_of, has_loaded
 from realmate.kube_operator.keyring import Keyring
 from realmate.kube_operator.kinds import Object
 from realmate.sources.file import SourceFile
@@ -48,6 +48,10 @@ def after(plan: Plan, *sources: Object, pods: Sequence[Pod] = (), **known: Any) 
 
 def pod(revision: str | None) -> Pod:
     return Pod("1", "webhook-1", answered=True, revision=revision)
+
+
+def is_loaded(plan: Plan, name: str, *revisions: str | None) -> bool:
+    return has_loaded([pod(revision) for revision in revisions], plan.published, name)
 
 
 def test_every_setting_is_one_that_services_read(tmp_path: Path) -> None:
@@ -185,7 +189,41 @@ def test_a_hand_s_edit_of_what_is_published_is_undone() -> None:
     plan = desired(actual(source(**SIGNED)))
     for document in (b"", b"{", b"[]", b'{"sources": 3}', plan.published.document.replace(b"shop", b"pohs")):
         edited = plan._replace(published=Published(document, "salt"))
-        assert after(edited, source(**SIGNED)).published == plan.published
+        assert entries(after(edited, source(**SIGNED))) == entries(plan)
+
+
+def test_a_source_is_loaded_though_another_one_changes_all_the_time() -> None:
+    plan = desired(actual(source(**SIGNED), source("busy")))
+    loaded = plan.published.revision
+    assert is_loaded(plan, "shop", loaded)
+    for size in range(1, 20):
+        plan = after(plan, source(**SIGNED), source("busy", maxBodyBytes=size), pods=[pod(loaded)])
+        assert is_loaded(plan, "shop", loaded)
+        assert not is_loaded(plan, "busy", loaded)
+    assert is_loaded(plan, "busy", plan.published.revision)
+    changed = after(plan, source(**SIGNED, maxBodyBytes=1), source("busy", maxBodyBytes=19))
+    assert not is_loaded(changed, "shop", plan.published.revision)
+    assert is_loaded(changed, "busy", plan.published.revision)
+
+
+def test_a_pod_that_does_not_say_by_what_it_runs_has_loaded_nothing() -> None:
+    plan = desired(actual(source(**SIGNED)))
+    for revision in (None, "", "x", "99", "0-abc", "²-abc", "by-hand"):
+        assert not is_loaded(plan, "shop", plan.published.revision, revision)
+    assert not is_loaded(plan, "other", plan.published.revision)
+
+
+def test_generations_only_grow_whatever_was_lost() -> None:
+    """A Secret that was deleted, or brought back from a backup, must not make pods with a later file look loaded."""
+    plan = desired(actual(source(**SIGNED)))
+    for size in range(1, 5):
+        plan = after(plan, source(**SIGNED, maxBodyBytes=size))
+    ahead = plan.published.revision
+    assert generation_of(ahead) == 5
+    for lost in (Published(salt="salt"), desired(actual(source(**SIGNED))).published):
+        anew = after(plan._replace(published=lost), source(**SIGNED), pods=[pod(ahead)])
+        assert generation_of(anew.published.revision) == 6
+        assert not is_loaded(anew, "shop", ahead)
 
 
 def test_a_lost_key_is_made_anew() -> None:

@@ -40,22 +40,24 @@ class Installation(NamedTuple):
 
 
 class Pod(NamedTuple):
-    """One that reads the file of sources."""
+    """A pod that reads the file of sources."""
 
     uid: str
     name: str
     answered: bool
     revision: str | None
-    """None: it does not say."""
+    """The file's revision that the pod runs by; None: it does not say."""
     events: Mapping[tuple[str, str], int] | None = None
     """How many it counted since its start, by source and outcome; None: it does not say."""
 
 
 class Published(NamedTuple):
-    """The file as it is in the installation's Secret."""
+    """The file as it is in the installation's Secret. Its revision is `GENERATION-HASH`; the generation only grows."""
 
     document: bytes = b""
     salt: str = ""
+    since: Mapping[str, int] = {}
+    """The generation with which each entry changed last."""
 
     @property
     def entries(self) -> Mapping[str, Any]:
@@ -65,6 +67,16 @@ class Published(NamedTuple):
     @property
     def revision(self) -> str | None:
         return _document(self.document).get("revision")
+
+    @property
+    def generation(self) -> int:
+        return generation_of(self.revision)
+
+
+def generation_of(revision: str | None) -> int:
+    """The generation in a revision; 0 where there is none."""
+    number, dash, _ = (revision or "").partition("-")
+    return int(number) if dash and number.isascii() and number.isdecimal() else 0
 
 
 class Actual(NamedTuple):
@@ -88,13 +100,13 @@ class Problem(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Everything by its source."""
+    """What there should be, by the sources' names."""
 
     keyrings: Mapping[str, Keyring]
-    """Of those that generate."""
+    """The keyrings of the sources whose keys the operator makes."""
     published: Published
     revisions: Mapping[str, str]
-    """Of each entry in the file, as the file has one of all."""
+    """The revision of each source's own entry in the file."""
     problems: Mapping[str, Problem]
 
 
@@ -116,7 +128,7 @@ def desired(actual: Actual, *, make: Callable[[datetime], Key] = make_key) -> Pl
         entries[name] = found
     salt = actual.published.salt
     revisions = {name: _revision(entry, salt) for name, entry in entries.items()}
-    return Plan(keyrings, _publication(entries, salt), revisions, problems)
+    return Plan(keyrings, _publication(entries, actual), revisions, problems)
 
 
 def _prepared(
@@ -136,16 +148,25 @@ def is_deleted(source: Object) -> bool:
     return "deletionTimestamp" in source["metadata"]
 
 
-def has_loaded(pods: Sequence[Pod], revision: str | None) -> bool:
-    """Whether every pod runs by this revision. No pods: nobody takes anything, nor what was revoked."""
-    return revision is not None and all(pod.revision == revision for pod in pods)
+def has_loaded(pods: Sequence[Pod], published: Published, name: str) -> bool:
+    """Whether every pod runs by the source's entry as it is published. Without pods, nobody takes its events."""
+    return name in published.since and not unloaded(pods, published, name)
+
+
+def unloaded(pods: Sequence[Pod], published: Published, name: str) -> list[Pod]:
+    """The pods that do not run by the source's entry yet; those that only lack a later change of another one do."""
+    since = published.since.get(name, published.generation)
+    return [
+        pod
+        for pod in pods
+        if pod.revision != published.revision and not since <= generation_of(pod.revision) < published.generation
+    ]
 
 
 def _keyring(source: Object, actual: Actual, make: Callable[[datetime], Key]) -> Keyring:
     name = source["metadata"]["name"]
-    taken = (
-        _secrets(actual.published.entries.get(name, {})) if has_loaded(actual.pods, actual.published.revision) else []
-    )
+    is_loaded = has_loaded(actual.pods, actual.published, name)
+    taken = _secrets(actual.published.entries.get(name, {})) if is_loaded else []
     return turn(
         actual.keyrings.get(name),
         spec.rotation(source),
@@ -174,18 +195,30 @@ def _secrets(entry: Mapping[str, Any]) -> list[str]:
     return [each["value"] for each in entry.get("signing", {}).get("secrets", [])]
 
 
-def _publication(entries: Mapping[str, Any], salt: str) -> Published:
-    document = {"revision": _revision(entries, salt), "sources": entries}
-    return Published(json.dumps(document, sort_keys=True, indent=1).encode(), salt)
+def _publication(entries: Mapping[str, Any], actual: Actual) -> Published:
+    """The file with these entries: as it is where nothing changed, else under a generation that no pod has met."""
+    before = actual.published
+    newest = max([before.generation, *(generation_of(pod.revision) for pod in actual.pods)])
+    fingerprint = _revision(entries, before.salt)
+    is_as_before = entries == before.entries and before.revision == f"{newest}-{fingerprint}"
+    generation = newest if is_as_before else newest + 1
+    # A pod that is ahead of what is published ran by a file that was lost: nothing is known of its entries.
+    known = before.entries if newest == before.generation > 0 else {}
+    since = {
+        name: before.since.get(name, newest) if known.get(name) == entry else generation
+        for name, entry in entries.items()
+    }
+    document = {"revision": f"{generation}-{fingerprint}", "sources": entries}
+    return Published(json.dumps(document, sort_keys=True, indent=1).encode(), before.salt, since)
 
 
 def _revision(content: Mapping[str, Any], salt: str) -> str:
-    """It is made of all that is said, and, by the salt, tells nothing of it: pods show it to anyone."""
+    """A fingerprint of the content. Pods show it to anyone, so it is salted: it tells nothing of what it is made of."""
     return hmac.new(salt.encode(), json.dumps(content, sort_keys=True).encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def _document(content: bytes) -> Mapping[str, Any]:
-    """What somebody's hand has made unreadable says nothing."""
+    """The published document; an empty one where somebody's edit has made it unreadable."""
     try:
         document = json.loads(content)
         return document if isinstance(document.get("sources"), dict) else {}

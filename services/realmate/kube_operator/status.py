@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from realmate.kube_operator import spec
-from realmate.kube_operator.desired import Installation, Plan, Pod, has_loaded
+from realmate.kube_operator.desired import Installation, Plan, Pod, has_loaded, unloaded
 from realmate.kube_operator.keyring import Keyring, next_rotation
 from realmate.kube_operator.kinds import Object
 from realmate.sources.model import DEFAULT
@@ -49,10 +49,10 @@ def status(  # noqa: PLR0913 (all that a status tells of)
     before: Mapping[str, Any] = source.get("status", {})
     ring = plan.keyrings.get(name)
     revision = plan.revisions[name]
-    all_loaded = failure is None and has_loaded(pods, plan.published.revision)
-    loaded_revision = revision if all_loaded else before.get("loadedRevision")
+    is_loaded = failure is None and has_loaded(pods, plan.published, name)
+    loaded_revision = revision if is_loaded else before.get("loadedRevision")
     secrets, published = _secrets_and_published(source, plan, failure)
-    loaded = _loaded(pods, plan.published.revision, is_loaded=loaded_revision == revision)
+    loaded = _loaded(pods, unloaded(pods, plan.published, name), is_loaded=loaded_revision == revision)
     conditions = (secrets, published, loaded, _ready(source, (secrets, published, loaded)))
     said: Object = {
         "observedGeneration": source["metadata"]["generation"],
@@ -117,15 +117,14 @@ def _kind_of_secrets(source: Object) -> tuple[str, str]:
     return "Unsigned", "Anyone may send as this source"
 
 
-def _loaded(pods: Sequence[Pod], revision: str | None, *, is_loaded: bool) -> Condition:
-    """A pod that runs by another revision of the file still may have this entry of it, if it did before."""
+def _loaded(pods: Sequence[Pod], waiting: Sequence[Pod], *, is_loaded: bool) -> Condition:
     if not pods:
         return Condition("Loaded", "False", "NoPods", "No pod of Realmate is running")
     if is_loaded:
         return Condition("Loaded", "True", "Loaded", "Every pod runs by it")
-    waiting = sorted(pod.name for pod in pods if pod.revision != revision)
-    few = ", ".join(waiting[:3]) + (", …" if len(waiting) > 3 else "")  # noqa: PLR2004
-    return Condition("Loaded", "False", "Waiting", f"{len(waiting)} of {len(pods)} pods do not run by it yet: {few}")
+    names = sorted(pod.name for pod in waiting)
+    few = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")  # noqa: PLR2004
+    return Condition("Loaded", "False", "Waiting", f"{len(names)} of {len(pods)} pods do not run by it yet: {few}")
 
 
 def _ready(source: Object, others: Sequence[Condition]) -> Condition:
