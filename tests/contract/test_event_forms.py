@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -51,6 +52,14 @@ TIMESTAMP_FORMS = {
     "1969-12-31T23:59:59Z": "1969-12-31T23:59:59Z",
     "0001-01-01T00:00:00Z": "0001-01-01T00:00:00Z",
     "9999-12-31T23:59:59.999999Z": "9999-12-31T23:59:59.999999Z",
+    "2025-06-04t14:20:05z": "2025-06-04T14:20:05Z",
+    "2025-06-04 14:20:05Z": "2025-06-04T14:20:05Z",
+    "2025-06-04T14:20.5Z": "2025-06-04T14:20:30Z",
+    "2025-06-04T14,5Z": "2025-06-04T14:30:00Z",
+    "2025-06-04T23:59:60Z": "2025-06-05T00:00:00Z",
+    "1990-12-31T15:59:60-08:00": "1991-01-01T00:00:00Z",
+    "2025-06-04T24:00:00Z": "2025-06-05T00:00:00Z",
+    "2025-W23-3T14:20:05Z": "2025-06-04T14:20:05Z",
 }
 
 NO_TIMESTAMPS = {
@@ -60,6 +69,13 @@ NO_TIMESTAMPS = {
     "30 February": "2025-02-30T00:00:00Z",
     "hour 25": "2025-06-04T25:00:00Z",
     "offset of 25 hours": "2025-06-04T14:20:05+25:00",
+    "a house between date and time": "2025-06-04🏠14:20:05Z",
+    "a day alone": "2025-06-04",
+    "fullwidth digits": "\uff12\uff10\uff12\uff15-06-04T14:20:05Z",
+    "second 60 in the afternoon": "2025-06-04T14:20:60Z",
+    "after midnight": "2025-06-04T24:00:01Z",
+    "year 0": "0000-06-04T14:20:05Z",
+    "rounded to year 10000": "9999-12-31T23:59:59.9999999Z",
     "before year 1 in UTC": "0001-01-01T00:00:00+14:00",
     "after year 9999 in UTC": "9999-12-31T23:59:59-14:00",
     "seconds since 1970": 1749046805,
@@ -91,6 +107,33 @@ NO_CONTENTS = {
     "list": ["Oi"],
     "null": None,
 }
+
+
+UNASKED = {
+    "a number beyond any float": b"1e999",
+    "an integer of 5,000 digits": b"9" * 5000,
+    "a number of 5,000 digits after the point": b"0." + b"1" * 5000,
+    "every kind of value, nested": b'[{"a":[null,true,false,-0.0,"\\u00e1\\ud83c\\udfe0"]},[[[]]]]',
+    "the event's own fields, a level down": b'{"type":1,"timestamp":2,"data":{"id":3}}',
+}
+"""Of JSON, but not what every reader could take into its memory."""
+
+NO_JSON_UNASKED = {
+    "half a surrogate pair": b'"\\ud83c and more"',
+    "not UTF-8": b'"Ol\xe1"',
+    "a bare control character": b'"\x01"',
+    "no escape": b'"\\x41"',
+    "a number with a leading zero": b"01",
+    "NaN": b"NaN",
+    "a comma too many": b"[1,]",
+}
+
+RARE_FORMS: dict[str, Callable[[str, str], tuple[str, str]]] = {
+    "the usual forms": lambda timestamp, id_: (timestamp, id_),
+    "a rare timestamp": lambda _, id_: ("20250604T142005Z", id_),
+    "a rare id": lambda timestamp, id_: (timestamp, f"{{{id_.upper()}}}"),
+}
+"""Of timestamp and id: nothing else may depend on them."""
 
 
 def a_message(**changes: object) -> dict[str, object]:
@@ -192,6 +235,64 @@ def test_unknown_fields_are_ignored(client: Client) -> None:
     close = event("CLOSE_CONVERSATION", id=conversation_id, conversation_id="nobody's")
     answers = [client.post({**it, "extra": "ignored", "id": 5}) for it in (new, message, close)]
     assert [answer.status for answer in answers] == [201, 202, 200]
+
+
+def with_unasked(value: bytes, timestamp: str, conversation_id: str) -> bytes:
+    """A NEW_CONVERSATION with a field that nobody asked for, outside of its data and within."""
+    data = b'{"x":%s,"id":"%s","content":%s}' % (value, conversation_id.encode(), value)
+    return b'{"x":%s,"type":"NEW_CONVERSATION","timestamp":"%s","data":%s}' % (value, timestamp.encode(), data)
+
+
+@pytest.mark.parametrize("form", RARE_FORMS.values(), ids=RARE_FORMS)
+@pytest.mark.parametrize("value", UNASKED.values(), ids=UNASKED)
+def test_what_is_in_unknown_fields_does_not_matter(
+    client: Client, value: bytes, form: Callable[[str, str], tuple[str, str]]
+) -> None:
+    conversation_id = str(uuid4())
+    answer = client.request("POST", "/webhook/", with_unasked(value, *form(TIMESTAMP, conversation_id)))
+    assert answer.verdict == (201, "created")
+    assert client.read(conversation_id)["status"] == "OPEN"
+
+
+@pytest.mark.parametrize("form", RARE_FORMS.values(), ids=RARE_FORMS)
+@pytest.mark.parametrize("value", NO_JSON_UNASKED.values(), ids=NO_JSON_UNASKED)
+def test_what_is_no_json_is_none_in_unknown_fields_either(
+    client: Client, value: bytes, form: Callable[[str, str], tuple[str, str]]
+) -> None:
+    answer = client.request("POST", "/webhook/", with_unasked(value, *form(TIMESTAMP, str(uuid4()))))
+    assert answer.verdict == (400, "invalid_json")
+
+
+@pytest.mark.parametrize("form", RARE_FORMS.values(), ids=RARE_FORMS)
+def test_of_a_name_that_comes_twice_the_last_one_counts(
+    client: Client, form: Callable[[str, str], tuple[str, str]]
+) -> None:
+    conversation_id, other_id = str(uuid4()), str(uuid4())
+    timestamp, written = form(TIMESTAMP, conversation_id)
+    opening = '"type":"NEW_CONVERSATION"'
+    for twice, expected in (
+        (f'"type":1,{opening},"data":{{"id":"{other_id}","id":"{written}"}}', (201, "created")),
+        (f'{opening},"data":{{"id":5,"id":"{written}"}}', (400, "conversation_exists")),
+        (f'{opening},"data":5,"data":{{"id":"{written}"}}', (400, "conversation_exists")),
+        (f'{opening},"data":{{"id":"{written}","id":5}}', (400, "invalid_event")),
+        (f'{opening},"type":1,"data":{{"id":"{written}"}}', (400, "invalid_event")),
+    ):
+        body = f'{{"timestamp":1,"timestamp":"{timestamp}",{twice}}}'
+        assert client.request("POST", "/webhook/", body.encode()).verdict == expected
+    assert client.get(other_id).status == 404
+
+
+def test_a_byte_order_mark_before_the_body_is_skipped(client: Client) -> None:
+    conversation_id = str(uuid4())
+    body = json.dumps(event("NEW_CONVERSATION", id=conversation_id)).encode()
+    assert client.request("POST", "/webhook/", b"\xef\xbb\xbf" + body).verdict == (201, "created")
+    assert client.request("POST", "/webhook/", body).verdict == (400, "conversation_exists")
+
+
+def test_a_body_in_utf_16_is_named(client: Client) -> None:
+    answer = client.request("POST", "/webhook/", json.dumps(a_message()).encode("utf-16"))
+    assert answer.verdict == (400, "invalid_json")
+    assert "UTF-16" in answer.body["detail"]
 
 
 @pytest.mark.parametrize("kind", [None, "", "new_message", "NEW_MESSAGE ", "DELETE_CONVERSATION", 1, ["NEW_MESSAGE"]])

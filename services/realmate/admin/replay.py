@@ -18,6 +18,8 @@ from realmate.admin.rejections import Rejection
 from realmate.sender import Server
 from realmate.sources.file import Sources
 from realmate.sources.model import Source
+from realmate.wire.commands import MessageCommand
+from realmate.wire.webhook import encode_event, parse_event
 
 
 class Plan(StrEnum):
@@ -72,10 +74,11 @@ class Replay:
 
 def _with_new_id(body: bytes) -> bytes:
     """The same message under an id that depends on the message alone: sent twice, it is a duplicate."""
-    event = msgspec.json.decode(body)
-    data = event["data"]
-    data["id"] = str(uuid.uuid5(uuid.UUID(data["id"]), f"{data['conversation_id']} {data['content']}"))
-    return msgspec.json.encode(event)
+    message = parse_event(body, request_id="")
+    if not isinstance(message, MessageCommand):
+        return body
+    new = uuid.uuid5(uuid.UUID(message.message_id), f"{message.conversation_id} {message.content}")
+    return encode_event(msgspec.structs.replace(message, message_id=str(new)))
 
 
 def _said(answer: Any) -> dict[str, Any]:

@@ -1,23 +1,31 @@
-"""The webhook's JSON: a request's body in, a command or the reason against it out.
+"""The webhook's JSON: a request's body in, a command or the reasons against it out.
 
-Two paths to the same result. The quick one is a typed msgspec decoder, which nearly every event takes. What it refuses
-is examined field by field: that path knows the rarer textual forms (UUIDs in braces, ISO 8601 beyond RFC 3339) and
-names every field that is wrong, not just the first.
+There is one path. The body's syntax is checked as a whole; then only the fields that an event has are decoded, each on
+its own, so that every wrong one can be named. Fields that nobody asked for are never decoded, whatever is in them.
+Where a name comes twice in an object, the last one counts, as in JavaScript and Python (RFC 8259, 4 leaves it open).
 """
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from realmate.wire.commands import DEFAULT_ORIGIN, CloseCommand, EventCommand, MessageCommand, OpenCommand, Origin
 from realmate.wire.ids import parse_uuid
+from realmate.wire.moments import parse_moment
 from realmate.wire.responses import FieldError
 
 MAX_CONTENT_CHARS = 65_536
+
+_NEW_CONVERSATION, _NEW_MESSAGE, _CLOSE_CONVERSATION = "NEW_CONVERSATION", "NEW_MESSAGE", "CLOSE_CONVERSATION"
+_TYPES: dict[str, type[EventCommand]] = {
+    _NEW_CONVERSATION: OpenCommand,
+    _NEW_MESSAGE: MessageCommand,
+    _CLOSE_CONVERSATION: CloseCommand,
+}
 
 
 class InvalidJson(ValueError):
@@ -32,87 +40,131 @@ class InvalidEvent(ValueError):
         self.errors = errors
 
 
-# --- the quick path ---
+_ABSENT = msgspec.Raw()
 
 
-class _Conversation(msgspec.Struct):
-    id: str
+class _Event(msgspec.Struct, gc=False):
+    type: msgspec.Raw = _ABSENT
+    timestamp: msgspec.Raw = _ABSENT
+    data: msgspec.Raw = _ABSENT
 
 
-class _Message(msgspec.Struct):
-    id: str
-    content: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CONTENT_CHARS)]
-    conversation_id: str
+class _Data(msgspec.Struct, gc=False):
+    id: msgspec.Raw = _ABSENT
+    content: msgspec.Raw = _ABSENT
+    conversation_id: msgspec.Raw = _ABSENT
 
 
-class _NewConversation(msgspec.Struct, tag="NEW_CONVERSATION"):
-    timestamp: datetime
-    data: _Conversation
-
-
-class _NewMessage(msgspec.Struct, tag="NEW_MESSAGE"):
-    timestamp: datetime
-    data: _Message
-
-
-class _CloseConversation(msgspec.Struct, tag="CLOSE_CONVERSATION"):
-    timestamp: datetime
-    data: _Conversation
-
-
-_decoder = msgspec.json.Decoder(_NewConversation | _NewMessage | _CloseConversation)
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_data = msgspec.json.Decoder(_Data).decode
+_decode_string = msgspec.json.Decoder(str).decode
+_decode_nothing = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def parse_event(body: bytes, request_id: str, origin: Origin = DEFAULT_ORIGIN) -> EventCommand:
     """The command that an event of this origin asks for. Raise InvalidJson or InvalidEvent."""
-    try:
-        body.decode()  # the decoder skips unknown fields unread: it would not notice that they are not UTF-8
-        event = _decoder.decode(body)
-        timestamp = _in_utc(event.timestamp)
-        key = parse_uuid(event.data.id)
-        if isinstance(event, _NewMessage):
-            content = event.data.content
-            if "\0" not in content:
-                return MessageCommand(
-                    request_id, parse_uuid(event.data.conversation_id), timestamp, key, content, origin
-                )
-            return _examine(body, request_id, origin)
-        return (OpenCommand if isinstance(event, _NewConversation) else CloseCommand)(
-            request_id, key, timestamp, origin
-        )
-    except (ValueError, OverflowError, RecursionError, msgspec.DecodeError):
-        return _examine(body, request_id, origin)
+    event = _event(body)
+    errors: list[FieldError] = []
+    kind = _read(event.type, "type", _type, errors)
+    timestamp = _read(event.timestamp, "timestamp", parse_moment, errors)
+    data = _data(event.data, errors)
+    if kind is None or data is None:
+        raise InvalidEvent(tuple(errors))
+    key = _read(data.id, "data.id", parse_uuid, errors)
+    if kind is MessageCommand:
+        content = _read(data.content, "data.content", _content, errors)
+        conversation_id = _read(data.conversation_id, "data.conversation_id", parse_uuid, errors)
+        if not errors:
+            return MessageCommand(request_id, conversation_id, timestamp, key, content, origin)
+    if errors:
+        raise InvalidEvent(tuple(errors))
+    command: EventCommand = kind(request_id, key, timestamp, origin)
+    return command
 
 
 def encode_event(command: EventCommand) -> bytes:
     """The body that asks for it."""
-    event: _NewConversation | _NewMessage | _CloseConversation
-    match command:
-        case MessageCommand():
-            data = _Message(command.message_id, command.content, command.conversation_id)
-            event = _NewMessage(command.timestamp, data)
-        case OpenCommand():
-            event = _NewConversation(command.timestamp, _Conversation(command.conversation_id))
-        case CloseCommand():
-            event = _CloseConversation(command.timestamp, _Conversation(command.conversation_id))
-    return msgspec.json.encode(event)
+    data = {"id": command.conversation_id}
+    kind = _NEW_CONVERSATION if isinstance(command, OpenCommand) else _CLOSE_CONVERSATION
+    if isinstance(command, MessageCommand):
+        kind = _NEW_MESSAGE
+        data = {"id": command.message_id, "content": command.content, "conversation_id": command.conversation_id}
+    return msgspec.json.encode({"type": kind, "timestamp": command.timestamp, "data": data})
 
 
-# --- the thorough path ---
+def named_type(body: bytes) -> str | None:
+    """What the body says that its type is, whether there is such a type or not; None where it says nothing."""
+    try:
+        return _decode_string(_event(body).type)
+    except (InvalidJson, InvalidEvent, msgspec.DecodeError):
+        return None
 
 
-def _uuid(value: Any) -> str:
-    return parse_uuid(_text(value))
+def _event(body: bytes) -> _Event:
+    """Its fields, not decoded yet."""
+    body = body.removeprefix(codecs.BOM_UTF8)  # RFC 8259, 8.1 allows to skip it
+    try:
+        body.decode()  # msgspec does not look whether what it skips is UTF-8
+        return _decode_event(body)
+    except msgspec.ValidationError:
+        _check_syntax(body)
+        raise InvalidEvent((FieldError("", "must be a JSON object"),)) from None
+    except UnicodeDecodeError as error:
+        raise InvalidJson(_not_utf_8(body, error)) from None
+    except msgspec.DecodeError as error:
+        raise InvalidJson(str(error)) from None
+    except RecursionError:
+        raise InvalidJson("it is nested too deeply") from None
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be a string")  # noqa: TRY004 (every refusal of a value is a ValueError here)
-    return value
+def _check_syntax(body: bytes) -> None:
+    """Raise InvalidJson. (A decoder for objects stops at the first byte of what is none.)"""
+    try:
+        _decode_nothing(body)
+    except msgspec.DecodeError as error:
+        raise InvalidJson(str(error)) from None
+    except RecursionError:
+        raise InvalidJson("it is nested too deeply") from None
 
 
-def _content(value: Any) -> str:
-    text = _text(value)
+def _not_utf_8(body: bytes, error: UnicodeDecodeError) -> str:
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "it is in UTF-16, and must be in UTF-8"
+    return f"it is not UTF-8 (byte {error.start})"
+
+
+def _data(raw: msgspec.Raw, errors: list[FieldError]) -> _Data | None:
+    if raw is _ABSENT:
+        errors.append(FieldError("data", "is required"))
+        return None
+    try:
+        return _decode_data(raw)
+    except msgspec.ValidationError:
+        errors.append(FieldError("data", "must be an object"))
+        return None
+
+
+def _read(raw: msgspec.Raw, name: str, convert: Callable[[str], Any], errors: list[FieldError]) -> Any:
+    if raw is _ABSENT:
+        errors.append(FieldError(name, "is required"))
+        return None
+    try:
+        return convert(_decode_string(raw))
+    except msgspec.ValidationError:
+        errors.append(FieldError(name, "must be a string"))
+    except ValueError as error:
+        errors.append(FieldError(name, str(error)))
+    return None
+
+
+def _type(text: str) -> type[EventCommand]:
+    try:
+        return _TYPES[text]
+    except KeyError:
+        raise ValueError(f"must be one of {', '.join(_TYPES)}") from None
+
+
+def _content(text: str) -> str:
     if not text:
         raise ValueError("must not be empty")
     if len(text) > MAX_CONTENT_CHARS:
@@ -120,74 +172,3 @@ def _content(value: Any) -> str:
     if "\0" in text:
         raise ValueError("must not contain NUL")
     return text
-
-
-def _timestamp(value: Any) -> datetime:
-    text = _text(value)
-    try:
-        return _in_utc(_moment(text))
-    except (ValueError, OverflowError):
-        raise ValueError("must be an ISO 8601 timestamp") from None
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return msgspec.convert(text, datetime)  # as the quick path reads it; other forms are for the other
-    except msgspec.ValidationError:
-        return datetime.fromisoformat(text)
-
-
-def _in_utc(timestamp: datetime) -> datetime:
-    """Without an offset it is UTC. Raise OverflowError where the moment is before year 1 or after 9999 in UTC."""
-    if timestamp.tzinfo is UTC:
-        return timestamp
-    return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
-
-
-_FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
-    "NEW_CONVERSATION": {"id": _uuid},
-    "NEW_MESSAGE": {"id": _uuid, "content": _content, "conversation_id": _uuid},
-    "CLOSE_CONVERSATION": {"id": _uuid},
-}
-
-
-def _examine(body: bytes, request_id: str, origin: Origin) -> EventCommand:
-    try:
-        event = msgspec.json.decode(body)
-    except RecursionError:
-        raise InvalidJson("nested too deeply") from None
-    except (ValueError, msgspec.DecodeError) as error:
-        raise InvalidJson(str(error)) from None
-    if not isinstance(event, dict):
-        raise InvalidEvent((FieldError("", "must be a JSON object"),))
-    kind = event.get("type")
-    fields = _FIELDS.get(kind) if isinstance(kind, str) else None
-    errors: list[FieldError] = []
-    if fields is None:
-        known = ", ".join(_FIELDS)
-        errors.append(FieldError("type", f"must be one of {known}" if "type" in event else "is required"))
-    timestamp = _read(event, "timestamp", _timestamp, "", errors)
-    data = event.get("data")
-    if not isinstance(data, dict):
-        errors.append(FieldError("data", "must be an object" if "data" in event else "is required"))
-        data, fields = {}, None
-    values = {name: _read(data, name, convert, "data.", errors) for name, convert in (fields or {}).items()}
-    if errors:
-        raise InvalidEvent(tuple(errors))
-    if kind == "NEW_MESSAGE":
-        return MessageCommand(request_id, values["conversation_id"], timestamp, values["id"], values["content"], origin)
-    command = OpenCommand if kind == "NEW_CONVERSATION" else CloseCommand
-    return command(request_id, values["id"], timestamp, origin)
-
-
-def _read(
-    source: dict[str, Any], name: str, convert: Callable[[Any], Any], prefix: str, errors: list[FieldError]
-) -> Any:
-    if name not in source:
-        errors.append(FieldError(prefix + name, "is required"))
-        return None
-    try:
-        return convert(source[name])
-    except ValueError as error:
-        errors.append(FieldError(prefix + name, str(error)))
-        return None

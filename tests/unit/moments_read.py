@@ -1,0 +1,22 @@
+"""Prints, as JSON, how this Python reads the moments that stdin has as a JSON list: for `test_moments.py`.
+
+The one argument is the file of the parser, which needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+
+
+def read(parse: object, text: str) -> str:
+    try:
+        return parse(text).isoformat()  # type: ignore[operator]
+    except ValueError as error:
+        return f"refused: {error}"
+
+
+if __name__ == "__main__":
+    parser = runpy.run_path(sys.argv[1])["parse_moment"]
+    json.dump([read(parser, text) for text in json.load(sys.stdin)], sys.stdout)
