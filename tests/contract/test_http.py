@@ -126,6 +126,13 @@ class TestABody:
     def test_in_chunks_that_grows_too_large_is_refused(self, wire: RawConnection) -> None:
         assert wire.ask(send_event(in_chunks(b" " * 600_000, 10_000), CHUNKED)).status == 413
 
+    @pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "identity, gzip", "aws-chunked"])
+    def test_that_is_encoded_is_refused_with_the_encoding_that_is_taken(self, wire: RawConnection, coding: str) -> None:
+        answer = wire.ask(send_event(opening(), f"Content-Encoding: {coding}\r\n"))
+        assert (answer.status, answer.code) == (415, "unsupported_content_encoding")
+        assert answer.headers["accept-encoding"] == "identity"
+        assert wire.ask(send_event(opening(), "Content-Encoding: identity\r\n")).status == 201
+
     def test_may_come_with_an_upgrade_that_is_ignored(self, wire: RawConnection) -> None:
         offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
         assert wire.ask(send_event(opening(), offer)).status == 201
@@ -155,6 +162,11 @@ class TestABody:
         (431, get("/" + "x" * 70_000)),
         (505, get("/", version="2.0")),
         (501, get("/", method="BREW")),
+        (400, b"GET /healthz RTSP/1.0\r\nHost: a\r\n\r\n"),
+        (400, b"POST /webhook/ RTSP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"),
+        (400, b"OPTIONS rtsp://a/ RTSP/1.0\r\nCSeq: 1\r\n\r\n"),
+        (400, b"SOURCE /healthz ICE/1.0\r\n\r\n"),
+        (501, b"SOURCE /healthz HTTP/1.1\r\nHost: a\r\n\r\n"),
         (501, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
     ],
     ids=lambda value: repr(value[:60]) if isinstance(value, bytes) else None,
@@ -196,6 +208,19 @@ def test_a_wrong_method_is_a_405_that_names_the_right_ones(
 ) -> None:
     answer = wire.ask(get(path, method=method))
     assert (answer.status, answer.headers["allow"]) == (405, allow)
+
+
+@pytest.mark.direct
+@pytest.mark.parametrize("path", [UNKNOWN, "/healthz", "/nothing"])
+def test_no_cache_may_store_an_answer(wire: RawConnection, path: str) -> None:
+    assert wire.ask(get(path)).headers["cache-control"] == "no-store"
+
+
+@pytest.mark.direct
+def test_a_conversation_is_stored_in_no_cache(wire: RawConnection) -> None:
+    conversation_id = str(uuid4())
+    assert wire.ask(send_event(opening(conversation_id))).headers["cache-control"] == "no-store"
+    assert wire.ask(get(f"/conversations/{conversation_id}/")).headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("path", [UNKNOWN, "/healthz"])

@@ -19,6 +19,7 @@ import pytest
 import requests
 
 from installation import Answer, Installation, event, start_installation
+from raw_http import RawConnection
 from realmate.local.ports import free_port
 from realmate.local.service import Service
 from realmate.sources import tokens
@@ -109,6 +110,34 @@ def test_who_signs_is_taken_and_who_does_not_is_told(sources: Sources) -> None:
 def test_a_source_of_no_file_is_not_found(sources: Sources) -> None:
     status, answer = sources.post("/webhook/nobody/", secret=SECRET)
     assert (status, answer["code"]) == (404, "source_not_found")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("nobody", "", 404),
+        ("shop", "Content-Length: 262144\r\n", 413),
+        ("shop", "Content-Length: 300\r\n", 401),
+        ("shop", "Transfer-Encoding: chunked\r\n", 401),
+        (
+            "shop",
+            "webhook-id: m\r\nwebhook-timestamp: 1700000000\r\nwebhook-signature: v1,x\r\nContent-Length: 9\r\n",
+            401,
+        ),
+        ("later", "Content-Length: 70000\r\n", 503),
+        ("default", "Content-Encoding: gzip\r\nContent-Length: 70000\r\n", 415),
+    ],
+)
+def test_what_the_head_decides_is_answered_before_the_body_is_sent(
+    sources: Sources, path: str, headers: str, status: int
+) -> None:
+    sources.write(SHOP + "[sources.later]\npaused = true\n")
+    eventually(lambda: sources.post("/webhook/later/")[0] == 503)
+    expects = "Content-Length: 70000\r\n" if "-Encoding" not in headers and "Length" not in headers else ""
+    head = f"POST /webhook/{path}/ HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n{headers}{expects}\r\n"
+    with RawConnection(("127.0.0.1", sources.installation.intake.port), timeout_s=8) as client:
+        assert client.ask(head.encode()).status == status
+        assert client.ends()
 
 
 def test_the_signature_is_looked_at_before_the_body(sources: Sources) -> None:

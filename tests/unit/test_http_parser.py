@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from realmate.runtime.http.parser import RequestParser
 from realmate.runtime.http.request import Request
+from realmate.wire.responses import Response
 
 HOST = b"Host: realmate\r\n"
 POST = b"POST /webhook/ HTTP/1.1\r\n" + HOST
@@ -218,12 +219,78 @@ class TestExpectContinue:
         (400, b"GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
         (501, b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n"),
         (501, b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (400, b"GET / RTSP/1.0\r\nHost: a\r\n\r\n"),
+        (400, b"GET /  RTSP/1.0\r\nHost: a\r\n\r\n"),
+        (400, b"\r\nPOST / RTSP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"),
+        (400, b"DESCRIBE rtsp://a/b RTSP/1.0\r\nHost: a\r\n\r\n"),
+        (400, b"SOURCE / ICE/1.0\r\nHost: a\r\n\r\n"),
+        (501, b"SOURCE / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (400, get(b"/1") + b"GET / RTSP/1.0\r\nHost: a\r\n\r\n"),
         (501, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
     ],
 )
 def test_what_can_be_read_in_two_ways_or_not_at_all_is_refused(status: int, sent: bytes) -> None:
     assert refusal(sent) == status
     assert refusal(*(sent[i : i + 1] for i in range(len(sent)))) == status
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 1000])
+def test_a_request_may_speak_of_rtsp_wherever_it_is_not_its_protocol(size: int) -> None:
+    body = b"GET / RTSP/1.0\r\nSOURCE / ICE/1.0\r\n"
+    head = b"POST /a?RTSP/1.0 HTTP/1.1\r\nHost: h\r\nVia: GET / RTSP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body)
+    sent = (head + body) * 2
+    incoming = parser()
+    requests = feed(incoming, *(sent[i : i + size] for i in range(0, len(sent), size)))
+    assert [request.body for request in requests] == [body, body]
+    assert incoming.refusal is None
+
+
+class TestARefusalAtTheHead:
+    """What `admit` refuses is not read; a body that is small is dropped, so that the connection can go on."""
+
+    NO = Response(401, b"")
+
+    def parser(self, decision: Response | int) -> RequestParser:
+        return RequestParser(max_head_bytes=1000, max_body_bytes=1_000_000, admit=lambda *_: decision)
+
+    def test_comes_before_a_large_body(self) -> None:
+        incoming = self.parser(self.NO)
+        assert feed(incoming, POST + b"X-Request-Id: i\r\nContent-Length: 70000\r\n\r\n") == []
+        assert incoming.refusal is self.NO
+        assert incoming.refused is not None
+        assert incoming.refused.request_id == "i"
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"Transfer-Encoding: chunked\r\n\r\n",
+            b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n",
+        ],
+    )
+    def test_comes_before_a_body_of_unknown_size_and_one_that_is_held_back(self, head: bytes) -> None:
+        incoming = self.parser(self.NO)
+        feed(incoming, POST + head)
+        assert incoming.refusal is self.NO
+
+    def test_drops_a_small_body_and_takes_the_next_request(self) -> None:
+        incoming = self.parser(self.NO)
+        requests = feed(incoming, POST + b"Content-Length: 3\r\n\r\nab", b"c" + get(b"/2"))
+        assert [(request.refusal, request.body) for request in requests] == [(self.NO, b"")] * 2
+        assert incoming.refusal is None
+
+    def test_knows_how_large_a_body_may_be(self) -> None:
+        for limit, length, status in ((10, 10, None), (10, 70_000, 413), (0, 70_000, 413)):
+            incoming = self.parser(limit)
+            feed(incoming, POST + b"Content-Length: %d\r\n\r\n" % length)
+            assert (incoming.refusal and incoming.refusal.status) == status
+        incoming = self.parser(10)
+        feed(incoming, chunked(b"b", b"12345678901"))
+        assert incoming.refusal is not None
+        assert incoming.refusal.status == 413
+
+    def test_drops_the_body_of_a_request_that_needs_none(self) -> None:
+        [request] = feed(self.parser(0), POST + b"Content-Length: 3\r\n\r\nabc")
+        assert (request.refusal, request.body) == (None, b"")
 
 
 class TestLimits:

@@ -41,6 +41,9 @@ class WeakSecret(ValueError):
 
 
 class Verifier(Protocol):
+    def check_headers(self, headers: Mapping[str, str]) -> None:
+        """Raise SignatureRefused where no body could fit these headers. `verify` asks this first, too."""
+
     def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
         """Raise SignatureRefused. `headers` by their names in lower case."""
 
@@ -56,7 +59,7 @@ class StandardWebhooks:
         self._keys = [_standard(secret) for secret in secrets]
         self._tolerance_s = tolerance_s
 
-    def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+    def check_headers(self, headers: Mapping[str, str]) -> None:
         names = ("webhook-id", "webhook-timestamp", "webhook-signature")
         missing = [name for name in names if not headers.get(name)]
         if missing:
@@ -64,6 +67,9 @@ class StandardWebhooks:
         self._check_time(headers["webhook-timestamp"])
         if len(headers["webhook-signature"]) > MAX_SIGNATURE_CHARS:
             raise SignatureRefused("malformed", f"webhook-signature has more than {MAX_SIGNATURE_CHARS} characters.")
+
+    def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+        self.check_headers(headers)
         signed = b".".join((headers["webhook-id"].encode("latin-1"), headers["webhook-timestamp"].encode(), body))
         signatures = headers["webhook-signature"].encode("latin-1").split(b" ")
         if not any(_matches(key, signed, signatures) for key in self._keys):
@@ -93,16 +99,22 @@ class HubSignature:
         """Raises WeakSecret."""
         self._keys = [_long_enough(secret.encode()) for secret in secrets]
 
-    def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+    def check_headers(self, headers: Mapping[str, str]) -> None:
+        self._given(headers)
+
+    def _given(self, headers: Mapping[str, str]) -> bytes:
         given = headers.get("x-hub-signature-256")
         if not given:
             raise SignatureRefused("missing", "This source signs its requests, and X-Hub-Signature-256 is missing.")
         if not given.startswith(HUB_PREFIX):
             raise SignatureRefused("malformed", f"X-Hub-Signature-256 must start with {HUB_PREFIX}")
         try:
-            signature = binascii.unhexlify(given.removeprefix(HUB_PREFIX))
+            return binascii.unhexlify(given.removeprefix(HUB_PREFIX))
         except ValueError:
             raise SignatureRefused("malformed", "X-Hub-Signature-256 must be in hexadecimal digits.") from None
+
+    def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+        signature = self._given(headers)
         if not any(hmac.compare_digest(hmac.digest(key, body, "sha256"), signature) for key in self._keys):
             raise SignatureRefused("mismatch", "X-Hub-Signature-256 does not match the body.")
 

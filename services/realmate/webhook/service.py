@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -63,6 +63,22 @@ _Sent = EventCommand | _Refused
 """What goes on to the conversations service."""
 
 
+def admit(injected: Any, request: Request, announced_bytes: int | None) -> Response | int:
+    """Refuse by its head what no body can mend. Nothing of it is kept: there is no event yet."""
+    source: Source | None = injected.sources.get(request.param or DEFAULT)
+    if source is None:
+        return UNKNOWN_SOURCE
+    limit_bytes = source.max_body_bytes or injected.settings.http_max_body_bytes
+    if (announced_bytes or 0) > limit_bytes:
+        return too_large(limit_bytes)
+    if source.verifier is not None:
+        try:
+            source.verifier.check_headers(request.headers)
+        except SignatureRefused as refused:
+            return _unproven(source, refused)
+    return PAUSED if source.paused else limit_bytes
+
+
 class WebhookService:
     name = "webhook"
 
@@ -73,8 +89,8 @@ class WebhookService:
     limits = Limits()
     kept_refusals = LocalLimits()
 
-    @http_batch("POST", "/webhook/")
-    @http_batch("POST", "/webhook/{source}/")
+    @http_batch("POST", "/webhook/", admit=admit)
+    @http_batch("POST", "/webhook/{source}/", admit=admit)
     def receive(self, requests: Sequence[Request]) -> list[Response]:
         """Answer a batch of events: they travel together, as one command message."""
         admitted = self._within_limits(requests, [self._admit(request) for request in requests])
@@ -85,7 +101,7 @@ class WebhookService:
         return self._decide(self._bounded(understood), oldest_at=requests[0].arrived_at)
 
     def _admit(self, request: Request) -> Source | Response:
-        """Whose the request is, or why it is nobody's."""
+        """Whose the request is, or why it is nobody's. The file of sources may have changed since its head came."""
         source: Source | None = self.sources.get(request.param or DEFAULT)
         if source is None:
             return UNKNOWN_SOURCE
@@ -95,8 +111,7 @@ class WebhookService:
             try:
                 source.verifier.verify(request.body, request.headers)
             except SignatureRefused as refused:
-                observation.REFUSED_SIGNATURES.labels(source.name, refused.reason).inc()
-                return unproven(str(refused))
+                return _unproven(source, refused)
         return PAUSED if source.paused else source
 
     def _within_limits(
@@ -155,6 +170,11 @@ class WebhookService:
         except (TransportUnavailable, UnknownVersion) as error:
             log.warning("no verdict", reason=str(error), events=len(commands), request_id=commands[0].request_id)
             return None
+
+
+def _unproven(source: Source, refused: SignatureRefused) -> Response:
+    observation.REFUSED_SIGNATURES.labels(source.name, refused.reason).inc()
+    return unproven(str(refused))
 
 
 def _parse(request: Request, source: Source) -> EventCommand | _Refused:

@@ -16,6 +16,9 @@ log = structlog.get_logger(__name__)
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+NO_STORE = "cache-control: no-store\r\n"
+"""What people write to each other must stay in no cache, and no answer here is true for long (RFC 9111, 5.2.2.5)."""
+
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
 
@@ -44,7 +47,8 @@ def encode(response: Response, request_id: str, *, connection: str | None = None
         extra += f"connection: {connection}\r\n"
     head = (
         f"{_STATUS_LINES[response.status]}content-type: {response.content_type}\r\n"
-        f"content-length: {len(response.body)}\r\ndate: {_date.now()}\r\nx-request-id: {request_id}\r\n{extra}\r\n"
+        f"content-length: {len(response.body)}\r\ndate: {_date.now()}\r\n{NO_STORE}"
+        f"x-request-id: {request_id}\r\n{extra}\r\n"
     )
     return head.encode("latin-1") + response.body if with_body else head.encode("latin-1")
 

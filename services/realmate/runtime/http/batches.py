@@ -18,7 +18,8 @@ import eventlet.hubs
 import structlog
 
 from realmate.runtime.http import observation
-from realmate.runtime.http.refusals import FAILED, OVERLOADED, STOPPING
+from realmate.runtime.http.parser import Admit
+from realmate.runtime.http.refusals import FAILED, OVERLOADED, STOPPING, UNSUPPORTED_ENCODING
 from realmate.runtime.http.request import Request
 from realmate.runtime.http.routes import Answering
 from realmate.runtime.settings import Settings
@@ -68,8 +69,11 @@ class Batch:
 class BatchQueue:
     """The handler behind a batch route. `spawn(batch)` starts a worker, without blocking."""
 
-    def __init__(self, template: str, spawn: Callable[[Batch], None], settings: Settings) -> None:
+    def __init__(
+        self, template: str, spawn: Callable[[Batch], None], settings: Settings, admit: Admit | None = None
+    ) -> None:
         self.template = template
+        self._admit = admit
         self.metrics = observation.RouteMetrics(template)
         self._spawn = spawn
         self._settings = settings
@@ -80,6 +84,18 @@ class BatchQueue:
         self._scheduled = False  # to dispatch at the end of this turn of the hub
         self._looks_later = False  # and, for those that gather, in GATHER_S
         self._stopping = False
+
+    def admit(self, request: Request, announced_bytes: int | None) -> Response | int:
+        if request.method in ("GET", "HEAD"):
+            return 0
+        decision: Response | int = self._settings.http_max_body_bytes
+        if announced_bytes != 0 and request.headers.get("content-encoding", "identity").lower() != "identity":
+            decision = UNSUPPORTED_ENCODING
+        elif self._admit is not None:
+            decision = self._admit(request, announced_bytes)
+        if isinstance(decision, Response):
+            self.metrics.answered([decision.status], [])
+        return decision
 
     def take(self, request: Request, connection: Answering) -> Response | None:
         if self._stopping:

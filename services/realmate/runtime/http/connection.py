@@ -35,7 +35,7 @@ MAX_PIPELINED = 16
 MAX_UNSENT_BYTES = 65_536
 """No further request of a connection is started, nor read, while it has more than this to send."""
 LINGER_S = 1.0
-LINGER_BYTES = 1_048_576
+LINGER_BYTES = 2_097_152
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +48,9 @@ class Owner(Protocol):
     @property
     def draining(self) -> bool:
         """True while the process stops: connections are to be left behind, at the next answer."""
+
+    def admit(self, request: Request, announced_bytes: int | None) -> Response | int:
+        """As `parser.Admit`."""
 
     def take(self, request: Request, connection: Connection) -> Response | None:
         """Answer at once, or return None and let `connection.answer(request, …)` follow. Never blocks."""
@@ -70,7 +73,9 @@ class Connection:
         self._writer: Any = None  # the same while unsent bytes wait for the client
         settings = owner.settings
         self._parser = RequestParser(
-            max_head_bytes=settings.http_max_head_bytes, max_body_bytes=settings.http_max_body_bytes
+            max_head_bytes=settings.http_max_head_bytes,
+            max_body_bytes=settings.http_max_body_bytes,
+            admit=owner.admit,
         )
         self._waiting: deque[Request] = deque()
         self._at_work: Request | None = None
@@ -99,9 +104,11 @@ class Connection:
             self._write_answer(request, response)
             self._advance()
 
-    def refuse(self, response: Response) -> None:
-        """Answer what is no request, or is not wanted, and close."""
-        self._send(encode(response, choose_request_id(None), connection="close"))
+    def refuse(self, response: Response, request: Request | None = None) -> None:
+        """Answer what is no request, or one that is not wanted, and close."""
+        request_id = choose_request_id(None) if request is None else request.request_id
+        is_head = request is not None and request.method == "HEAD"
+        self._send(encode(response, request_id, connection="close", with_body=not is_head))
         self._end()
 
     def drain(self) -> None:
@@ -187,7 +194,7 @@ class Connection:
         """Do what can be done now: start the next request, or, after the last, see how the connection goes on."""
         while self._waiting and self._at_work is None and len(self._unsent) <= MAX_UNSENT_BYTES:
             request = self._at_work = self._waiting.popleft()
-            response = self._owner.take(request, self)
+            response = request.refusal or self._owner.take(request, self)
             if response is not None:
                 self._write_answer(request, response)
         if self._at_work is None and not self._waiting and not self._ending:
@@ -197,7 +204,7 @@ class Connection:
     def _go_on(self) -> None:
         if self._parser.refusal is not None:
             observation.refused(self._parser.refusal.status)
-            self.refuse(self._parser.refusal)
+            self.refuse(self._parser.refusal, self._parser.refused)
         elif self._eof:
             self._end()
         elif self._parser.awaits_continue:

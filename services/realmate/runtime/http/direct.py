@@ -26,6 +26,9 @@ class DirectRoute:
         self._respond = respond
         self._metrics = RouteMetrics(template)
 
+    def admit(self, _request: Request, _announced_bytes: int | None) -> int:
+        return 0  # no direct route has a use for a body
+
     def take(self, request: Request, connection: Answering) -> None:
         eventlet.spawn_n(self._run, request, connection)
 

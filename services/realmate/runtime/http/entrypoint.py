@@ -8,6 +8,10 @@
 
 The method gets every request that waits and returns one response for each, in order. If it raises, returns anything
 else, or is killed, each of its requests gets a 503.
+
+`admit=` names a function that looks at each request when its head is complete, before its body is read:
+`admit(injected, request, announced_bytes)` returns the answer that refuses the request, or the size of the largest body
+that it may have. `injected` has the service's dependencies under their names, as they are at that moment.
 """
 
 from __future__ import annotations
@@ -28,15 +32,16 @@ from realmate.runtime.http.server import HttpServer, share
 from realmate.wire.responses import Response
 
 BatchMethod = Callable[[Any, list[Request]], list[Response]]
+AdmitMethod = Callable[[Any, Request, int | None], Response | int]
 
 
 class WorkerKilledError(Exception):
     """A worker was killed, or a timeout went through it."""
 
 
-def http_batch(method: str, path: str) -> Callable[[BatchMethod], BatchMethod]:
+def http_batch(method: str, path: str, *, admit: AdmitMethod | None = None) -> Callable[[BatchMethod], BatchMethod]:
     """Decorate a service method to answer this method and path; a last segment `{…}` comes as `request.param`."""
-    register: Callable[[BatchMethod], BatchMethod] = BatchHttp.decorator(method, path)
+    register: Callable[[BatchMethod], BatchMethod] = BatchHttp.decorator(method, path, admit=admit)
 
     def decorate(service_method: BatchMethod) -> BatchMethod:
         return register(_always_ending(service_method))
@@ -89,15 +94,17 @@ class BatchHttp(_ServerUser, Entrypoint):
 
     takes_requests = True
 
-    def __init__(self, method: str, path: str, **kwargs: Any) -> None:
+    def __init__(self, method: str, path: str, *, admit: AdmitMethod | None = None, **kwargs: Any) -> None:
         self._method = method
         self._path = path
+        self._admit = admit
         super().__init__(**kwargs)
 
     def setup(self) -> None:
         settings = settings_of(self.container)
         self._server = share(settings, self)
-        self._queue = BatchQueue(self._path, self._spawn, settings)
+        admit = None if self._admit is None else functools.partial(self._admit, _Injected(self.container))
+        self._queue = BatchQueue(self._path, self._spawn, settings, admit)
         self._server.routes.add(self._method, self._path, self._queue)
 
     def stop(self) -> None:
@@ -132,6 +139,16 @@ class BatchHttp(_ServerUser, Entrypoint):
         else:
             batch.finish(result)
         return result, exc_info
+
+
+class _Injected:
+    """A service's dependencies by their names. Each access gives the value that a worker started now would get."""
+
+    def __init__(self, container: Any) -> None:
+        self._providers = {provider.attr_name: provider for provider in container.dependencies}
+
+    def __getattr__(self, name: str) -> Any:
+        return self._providers[name].get_dependency(None)
 
 
 def _fits(result: Any, requests: int) -> bool:

@@ -11,6 +11,7 @@ the limits and the size of one piece.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from urllib.parse import unquote
 
 import httptools
@@ -22,16 +23,26 @@ from realmate.wire.responses import Response
 FRAMING_PER_BODY_BYTE = 6
 """What the worst honest sender costs: a chunk for each byte, `1 CR LF x CR LF`. More is extensions and trailers."""
 
+MAX_DROPPED_BYTES = 65_536
+"""The body of a request that was refused at its head is read and dropped up to this size, so that the connection can be
+used again. A larger one is not read: the connection is closed after the answer."""
+
 _MEANINGFUL = {
     name.encode(): name
     for name in (
         *("host", "content-length", "transfer-encoding", "connection", "expect", "x-request-id"),
         *("webhook-id", "webhook-timestamp", "webhook-signature", "x-hub-signature-256", "idempotency-key"),
-        "authorization",
+        *("authorization", "content-encoding"),
     )
 }
 """The headers on which anything depends here; others are counted, and dropped."""
 
+Admit = Callable[[Request, int | None], Response | int]
+"""Called with a request whose head is complete, and with the announced length of its body (None: it comes in chunks).
+Returns the answer of a request that is refused, or the size of the largest body to take. With 0 the body is dropped."""
+
+_LONGEST_PROTOCOL = len(" RTSP/")
+_NO_HTTP = re.compile(rb" (?:RTSP|ICE)/")
 _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:\[\]%-]*")
 _ABSOLUTE = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -44,14 +55,19 @@ class _RefusedError(Exception):
 class RequestParser:
     """One connection's incoming side. `on_…` are llhttp's callbacks, not for anyone else."""
 
-    def __init__(self, *, max_head_bytes: int, max_body_bytes: int) -> None:
+    def __init__(self, *, max_head_bytes: int, max_body_bytes: int, admit: Admit | None = None) -> None:
         self._max_head_bytes = max_head_bytes
         self._max_body_bytes = max_body_bytes
+        self._admit = admit
         self._llhttp = httptools.HttpRequestParser(self)
         self._now = 0.0
         self._complete: list[Request] = []  # by the piece that is being parsed
         self.refusal: Response | None = None
         """What to answer after the requests before it; then the connection must close."""
+        self._in_request_line = False
+        self._request_line_end = b""  # the last bytes of what came of it in earlier pieces
+        self.refused: Request | None = None
+        """The request that `refusal` answers, where its head was complete."""
         self.finished = False
         """True after a request that wanted the connection closed: what follows it is ignored."""
         self._reset()
@@ -63,7 +79,12 @@ class RequestParser:
         if self.refusal is not None or self.finished:
             return []
         self._now = now
-        self._parse(data)
+        if self._in_request_line or ((b"RTSP/" in data or b"ICE/" in data) and not self._is_body(data)):
+            self._parse_by_lines(data)
+        else:
+            self._parse(data)
+        if self._in_request_line:
+            self._request_line_end = (self._request_line_end + data)[-_LONGEST_PROTOCOL:]
         complete, self._complete = self._complete, []
         if self.began_at is not None and not complete and self.refusal is None:
             self._bound_framing(len(data))
@@ -89,6 +110,24 @@ class RequestParser:
                 self._stop_at(refusals.malformed(str(error)))
             return
 
+    def _is_body(self, data: bytes) -> bool:
+        """Whether all of the next piece is part of the body that is under way."""
+        announced = int(self._headers.get("content-length", 0)) if self._in_body else 0
+        return self.began_at is not None and announced - self._body_bytes >= len(data)
+
+    def _parse_by_lines(self, data: bytes) -> None:
+        """Refuse the request lines of RTSP and ICE, which llhttp takes. It does not tell the protocol's name, so the
+        pieces that may hold one are given to it line by line."""
+        for line in data.splitlines(keepends=True):
+            self._parse(line)
+            if self._in_request_line:
+                if _NO_HTTP.search(self._request_line_end + line):
+                    self.refusal = self.refusal or refusals.malformed("its request line does not name HTTP")
+                if line.endswith(b"\n"):
+                    self._in_request_line = False
+            if self.refusal is not None:
+                return
+
     def _stop_at(self, refusal: Response) -> None:
         if not self.finished:  # llhttp complains of bytes after `Connection: close`; those are merely ignored
             self.refusal = self.refusal or refusal
@@ -96,7 +135,7 @@ class RequestParser:
     def _bound_framing(self, fed_bytes: int) -> None:
         """Refuse a head, chunk extension or trailer that grows without end: llhttp keeps no count of those."""
         self._fed_bytes += fed_bytes
-        if self._fed_bytes - FRAMING_PER_BODY_BYTE * len(self._body) > self._max_head_bytes:
+        if self._fed_bytes - FRAMING_PER_BODY_BYTE * self._body_bytes > self._max_head_bytes:
             self.refusal = refusals.head_too_large(self._max_head_bytes)
 
     def _head_without_upgrade(self) -> bytes:
@@ -107,7 +146,12 @@ class RequestParser:
     def _reset(self) -> None:
         self._target = b""
         self._headers: dict[str, str] = {}
+        self._request: Request | None = None  # from the end of its head on
+        self._limit_bytes = self._max_body_bytes
         self._body = bytearray()
+        self._body_bytes = 0  # those that came, whether they are kept or dropped
+        self._in_request_line = False
+        self._request_line_end = b""  # the last bytes of what came of it in earlier pieces
         self._head_bytes = 0
         self._fed_bytes = 0  # of the pieces that hold nothing but this request
         self._in_body = False
@@ -115,13 +159,14 @@ class RequestParser:
         self.awaits_continue = False
         """True while a sender holds its body back until it sees `100 Continue`."""
 
-    def _refusing(self, refusal: Response) -> _RefusedError:
+    def _refusing(self, refusal: Response, request: Request | None = None) -> _RefusedError:
         """To be raised: `raise self._refusing(…)` shows a reader, and mypy, that nothing comes after it."""
-        self.refusal = refusal
+        self.refusal, self.refused = refusal, request
         return _RefusedError()
 
     def on_message_begin(self) -> None:
         self._reset()
+        self._in_request_line = True
         self.began_at = self._now
 
     def on_url(self, piece: bytes) -> None:
@@ -150,17 +195,40 @@ class RequestParser:
             raise self._refusing(refusals.head_too_large(self._max_head_bytes))
 
     def on_headers_complete(self) -> None:
+        self._in_request_line = False
         self._version = self._llhttp.get_http_version()
         self._method = self._llhttp.get_method().decode("ascii")
         if self._version not in ("1.1", "1.0"):
             raise self._refusing(refusals.UNKNOWN_VERSION)
-        if self._method == "CONNECT":
+        if self._method in ("CONNECT", "SOURCE"):  # SOURCE is Icecast's
             raise self._refusing(refusals.UNKNOWN_METHOD)
         self._check_host()
         self._path, self._query = self._split_target(self._target.decode("latin-1"))
         self._check_body()
         self._in_body = True
         self._upgrading = self._llhttp.should_upgrade()
+        if not self._upgrading:  # else the head comes again, without the Upgrade: see _parse
+            self._finish_head()
+
+    def _finish_head(self) -> None:
+        """Ask whether the request is wanted, before its body is read."""
+        request_id = choose_request_id(self._headers.get("x-request-id"))
+        self._request = Request(
+            self._method, self._path, self._query, b"", request_id, 0.0, self._headers, version=self._version
+        )
+        if self._admit is None:
+            return
+        announced = None if "transfer-encoding" in self._headers else int(self._headers.get("content-length", 0))
+        decision = self._admit(self._request, announced)
+        if not isinstance(decision, Response):
+            self._limit_bytes = min(decision, self._max_body_bytes)
+            if (announced or 0) <= (self._limit_bytes or MAX_DROPPED_BYTES):
+                return
+            decision = refusals.body_too_large(self._limit_bytes)
+        if announced is None or announced > MAX_DROPPED_BYTES or (announced and self.awaits_continue):
+            raise self._refusing(decision, self._request)
+        self._request.refusal = decision
+        self._limit_bytes = 0
 
     def _check_host(self) -> None:
         host = self._headers.get("host")
@@ -202,28 +270,24 @@ class RequestParser:
 
     def on_body(self, piece: bytes) -> None:
         self.awaits_continue = False
-        self._body += piece
-        if len(self._body) > self._max_body_bytes:
-            raise self._refusing(refusals.body_too_large(self._max_body_bytes))
+        self._body_bytes += len(piece)
+        if self._limit_bytes:
+            self._body += piece
+        if self._body_bytes > (self._limit_bytes or MAX_DROPPED_BYTES):
+            raise self._refusing(refusals.body_too_large(self._limit_bytes), self._request)
 
     def on_message_complete(self) -> None:
         if self._upgrading:
             return  # it comes again, without the Upgrade: see _parse
         self.began_at = None
         self.awaits_continue = False
-        keep_alive = self._llhttp.should_keep_alive()
-        self.finished = not keep_alive
-        self._complete.append(
-            Request(
-                self._method,
-                self._path,
-                self._query,
-                bytes(self._body),
-                choose_request_id(self._headers.get("x-request-id")),
-                self._now,
-                self._headers,
-                version=self._version,
-                keep_alive=keep_alive,
-            )
-        )
+        request = self._request
+        if request is None:
+            raise AssertionError("a message is complete after its head")
+        request.body = bytes(self._body)
+        request.arrived_at = self._now
+        request.keep_alive = self._llhttp.should_keep_alive()
+        self.finished = not request.keep_alive
+        self._complete.append(request)
+        self._request = None
         self._body.clear()

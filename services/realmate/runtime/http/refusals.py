@@ -25,6 +25,12 @@ UNKNOWN_EXPECTATION = problem(417, "unknown_expectation", "The only expectation 
 UNKNOWN_METHOD = problem(501, "unknown_method", "This method is not known here.")
 UNKNOWN_CODING = problem(501, "unknown_transfer_coding", "The only transfer coding understood is chunked.")
 UNKNOWN_VERSION = problem(505, "unknown_http_version", "The HTTP versions understood are 1.0 and 1.1.")
+UNSUPPORTED_ENCODING = problem(
+    415,
+    "unsupported_content_encoding",
+    "The body is compressed or otherwise encoded; send it as it is, without Content-Encoding.",
+    headers=(("Accept-Encoding", "identity"),),
+)
 TIMED_OUT = problem(408, "request_timeout", "The request did not arrive whole in time.")
 
 OVERLOADED = unavailable("Too many requests are waiting.")

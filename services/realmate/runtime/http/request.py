@@ -6,12 +6,15 @@ import itertools
 import re
 import secrets
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
+from realmate.wire.responses import Response
+
 
 class Request(msgspec.Struct):
-    """One request whose body has arrived whole."""
+    """One request. A service gets it when its body has arrived whole; an `admit` hook while `body` is still empty."""
 
     method: str
     path: str
@@ -31,6 +34,10 @@ class Request(msgspec.Struct):
     """Of HTTP: "1.0" or "1.1"."""
     keep_alive: bool = True
     """Whether the sender wants to use the connection again."""
+    handler: Any = None
+    """Who answers it. The server finds that out when the head is complete."""
+    refusal: Response | None = None
+    """The answer, where the head alone was enough to refuse the request. Then its body was dropped."""
 
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")

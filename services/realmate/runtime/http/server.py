@@ -23,7 +23,7 @@ from realmate.runtime.http.connection import Connection
 from realmate.runtime.http.direct import DirectRoute, metrics
 from realmate.runtime.http.refusals import TOO_MANY_CONNECTIONS
 from realmate.runtime.http.request import Request
-from realmate.runtime.http.routes import Routes
+from realmate.runtime.http.routes import Handler, Routes
 from realmate.runtime.readers import readers
 from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
@@ -123,12 +123,18 @@ class HttpServer:
         if self._reaper is not None:
             self._reaper.kill()
 
-    def take(self, request: Request, connection: Connection) -> Response | None:
+    def admit(self, request: Request, announced_bytes: int | None) -> Response | int:
+        """What the head alone decides; the parser calls this before it reads the body."""
         handler = self.routes.match(request)
-        if not isinstance(handler, Response):
-            return handler.take(request, connection)
-        self._unmatched.answered([handler.status], [])
-        return handler
+        if isinstance(handler, Response):
+            self._unmatched.answered([handler.status], [])
+            return handler
+        request.handler = handler
+        return handler.admit(request, announced_bytes)
+
+    def take(self, request: Request, connection: Connection) -> Response | None:
+        handler: Handler = request.handler
+        return handler.take(request, connection)
 
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
