@@ -96,7 +96,7 @@ CONTENTS = {
     "looks like SQL": "'; DROP TABLE messages; -- %s %(id)s :id {} \\",
     "65,536 characters": "x" * 65_536,
     "65,536 characters of two bytes": "é" * 65_536,
-    "60,000 characters beyond the BMP": "🏠" * 60_000,
+    "65,536 characters beyond the BMP": "🏠" * 65_536,
 }
 
 NO_CONTENTS = {
@@ -212,6 +212,15 @@ def test_content_may_be_escaped(client: Client) -> None:
     conversation_id = client.opened()
     client.accepted(conversation_id, "🏠 Olá")  # json.dumps escapes both, the house as a surrogate pair
     assert client.read(conversation_id)["messages"][0]["content"] == "🏠 Olá"
+
+
+def test_the_longest_content_may_be_escaped_in_full(client: Client) -> None:
+    """65,536 characters of 12 bytes each: "\\ud83c\\udfe0"."""
+    conversation_id, content = client.opened(), "🏠" * 65_536
+    body = json.dumps(a_message(content=content, conversation_id=conversation_id, extra="x" * 10_000)).encode()
+    assert len(body) > 12 * 65_536
+    assert client.request("POST", "/webhook/", body).verdict == (202, "accepted")
+    assert client.read(conversation_id)["messages"][0]["content"] == content
 
 
 @pytest.mark.parametrize("no_content", NO_CONTENTS.values(), ids=NO_CONTENTS)

@@ -120,11 +120,11 @@ class TestABody:
         assert wire.ends()
 
     def test_that_is_too_large_is_refused_while_it_is_sent_and_the_answer_arrives(self, wire: RawConnection) -> None:
-        answer = wire.ask(send_event(b" " * 900_000))
+        answer = wire.ask(send_event(b" " * 1_900_000))
         assert (answer.status, answer.code) == (413, "body_too_large")
 
     def test_in_chunks_that_grows_too_large_is_refused(self, wire: RawConnection) -> None:
-        assert wire.ask(send_event(in_chunks(b" " * 600_000, 10_000), CHUNKED)).status == 413
+        assert wire.ask(send_event(in_chunks(b" " * 1_200_000, 10_000), CHUNKED)).status == 413
 
     @pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "identity, gzip", "aws-chunked"])
     def test_that_is_encoded_is_refused_with_the_encoding_that_is_taken(self, wire: RawConnection, coding: str) -> None:

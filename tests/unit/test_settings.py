@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from realmate.runtime.settings import Settings, SettingsError, load
+from realmate.wire.webhook import MAX_CONTENT_CHARS
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +19,8 @@ def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_defaults_are_the_contract_s() -> None:
     settings = load()
     assert (settings.port, settings.group_window_s, settings.hold_tolerance_s) == (8000, 5.0, 6.0)
-    assert settings.http_max_body_bytes == 256 * 1024
+    longest_character = len(json.dumps("\N{HOUSE BUILDING}")) - len('""')
+    assert settings.http_max_body_bytes == 1024 * 1024 > longest_character * MAX_CONTENT_CHARS
 
 
 def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from realmate.wire.webhook import MAX_CONTENT_CHARS
+
 TRANSPORT_SCHEMES = ("redis", "rediss", "unix", "amqp", "amqps")
 
 
@@ -92,7 +94,12 @@ class Settings(BaseSettings):
         4096, ge=1, description="Requests that may wait for a batch; beyond it the answer is 503 at once."
     )
     http_max_connections: int = Field(10_000, ge=1, description="Open connections, at most; further ones get 503.")
-    http_max_body_bytes: int = Field(262_144, ge=1, description="Largest request body; larger gets 413.")
+    http_max_body_bytes: int = Field(
+        16 * MAX_CONTENT_CHARS,
+        ge=1,
+        description="Largest request body; larger gets 413. The default holds the longest content that there may be,"
+        " with every character escaped: 65,536 of 12 bytes, and the rest of the event.",
+    )
     http_max_head_bytes: int = Field(16_384, ge=256, description="Largest request line with headers; larger gets 431.")
     http_read_timeout_s: float = Field(
         10.0, gt=0, description="Seconds from a request's first byte to its last; slower gets 408 (slow-loris)."
