@@ -16,7 +16,7 @@ from realmate.conversations.rules import RuleBooks
 from realmate.conversations.source_ids import SourceIds
 from realmate.domain.events import Verdict
 from realmate.domain.model import Rules
-from realmate.query.reads import ConversationView, Wanted, read
+from realmate.query.reads import Ambiguous, ConversationView, Wanted, read
 from realmate.runtime.settings import sqlalchemy_url
 from realmate.runtime.transaction import Transactions
 from realmate.runtime.transport.interface import Delivery
@@ -60,7 +60,9 @@ class Store:
 
     def view(self, conversation_id: str, source: str | None = None) -> ConversationView | None:
         wanted = Wanted(conversation_id, None if source is None else frozenset({source}))
-        return read(self.db, [wanted]).get(wanted)
+        found = read(self.db, [wanted]).get(wanted)
+        assert not isinstance(found, Ambiguous)
+        return found
 
     def execute(self, statement: str, **values: object) -> None:
         with self.engine.connect() as connection:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 from realmate.domain.events import Verdict
+from realmate.query.reads import _CONVERSATIONS, Ambiguous, Wanted, read
+from realmate.runtime.transaction import Statement, Transactions
 from store import PATIENT, Store, closing, inbound, open_store, opening, replied, saying
 
 
@@ -17,6 +22,17 @@ from store import PATIENT, Store, closing, inbound, open_store, opening, replied
 def store(database_url: str) -> Iterator[Store]:
     with open_store(database_url, PATIENT) as store:
         yield store
+
+
+class CountingTransactions(Transactions):
+    """It counts what Postgres returned."""
+
+    rows = 0
+
+    def fetch(self, statement: Statement, *values: object) -> list[tuple[Any, ...]]:
+        found = super().fetch(statement, *values)
+        self.rows += len(found)
+        return found
 
 
 @pytest.fixture
@@ -74,10 +90,53 @@ def test_a_reader_who_names_no_source_gets_the_one_there_is(store: Store, key: s
     assert view is not None
     assert view == store.view(key, "shop")
     assert store.view(key, "default") is None
-    store.apply(opening(key), saying(key))  # the default source is the first of all
-    view = store.view(key)
-    assert view is not None
-    assert len(view.messages) == 1
+
+
+def test_a_reader_of_several_sources_with_one_id_is_asked_which_he_means(store: Store, key: str) -> None:
+    """Whoever sent first, and the default source, have no precedence: one of them may be forged."""
+    for source in ("shop", "default", "another"):
+        store.apply(opening(key, source), saying(key, f"of {source}", source=source))
+    everyone, two, one = Wanted(key), Wanted(key, frozenset({"shop", "default"})), Wanted(key, frozenset({"shop"}))
+    found = read(store.db, [everyone, two, one])
+    assert found[everyone] == Ambiguous(("another", "default", "shop"))
+    assert found[two] == Ambiguous(("default", "shop"))
+    assert found[one] == store.view(key, "shop")
+
+
+def test_of_another_source_s_conversation_nothing_is_read(store: Store, key: str) -> None:
+    """The time of an answer tells nothing, since Postgres looks at the index and returns nothing."""
+    shared = str(uuid4())
+    for conversation_id in (key, shared):
+        store.apply(opening(conversation_id, "shop"), *(saying(conversation_id, source="shop") for _ in range(50)))
+    store.apply(opening(shared, "store"))
+    db = CountingTransactions(store.engine)
+    assert read(db, [Wanted(key, frozenset({"store"})), Wanted(str(uuid4()), frozenset({"store"}))]) == {}
+    assert db.rows == 0
+    mixed = [Wanted(key), Wanted(key, frozenset({"store"})), Wanted(shared, frozenset({"store"})), Wanted(shared)]
+    found = read(db, mixed)
+    assert set(found) == {mixed[0], mixed[2], mixed[3]}
+    assert db.rows == 50 + 1 + 2  # all of the first, the empty one, and of both that fit the last no message
+
+
+def test_reading_looks_at_indexes_alone(store: Store) -> None:
+    store.execute(
+        "INSERT INTO conversations (id, source_id, status, last_seq)"
+        " SELECT gen_random_uuid(), 0, 1, 1 FROM generate_series(1, 20000)"
+    )
+    store.execute(
+        "INSERT INTO messages (id, source_id, conversation_id, seq, kind, content, timestamp, arrived_at)"
+        " SELECT gen_random_uuid(), 0, id, 1, 1, 'Oi', now(), now() FROM conversations"
+    )
+    store.execute("ANALYZE")
+    with store.engine.connect() as connection:
+        connection.execute(text("SET plan_cache_mode = force_generic_plan"))
+        types = ", ".join(_CONVERSATIONS.types)
+        connection.exec_driver_sql(f"PREPARE reading ({types}) AS {_CONVERSATIONS.text}")
+        rows = connection.exec_driver_sql("EXPLAIN EXECUTE reading ('{}', '{}', '{}', '{}', '{}')")
+        plan = "\n".join(row[0] for row in rows)
+    assert plan.count("using conversations_pkey") == 2
+    assert "using messages_in_conversation" in plan
+    assert not re.search("Seq Scan on (conversations|messages)", plan)
 
 
 def test_a_new_source_s_name_gets_one_number_however_many_ask_at_once(store: Store, key: str) -> None:

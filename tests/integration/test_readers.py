@@ -18,7 +18,7 @@ import requests
 from installation import Installation, event, start_installation
 from realmate.sources import tokens
 
-SOURCES = "[sources.shop]\n[sources.store]\n"
+SOURCES = "[sources.default]\n[sources.shop]\n[sources.store]\n"
 PATIENCE_S = 20
 
 
@@ -101,10 +101,14 @@ def test_a_token_reads_its_sources_conversations_and_no_other(readers: Readers) 
     def status(token: str, conversation_id: str, query: str = "") -> int:
         return readers.get(f"/conversations/{conversation_id}/{query}", token).status_code
 
-    assert [status(readers.everyone, shared, query) for query in ("", "?source=store")] == [200, 200]
+    assert [status(readers.everyone, shared, query) for query in ("", "?source=store")] == [409, 200]
+    asked = readers.get(f"/conversations/{shared}/", readers.everyone).json()
+    assert (asked["code"], asked["sources"]) == ("ambiguous_source", ["default", "shop", "store"])
     assert status(readers.everyone, other) == 200
     assert [status(readers.shop, shared, query) for query in ("", "?source=shop", "?source=store")] == [200, 200, 404]
     assert [status(readers.shop, other, query) for query in ("", "?source=store", "?source=shop")] == [404, 404, 404]
+    for strange in ("?source=%00", "?source=%ff", "?source=SHOP'", f"?source={'s' * 5000}"):
+        assert status(readers.everyone, shared, strange) == 404
     own = readers.get(f"/conversations/{shared}/", readers.shop)
     assert own.json() == readers.get(f"/conversations/{shared}/?source=shop", readers.everyone).json()
 

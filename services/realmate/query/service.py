@@ -8,11 +8,12 @@ from urllib.parse import parse_qs
 import msgspec
 import structlog
 
-from realmate.query.reads import Wanted, read
+from realmate.query.reads import Ambiguous, ConversationView, Wanted, read
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database, is_outage, patiently
 from realmate.runtime.http import Request, http_batch
 from realmate.runtime.readers import readers
+from realmate.sources.file import is_name
 from realmate.wire.ids import parse_uuid
 from realmate.wire.responses import Response, problem, unavailable
 
@@ -45,7 +46,19 @@ class QueryService:
         if not wanted:
             return {}
         views = patiently(lambda _attempt: read(self.db, wanted), deadline)
-        return {each: Response(200, msgspec.json.encode(view)) for each, view in views.items()}
+        return {each: _answer(view) for each, view in views.items()}
+
+
+def _answer(found: ConversationView | Ambiguous) -> Response:
+    if isinstance(found, Ambiguous):
+        return _ambiguous(found.sources)
+    return Response(200, msgspec.json.encode(found))
+
+
+def _ambiguous(sources: Sequence[str]) -> Response:
+    names = ", ".join(sources)
+    detail = f"Several sources have a conversation of this id: {names}. Name one of them, as in ?source={sources[0]}."
+    return problem(409, "ambiguous_source", detail, sources=sources)
 
 
 def _wanted(request: Request) -> Wanted | Response:
@@ -60,6 +73,6 @@ def _wanted(request: Request) -> Wanted | Response:
     source = parse_qs(request.query).get("source", [None])[-1] if request.query else None
     if source is None:
         return Wanted(conversation_id, reader.sources)
-    if reader.sources is None or source in reader.sources:
+    if is_name(source) and (reader.sources is None or source in reader.sources):
         return Wanted(conversation_id, frozenset({source}))
     return _NOT_FOUND

@@ -35,18 +35,19 @@ def problem(
     *,
     errors: tuple[FieldError, ...] = (),
     headers: tuple[tuple[str, str], ...] = (),
+    **members: object,
 ) -> Response:
-    """An RFC 9457 problem with Realmate's `code` member."""
-    members: dict[str, Any] = {
+    """An RFC 9457 problem with Realmate's `code` member, and with further ones of its own."""
+    document: dict[str, Any] = {
         "type": f"urn:realmate:problem:{code}",
         "title": code.replace("_", " ").capitalize(),
         "status": status,
         "detail": detail,
         "code": code,
-    }
+    } | members
     if errors:
-        members["errors"] = errors
-    return Response(status, msgspec.json.encode(members), PROBLEM_JSON, headers)
+        document["errors"] = errors
+    return Response(status, msgspec.json.encode(document), PROBLEM_JSON, headers)
 
 
 class _Problem(msgspec.Struct):
