@@ -102,7 +102,9 @@ def _leaf(value: Value) -> dict[str, Any]:
         return {"type": "array", **told, "items": ITEMS[value.hints["items"]]}
     told["type"] = TYPES[type(value.default)]
     if "enum" in value.hints:
-        told["enum"] = value.hints["enum"].split(", ")
+        told["enum"] = [yaml.safe_load(each) for each in value.hints["enum"].split(", ")]
+        if {type(each) for each in told["enum"]} != {type(value.default)}:
+            del told["type"]
     if "min" in value.hints:
         told["minimum"] = int(value.hints["min"])
     if "nonempty" in value.hints:

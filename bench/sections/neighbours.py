@@ -24,6 +24,8 @@ ALONE = "alone"
 OTHERS = {ALONE: None, "beside one over its limit": "greedy", "beside one without": "free"}
 """By what is measured: as which source somebody else sends `OTHERS_RATE` meanwhile."""
 SOURCES = f"""
+[sources.default]
+
 [sources.greedy.limit]
 events_per_s = {OTHERS_LIMIT}
 

@@ -10,6 +10,8 @@ from measurement import Measurement, cpu, kind, ratio
 CONNECTIONS = 64
 KEY = "benchmark-benchmark-benchmark"
 SOURCES = f"""
+[sources.default]
+
 [sources.limited.limit]
 events_per_s = 1_000_000
 

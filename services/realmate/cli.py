@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from realmate.admin.rejections import Filter
     from realmate.sources.file import Sources
+    from realmate.sources.model import Source
 
 T = TypeVar("T")
 
@@ -141,7 +142,9 @@ def run(services: tuple[str, ...]) -> None:
 @click.option("--read-url", help="Where to read the conversation, if not there.")
 @click.option("--say", multiple=True, metavar="TEXT", help="What to say in the played conversation; can be repeated.")
 @click.option("--rate", type=RATE, help="Events a second, at most.")
-@click.option("--source", "name", default="default", show_default=True, help="As which source; SOURCES_FILE signs.")
+@click.option(
+    "--source", "name", help="As which source; SOURCES_FILE signs. Default: default, or the only one there is."
+)
 @click.option("--token", envvar="REALMATE_TOKEN", show_envvar=True, help="To read with, where it wants one.")
 def send(
     file: BinaryIO | None,
@@ -150,7 +153,7 @@ def send(
     read_url: str | None,
     say: tuple[str, ...],
     rate: float | None,
-    name: str,
+    name: str | None,
     token: str | None,
 ) -> None:
     """Send events to a server and show each answer: the friendly way to try one.
@@ -172,7 +175,7 @@ def send(
 
     if file is not None and say:
         raise click.UsageError("--say plays a conversation and FILE sends events: choose one")
-    source = _sources().get(name) or Source(name)
+    source = _only(_sources()) if name is None else _sources().get(name) or Source(name)
     server = Server(url, read_url=read_url, token=token)
     with one_line_for(SendError):
         well = converse(server, source, say) if file is None else replay(server, file, source, rate=rate)
@@ -405,6 +408,16 @@ def _sources() -> Sources:
 
     with one_line_for(SettingsError, ConfigurationError):
         return read_sources(load().sources_file)
+
+
+def _only(sources: Sources) -> Source:
+    """The source that is meant by who names none."""
+    from realmate.sources.model import DEFAULT
+
+    if DEFAULT in sources or len(sources) == 1:
+        return sources.get(DEFAULT) or next(iter(sources.values()))
+    names = ", ".join(sources) or "none that is enabled"
+    raise click.UsageError(f"SOURCES_FILE closes the default source; say which one you are with --source: {names}")
 
 
 def _filter(source: str | None, codes: tuple[str, ...], since: Any, until: Any, conversation: Any) -> Filter:

@@ -268,8 +268,10 @@ def test_the_operator_knows_the_installation_by_its_pod_template() -> None:
     assert installation.secret == f"{RELEASE}-webhooksources"
     assert installation.public_url == "https://realmate.example"
     assert installation.webhook_url == f"http://{RELEASE}-webhook.{NAMESPACE}.svc:8000"
-    assert installation.open_default
-    assert not installation_of(found(render({"sources": {"open": False}}), "PodTemplate", "admin")).open_default
+    assert installation.open_default is None
+    for wanted in (True, False):
+        template = found(render({"sources": {"open": wanted}}), "PodTemplate", "admin")
+        assert installation_of(template).open_default is wanted
 
 
 @pytest.mark.parametrize("transport", ["redis", "amqp"])

@@ -24,6 +24,8 @@ from realmate.runtime.settings import Settings
 from signatures import SECRET
 
 SOURCES = f"""
+[sources.default]
+
 [sources.{SIGNING_SOURCE}.signing]
 scheme = "standard-webhooks"
 secrets = [{{ value = "{SECRET}" }}]

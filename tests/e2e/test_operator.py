@@ -187,10 +187,11 @@ def test_a_hand_s_edit_heals_and_so_does_a_lost_operator(operated: Operated) -> 
 def test_a_replay_sends_what_had_expired(operated: Operated) -> None:
     conversation, message = str(uuid4()), str(uuid4())
     early = event("NEW_MESSAGE", id=message, conversation_id=conversation, content="Cedo demais")
-    assert operated.release.post(early) == 202
+    operated.make("replayed")
+    assert operated.release.post(early, source="replayed") == 202
     time.sleep(8)
-    assert operated.release.post(opening(conversation)) == 201
-    spec = {"source": "default", "codes": ["expired"], "conversation": conversation}
+    assert operated.release.post(opening(conversation), source="replayed") == 201
+    spec = {"source": "replayed", "codes": ["expired"], "conversation": conversation}
     for name, dry in (("dry", True), ("wet", False)):
         replay = {"apiVersion": "realmate.dev/v1alpha1", "kind": "EventReplay", "metadata": {"name": name}}
         operated.release.apply(replay | {"spec": spec | {"dryRun": dry}})

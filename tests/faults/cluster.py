@@ -34,6 +34,8 @@ REPLICAS = 2
 SERVICES = ("webhook", "conversations", "query")
 SOURCE = "shop"
 SOURCES = f"""
+[sources.default]
+
 [sources.{SOURCE}.signing]
 scheme = "standard-webhooks"
 secrets = [{{ value = "{SECRET}" }}]

@@ -23,6 +23,8 @@ PATIENCE_S = 30.0
 
 
 SOURCES = """
+[sources.default]
+
 [sources.bot.reply]
 kind = "http"
 url = "https://bot.example.com/"

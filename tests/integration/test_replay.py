@@ -20,6 +20,8 @@ from installation import Installation, event, start_installation
 from signatures import SECRET, signature
 
 SOURCES = """
+[sources.default]
+
 [sources.shop]
 signing = { scheme = "standard-webhooks", secrets = [{ file = "shop.key" }] }
 

@@ -27,6 +27,8 @@ from realmate.sources.tokens import TokensFile
 from signatures import OTHER_SECRET, SECRET, signature
 
 SHOP = """
+[sources.default]
+
 [sources.shop]
 max_body_bytes = 300
 
@@ -173,10 +175,13 @@ def test_a_conversation_is_its_source_s_own(sources: Sources) -> None:
     assert sources.post("/webhook/", first)[0] == 201
     closing = event("CLOSE_CONVERSATION", **first["data"])
     assert sources.post("/webhook/shop/", closing, secret=SECRET)[0] == 200
+    status, answer = sources.installation.ask("GET", path)
+    assert (status, answer["code"], answer["sources"]) == (409, "ambiguous_source", ["default", "shop"])
+    assert "?source=default" in answer["detail"]
     found = [
-        sources.installation.ask("GET", path + query)[1]["status"] for query in ("", "?source=shop", "?source=default")
+        sources.installation.ask("GET", path + query)[1]["status"] for query in ("?source=shop", "?source=default")
     ]
-    assert found == ["OPEN", "CLOSED", "OPEN"]
+    assert found == ["CLOSED", "OPEN"]
     assert sources.installation.ask("GET", f"{path}?source=nobody")[0] == 404
 
 
@@ -195,6 +200,18 @@ def test_a_request_sent_again_with_its_key_gets_its_first_answer(sources: Source
         assert (other.status_code, other.json()["code"]) == (400, "idempotency_mismatch")
     answer = sources.send("/webhook/", opening(), {"Idempotency-Key": "k" * 256})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_idempotency_key")
+
+
+def test_beside_other_sources_nobody_sends_as_the_default_one(sources: Sources) -> None:
+    sources.write(SHOP.replace("[sources.default]", ""))
+    eventually(lambda: sources.post("/webhook/")[0] == 404)
+    assert sources.post("/webhook/default/")[1]["code"] == "source_not_found"
+    assert sources.post("/webhook/shop/", secret=SECRET)[0] == 201
+    assert "POST /webhook/ is closed" in sources.log
+    settings = os.environ | {"SOURCES_FILE": str(sources.path)}
+    sending = [sys.executable, "-m", "realmate", "send", "--url", sources.installation.intake.url, "-"]
+    sent = subprocess.run(sending, env=settings, input=opening().decode(), capture_output=True, text=True, check=False)
+    assert (sent.returncode, "201" in sent.stdout) == (0, True)  # as the only source there is
 
 
 def test_a_change_is_followed_without_a_failed_request(sources: Sources) -> None:

@@ -30,7 +30,7 @@ def actual(*sources: Object, **known: Any) -> Actual:
     there: dict[str, Any] = {
         "secrets": {"keys": {"shop": SECRET + "\n"}},
         "keyrings": {},
-        "open_default": True,
+        "open_default": None,
         "published": Published(salt="salt"),
         "pods": [],
     }
@@ -102,9 +102,19 @@ def test_a_rotation_that_no_calendar_holds_stops_its_own_source_alone(overlap: s
 
 
 def test_the_default_source_is_open_only_where_that_is_wanted() -> None:
-    assert entries(desired(actual())) == {}
+    assert entries(desired(actual(open_default=True))) == {"default": {}}
     assert entries(desired(actual(open_default=False))) == {"default": CLOSED}
     assert entries(desired(actual(source("default"), open_default=False))) == {"default": {}}
+
+
+def test_the_default_source_is_open_until_the_first_source_and_not_again_when_the_last_is_gone() -> None:
+    assert entries(desired(actual())) == {}
+    with_one = desired(actual(source(paused=True)))
+    assert set(entries(with_one)) == {"shop"}
+    without = desired(actual(published=with_one.published))
+    assert entries(without) == {"default": CLOSED}
+    assert entries(desired(actual(published=without.published))) == {"default": CLOSED}
+    assert set(entries(desired(actual(source(), open_default=True)))) == {"default", "shop"}
 
 
 def test_a_revision_is_that_of_its_content_and_tells_nothing_of_it() -> None:

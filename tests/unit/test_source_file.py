@@ -29,7 +29,7 @@ def read(directory: Path, content: str, name: str = "sources.toml") -> SourceFil
 
 
 def test_a_source_has_what_the_file_gives_it(tmp_path: Path) -> None:
-    sources = read(tmp_path, SHOP).content
+    sources = read(tmp_path, SHOP + "[sources.default]\n").content
     assert set(sources) == {"default", "shop"}
     assert sources["shop"].max_body_bytes == 1000
     assert sources["shop"].verifier is not None
@@ -44,6 +44,26 @@ def test_json_says_the_same(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_no_file(tmp_path: Path) -> None:
     assert set(read(tmp_path, "").content) == {"default"}
+
+
+@pytest.mark.parametrize("named", ["[sources.shop]\n", "[sources.shop]\nenabled = false\n"])
+def test_beside_named_sources_the_default_one_is_closed_unless_it_is_named(tmp_path: Path, named: str) -> None:
+    """Nobody could tell what anyone sends to it from what the signed sources sent."""
+    closed = read(tmp_path, named)
+    assert "default" not in closed.content
+    assert closed.remark is not None
+    assert "POST /webhook/ is closed" in closed.remark
+    opened = read(tmp_path, named + "[sources.default]\n")
+    assert "default" in opened.content
+    assert opened.remark is None
+
+
+def test_the_default_source_closes_when_the_first_other_one_is_named(tmp_path: Path) -> None:
+    file = read(tmp_path, "")
+    assert set(file.content) == {"default"}
+    file.path.write_text(SHOP)
+    assert file.refresh()
+    assert set(file.content) == {"shop"}
 
 
 def test_a_source_can_be_turned_off_the_default_one_too(tmp_path: Path) -> None:
@@ -121,7 +141,7 @@ def test_it_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert not file.refresh()
     (tmp_path / "sources.toml").write_text(SHOP.replace("sources.shop", "sources.store"))
     assert file.refresh()
-    assert set(file.content) == {"default", "store"}
+    assert set(file.content) == {"store"}
     assert not file.refresh()
 
 
@@ -142,7 +162,7 @@ def test_while_it_is_wrong_what_it_said_before_holds(tmp_path: Path) -> None:
         path.unlink() if content is None else path.write_text(content)
         assert file.refresh()
         assert file.error is not None
-        assert set(file.content) == {"default", "shop"}
+        assert set(file.content) == {"shop"}
         assert not file.refresh()
     (tmp_path / "late.key").write_text(SECRET)  # what it waited for comes, and the file itself has not changed
     assert file.refresh()

@@ -33,8 +33,8 @@ class Installation(NamedTuple):
     public_url: str
     webhook_url: str
     """Inside the cluster."""
-    open_default: bool
-    """Whether anyone may send as `default` where no WebhookSource says otherwise."""
+    open_default: bool | None
+    """Whether anyone may send as `default` where no WebhookSource says otherwise; None: until the first source."""
     template: Object
     """Of the pods that administer: replays and erasures."""
 
@@ -86,7 +86,7 @@ class Actual(NamedTuple):
     """Those that are referred to."""
     keyrings: Mapping[str, Keyring]
     """By their source."""
-    open_default: bool
+    open_default: bool | None
     published: Published
     pods: Sequence[Pod]
 
@@ -113,7 +113,10 @@ class Plan(NamedTuple):
 def desired(actual: Actual, *, make: Callable[[datetime], Key] = make_key) -> Plan:
     """`actual.published.salt` must be there already."""
     keyrings, problems, entries = dict[str, Keyring](), dict[str, Problem](), dict[str, Any]()
-    if not actual.open_default:
+    if actual.open_default:
+        entries[DEFAULT] = {}
+    elif actual.open_default is False or (actual.published.entries and not actual.sources):
+        # Beside any other source it is closed unmentioned. When the last one is gone it must not open by itself.
         entries[DEFAULT] = CLOSED
     for source in actual.sources:
         name = source["metadata"]["name"]

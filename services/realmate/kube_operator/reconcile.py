@@ -272,7 +272,7 @@ def installation_of(template: Object) -> Installation:
         said["secret"],
         said.get("public-url", ""),
         said["webhook-url"],
-        said.get("open-default") == "true",
+        {"true": True, "false": False}.get(said.get("open-default", "")),
         template["template"],
     )
 

@@ -42,6 +42,7 @@ class Followed(Generic[T]):
             raise SettingsError(f"{part.upper()}_FILE: {error}") from None
         BROKEN[part].set(0)
         health.revise(part, self._file.revision)
+        self._tell_remark()
 
     @property
     def content(self) -> T:
@@ -60,6 +61,11 @@ class Followed(Generic[T]):
             health.note(self._part, None)
             health.revise(self._part, self._file.revision)
             log.info("file read", file=self._part, entries=len(self._file.content))
+            self._tell_remark()
         else:
             health.note(self._part, "their file is wrong; what it said before still holds")
             log.error("file not read: what it said before still holds", file=self._part, error=error)
+
+    def _tell_remark(self) -> None:
+        if self._file.remark is not None:
+            log.warning(self._file.remark, file=self._part)

@@ -29,6 +29,8 @@ class ConfigurationFile(Generic[T]):
         """What is wrong with the file as it is now."""
         self.revision: str | None = None
         """What it calls itself, by which others can tell which one a process has read."""
+        self.remark: str | None = None
+        """What whoever runs the process should know of what the file says."""
         self.content = self._load()
 
     def refresh(self) -> bool:

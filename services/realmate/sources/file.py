@@ -173,8 +173,13 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
 Sources = Mapping[str, Source]
 """Those that are enabled, by name."""
 
+_DEFAULT_CLOSED = (
+    f"POST /webhook/ is closed: SOURCES_FILE names sources, and {DEFAULT!r} is not among those that are enabled."
+    f" Add [sources.{DEFAULT}] to open it"
+)
+
 UNCONFIGURED: Sources = MappingProxyType({DEFAULT: Source(DEFAULT)})
-"""Without a file there is the default source, and anyone may send."""
+"""Without a file, and with one that names no source, there is the default source, and anyone may send."""
 
 
 def read_sources(path: Path | None) -> Sources:
@@ -201,6 +206,7 @@ class SourceFile(ConfigurationFile[Sources]):
 
     def interpret(self, document: Any) -> Sources:
         sources, self.revision = self._reading.sources(document)
+        self.remark = None if DEFAULT in sources else _DEFAULT_CLOSED
         return sources
 
 
@@ -215,7 +221,7 @@ class _Reading:
     def sources(self, document: Any) -> tuple[Sources, str | None]:
         """The enabled ones, and the document's revision. Raises ConfigurationError."""
         said = convert(document, _Document, "")
-        sources: dict[str, Source | None] = {DEFAULT: Source(DEFAULT)}
+        sources: dict[str, Source | None] = {} if said.sources else {DEFAULT: Source(DEFAULT)}
         for name, settings in said.sources.items():
             place = f"sources.{name}"
             if not is_name(name):

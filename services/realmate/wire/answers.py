@@ -48,7 +48,9 @@ def refused(command: EventCommand, verdict: Verdict) -> str:
 
 MISMATCH = problem(400, Verdict.IDEMPOTENCY_MISMATCH, _REFUSALS[Verdict.IDEMPOTENCY_MISMATCH])
 
-UNKNOWN_SOURCE = problem(404, "source_not_found", "There is no source of this name.")
+UNKNOWN_SOURCE = problem(
+    404, "source_not_found", "There is no such source here. (The source of /webhook/ is called default.)"
+)
 
 PAUSED = unavailable("This source is paused; send the event again later.", retry_after_s=60)
 
