@@ -1,8 +1,9 @@
 """Makes the chart's values.schema.json and README.md from the commented values: `make chart`.
 
 A value's comment stands above it, in Markdown. Lines that begin with @ are for the schema: `@enum a, b`, `@min 1`,
-`@nonempty`, `@items string` (of a list; or `free`), `@free` (a map that may hold anything). Types are those of the
-defaults. What the values do not name is refused, so that a slip of the pen is no default.
+`@nonempty`, `@items string` (of a list; or `free`), `@free` (a map that may hold anything), `@texts` (a map of texts,
+numbers and switches). Types are those of the defaults. What the values do not name is refused, so that a slip of the
+pen is no default.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import yaml
 
 CHART = Path(__file__).parent / "realmate"
 TYPES: dict[type, str] = {str: "string", bool: "boolean", int: "integer"}
+TEXT = {"type": ["string", "number", "boolean", "null"]}
+"""Whatever the templates write as a text; null: as if it were not there."""
 ITEMS: dict[str, dict[str, Any]] = {"string": {"type": "string"}, "free": {}}
 HEAD = """# The Helm chart of Realmate
 
@@ -46,7 +49,12 @@ class Value(NamedTuple):
 
     @property
     def is_leaf(self) -> bool:
-        return not isinstance(self.default, dict) or "free" in self.hints
+        return not isinstance(self.default, dict) or self.is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is a map whose names are not fixed here."""
+        return bool({"free", "texts"} & self.hints.keys())
 
 
 def read(text: str) -> list[Value]:
@@ -61,7 +69,7 @@ def read(text: str) -> list[Value]:
         elif found := re.match(r"( *)([A-Za-z]\w*):", line):
             depth = len(found[1]) // 2
             path = [*path[:depth], found[2]]
-            if not any("free" in value.hints and value.path == tuple(path[: len(value.path)]) for value in values):
+            if not any(value.is_open and value.path == tuple(path[: len(value.path)]) for value in values):
                 values.append(_value(tuple(path), comments, document))
             comments = []
         else:
@@ -71,7 +79,7 @@ def read(text: str) -> list[Value]:
 
 def _value(path: tuple[str, ...], comments: list[str], document: Any) -> Value:
     hints = dict(line.removeprefix("@").partition(" ")[::2] for line in comments if line.startswith("@"))
-    if unknown := hints.keys() - {"enum", "min", "nonempty", "items", "free"}:
+    if unknown := hints.keys() - {"enum", "min", "nonempty", "items", "free", "texts"}:
         raise ValueError(f"{'.'.join(path)}: unknown hint {', '.join(unknown)}")
     for step in path:
         document = document[step]
@@ -97,7 +105,7 @@ def _object(description: str) -> dict[str, Any]:
 def _leaf(value: Value) -> dict[str, Any]:
     told: dict[str, Any] = {"description": value.comment} if value.comment else {}
     if isinstance(value.default, dict):
-        return {"type": "object", **told}
+        return {"type": "object", **told, **({"additionalProperties": TEXT} if "texts" in value.hints else {})}
     if isinstance(value.default, list):
         return {"type": "array", **told, "items": ITEMS[value.hints["items"]]}
     told["type"] = TYPES[type(value.default)]

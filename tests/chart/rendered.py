@@ -23,8 +23,13 @@ class RenderError(Exception):
 
 def render(values: dict[str, Any] | None = None) -> list[Object]:
     """Every object of an installation with these values, tests and hooks included. Raises RenderError."""
-    command = [helm(), "template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--values", "-"]
-    done = subprocess.run(command, input=json.dumps(values or {}), capture_output=True, text=True, check=False)
+    return render_file(json.dumps(values or {}))
+
+
+def render_file(values: str, *, release: str = RELEASE, namespace: str = NAMESPACE) -> list[Object]:
+    """The same with the text of a values file. Raises RenderError."""
+    command = [helm(), "template", release, str(CHART), "--namespace", namespace, "--values", "-"]
+    done = subprocess.run(command, input=values, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RenderError(done.stderr)
     return [each for each in yaml.safe_load_all(done.stdout) if each]

@@ -5,7 +5,7 @@
 {{/* The two that name a component's pods for ever: a Deployment's selector cannot be changed. (list $ component) */}}
 {{- define "realmate.selector" -}}
 {{- $root := index . 0 -}}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
@@ -24,10 +24,35 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{- define "realmate.metadata" -}}
 {{- $root := index . 0 -}}
 {{- $suffix := ternary (last .) (index . 1) (eq (len .) 3) -}}
-name: {{ include "realmate.fullname" $root }}{{ with $suffix }}-{{ . }}{{ end }}
-namespace: {{ $root.Release.Namespace }}
+name: {{ printf "%s-%s" (include "realmate.fullname" $root) $suffix | trimSuffix "-" | quote }}
+namespace: {{ $root.Release.Namespace | quote }}
 labels:
   {{- include "realmate.labels" (list $root (index . 1)) | nindent 2 }}
+{{- end }}
+
+{{/* A number, a switch or a text as it was written. Helm keeps numbers as floats: it would print 1048576 as 1.048576e+06. */}}
+{{- define "realmate.text" -}}
+{{ kindIs "string" . | ternary . (toJson .) }}
+{{- end }}
+
+{{/* A map whose values Kubernetes wants to be texts (labels, annotations), whatever they are in the values. */}}
+{{- define "realmate.texts" -}}
+{{- $texts := dict -}}
+{{- range $name, $value := . -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $_ := set $texts $name (include "realmate.text" $value) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $texts -}}
+{{- end }}
+
+{{/* Variables of a service: a map of settings. One that is null is not given. */}}
+{{- define "realmate.settings" -}}
+{{- range $name, $value := . }}
+{{- if not (kindIs "invalid" $value) }}
+- {name: {{ $name }}, value: {{ include "realmate.text" $value | quote }}}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "realmate.image" -}}

@@ -14,7 +14,7 @@ spec:
   {{- fail "keda.enabled and conversations.autoscaling.enabled: choose one" }}
   {{- end }}
   {{- if not (or $own.autoscaling.enabled $scaled) }}
-  replicas: {{ $own.replicas }}
+  replicas: {{ include "realmate.text" $own.replicas }}
   {{- end }}
   # A new pod is ready before an old one goes.
   strategy:
@@ -28,10 +28,10 @@ spec:
   template:
     metadata:
       labels:
-        {{- merge (include "realmate.labels" (list $root .name) | fromYaml) $own.podLabels | toYaml | nindent 8 }}
+        {{- merge (include "realmate.labels" (list $root .name) | fromYaml) $own.podLabels | include "realmate.texts" | nindent 8 }}
       {{- with $own.podAnnotations }}
       annotations:
-        {{- toYaml . | nindent 8 }}
+        {{- include "realmate.texts" . | nindent 8 }}
       {{- end }}
     spec:
       {{- include "realmate.pod" (list $root 10001) | nindent 6 }}
@@ -42,7 +42,7 @@ spec:
       {{- end }}
       {{- with $own.nodeSelector }}
       nodeSelector:
-        {{- toYaml . | nindent 8 }}
+        {{- include "realmate.texts" . | nindent 8 }}
       {{- end }}
       {{- with $own.tolerations }}
       tolerations:
@@ -87,11 +87,13 @@ spec:
             {{- if $root.Values.readers.existingSecret }}
             - {name: TOKENS_FILE, value: /etc/realmate/readers/tokens.toml}
             {{- end }}
-            {{- range $name, $value := $settings }}
-            - {name: {{ $name }}, value: {{ $value | toString | quote }}}
+            {{- include "realmate.settings" $settings | nindent 12 }}
+            {{- range $own.extraEnv }}
+            {{- $value := dict }}
+            {{- if hasKey . "value" }}
+            {{- $value = dict "value" (include "realmate.text" .value) }}
             {{- end }}
-            {{- with $own.extraEnv }}
-            {{- toYaml . | nindent 12 }}
+            - {{ mergeOverwrite (deepCopy .) $value | toJson }}
             {{- end }}
           # Alive: the process turns over. A store that is away is no reason to kill it; ready: it can do its work now.
           startupProbe:
@@ -140,15 +142,15 @@ spec:
     apiVersion: apps/v1
     kind: Deployment
     name: {{ include "realmate.fullname" $root }}-{{ .name }}
-  minReplicas: {{ $own.autoscaling.minReplicas }}
-  maxReplicas: {{ $own.autoscaling.maxReplicas }}
+  minReplicas: {{ include "realmate.text" $own.autoscaling.minReplicas }}
+  maxReplicas: {{ include "realmate.text" $own.autoscaling.maxReplicas }}
   metrics:
     - type: Resource
       resource:
         name: cpu
         target:
           type: Utilization
-          averageUtilization: {{ $own.autoscaling.targetCPUUtilizationPercentage }}
+          averageUtilization: {{ include "realmate.text" $own.autoscaling.targetCPUUtilizationPercentage }}
 {{- end }}
 {{- if $own.podDisruptionBudget }}
 ---
