@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+import amqp
 import kombu
 import redis
 from amqp.exceptions import NotFound
@@ -13,6 +14,7 @@ from installation import QUEUE_REGISTERED_S
 from rabbitmq import RabbitMQ
 from realmate.local.child import Child
 from realmate.local.valkey import Valkey
+from realmate.runtime.transport.amqp_envelopes import decode_request, encode_request
 
 STREAM = "realmate:commands"
 GROUP = "conversations"
@@ -41,6 +43,12 @@ class Broker(Protocol):
     def put_rubbish(self) -> None:
         """Send what no caller sends."""
 
+    def put(self, **forged: object) -> None:
+        """Send a batch of which some fields are forged; None: the field is left out."""
+
+    def set_aside(self) -> list[bytes]:
+        """The payloads of the batches that were set aside, as the broker has them."""
+
     def kill(self) -> None:
         """Kill -9, of a server that will be started again."""
 
@@ -68,6 +76,13 @@ class RedisBroker:
     def put_rubbish(self) -> None:
         self.client.xadd(STREAM, {"from": "another world"})
 
+    def put(self, **forged: object) -> None:
+        fields = {"id": "forged", "reply": "realmate:replies:forged", "attempt": 1, "timeout_ms": 5000, "payload": b"x"}
+        self.client.xadd(STREAM, {k: v for k, v in (fields | forged).items() if v is not None})  # type: ignore[misc]
+
+    def set_aside(self) -> list[bytes]:
+        return [fields[b"payload"] for _, fields in self.client.xrange("realmate:set-aside")]
+
     def kill(self) -> None:
         self.server.kill()
 
@@ -85,6 +100,7 @@ class RabbitBroker:
     def empty(self) -> None:
         with kombu.Connection(self.url) as connection:
             connection.channel().queue_delete(QUEUE)
+            connection.channel().queue_delete("realmate.set-aside")
 
     def waiting(self) -> int:
         return self._look()[0]
@@ -94,6 +110,26 @@ class RabbitBroker:
 
     def put_rubbish(self) -> None:
         self.publish({"from": "another world"}, serializer="json")
+
+    def put(self, **forged: object) -> None:
+        fields = {"id": "forged", "reply": "forged", "attempt": 1, "timeout_ms": "5000", "payload": b"x"} | forged
+        properties = {"correlation_id": fields["id"], "reply_to": fields["reply"], "expiration": fields["timeout_ms"]}
+        with kombu.Connection(self.url, transport_options={"confirm_publish": True}) as connection:
+            message = amqp.Message(
+                encode_request(fields["payload"]) if isinstance(fields["payload"], bytes) else fields["payload"],
+                content_type=fields.get("content_type", "application/x-msgpack"),
+                application_headers={} if fields["attempt"] is None else {"realmate.attempt": fields["attempt"]},
+                **{key: value for key, value in properties.items() if value is not None},
+            )
+            connection.channel().basic_publish_confirm(message, exchange=EXCHANGE, routing_key=ROUTING_KEY)
+
+    def set_aside(self) -> list[bytes]:
+        found = []
+        with kombu.Connection(self.url) as connection:
+            channel = connection.channel()
+            while message := channel.basic_get("realmate.set-aside", no_ack=True):
+                found.append(decode_request(message.body))
+        return found
 
     def kill(self) -> None:
         time.sleep(QUEUE_REGISTERED_S)

@@ -167,7 +167,7 @@ def test_an_unreadable_command_is_dropped_and_stops_nobody(broker: Broker, proce
 
     assert caller.call("fine")["reply"] == "echo fine"
     assert eventually(lambda: broker.waiting() == 0)
-    assert "unreadable command dropped" in consumer.log_events()
+    assert "unreadable message dropped" in consumer.log_events()
 
 
 def test_a_call_ends_in_time_when_nobody_consumes(broker: Broker, processes: Processes) -> None:

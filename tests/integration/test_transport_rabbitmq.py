@@ -142,7 +142,7 @@ def test_a_pickle_is_dropped_unread(rabbit_broker: RabbitBroker, processes: Proc
 
     rabbit_broker.publish(Trap(sprung), serializer="pickle")
 
-    assert eventually(lambda: "unreadable command dropped" in consumer.log_events())
+    assert eventually(lambda: "unreadable message dropped" in consumer.log_events())
     assert caller.call("fine")["reply"] == "echo fine"
     assert not sprung.exists()
     pickle.loads(pickle.dumps(Trap(sprung)))  # noqa: S301 (our own: the trap works)

@@ -12,6 +12,7 @@ eventlet.monkey_patch()
 
 import contextlib  # noqa: E402 (everything comes after the patching)
 import json  # noqa: E402
+import os  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
@@ -19,11 +20,12 @@ from collections.abc import Sequence  # noqa: E402
 from typing import Any  # noqa: E402
 
 from eventlet.greenio import GreenPipe  # noqa: E402
-from nameko.containers import ServiceContainer  # noqa: E402
-from nameko.extensions import Entrypoint  # noqa: E402
+from nameko.extensions import DependencyProvider, Entrypoint  # noqa: E402
 
 from realmate.runtime import logs, settings  # noqa: E402
 from realmate.runtime.config import nameko_config  # noqa: E402
+from realmate.runtime.container import Container  # noqa: E402
+from realmate.runtime.loops import loops  # noqa: E402
 from realmate.runtime.transport import CommandCaller, Delivery, TransportUnavailable, commands  # noqa: E402
 
 
@@ -36,7 +38,7 @@ class LinesFromStdin(Entrypoint):
     """Spawns a worker for each line."""
 
     def start(self) -> None:
-        self._reader = self.container.spawn_managed_thread(self._read)
+        self._reader = loops.spawn("read stdin", self._read)
 
     def stop(self) -> None:
         self._reader.kill()
@@ -110,7 +112,40 @@ class FailingOnceService(EchoService):
         return super().answer(deliveries)
 
 
+class DyingService(EchoService):
+    """Ends its process, as a batch does that no memory holds or that crashes an extension in C."""
+
+    def answer(self, deliveries: Sequence[Delivery]) -> list[bytes]:
+        if any(each.payload == b"poison" for each in deliveries):
+            os._exit(9)
+        return super().answer(deliveries)
+
+
+class BreakingLoopService(EchoService):
+    """A loop of it fails in a way that nobody foresaw, as soon as the first batch has come."""
+
+    def answer(self, deliveries: Sequence[Delivery]) -> list[bytes]:
+        loops.spawn("break", lambda: 1 // 0)
+        return super().answer(deliveries)
+
+
+class Breaking(DependencyProvider):
+    """Raises where Nameko expects nobody to."""
+
+    def worker_teardown(self, worker_ctx: Any) -> None:
+        raise RuntimeError(f"nobody foresaw this: {worker_ctx}")
+
+
+class BreakingWorkerService(EchoService):
+    """What runs around its method fails in a way that nobody foresaw."""
+
+    breaking = Breaking()
+
+
 SERVICES = {
+    "dying": DyingService,
+    "breaking loop": BreakingLoopService,
+    "breaking worker": BreakingWorkerService,
     "caller": CallerService,
     "echo": EchoService,
     "hanging": HangingService,
@@ -123,7 +158,7 @@ SERVICES = {
 def main() -> None:
     loaded = settings.load()
     logs.configure(loaded, service=sys.argv[1])
-    container = ServiceContainer(SERVICES[sys.argv[1]], nameko_config(loaded))
+    container = Container(SERVICES[sys.argv[1]], nameko_config(loaded))
     signal.signal(signal.SIGTERM, lambda *_: eventlet.spawn_n(container.stop))
     container.start()
     tell(started=True)

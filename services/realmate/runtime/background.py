@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import eventlet
+import structlog
 from nameko.extensions import DependencyProvider
 
 DRAIN_S = 5.0
+
+log = structlog.get_logger(__name__)
 
 
 class Background(DependencyProvider):
@@ -29,7 +33,7 @@ class Background(DependencyProvider):
         """Nameko's: nothing to do."""
 
     def run(self, key: str, work: Callable[[], None]) -> None:
-        """Start it now; `work` handles its own errors."""
+        """Start it now. `work` handles its own errors; one that it did not foresee is logged."""
         self._by_key[key] += 1
         thread = eventlet.spawn(work)
         self._running.add(thread)
@@ -38,8 +42,14 @@ class Background(DependencyProvider):
     def stop(self) -> None:
         with eventlet.Timeout(DRAIN_S, exception=False):
             for thread in list(self._running):
-                thread.wait()
+                with suppress(Exception):  # `_end` logs it
+                    thread.wait()
 
     def _end(self, thread: Any, key: str) -> None:
         self._running.discard(thread)
         self._by_key[key] -= 1
+        try:
+            thread.wait()
+        except Exception:
+            # Not the end of the process: the work may be one tenant's, and the others must go on.
+            log.exception("background work failed", key=key)

@@ -15,6 +15,7 @@ def nameko_config(settings: Settings) -> dict[str, Any]:
     """What a Nameko container gets. Extensions find the settings again with `settings_of`."""
     return {
         SETTINGS_KEY: settings,
+        "SERVICE_CONTAINER_CLS": "realmate.runtime.container.Container",
         # Our entrypoints bound their own work; Nameko's pool must never be what a health route or a timer waits for.
         "max_workers": 1000,
     }

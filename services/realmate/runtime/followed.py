@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import Gauge
 
 from realmate.runtime.health import health
+from realmate.runtime.loops import loops
 from realmate.runtime.settings import SettingsError
 from realmate.sources.configuration import ConfigurationError, ConfigurationFile
 
@@ -51,6 +52,7 @@ class Followed(Generic[T]):
     def follow(self) -> None:
         """Never returns."""
         while True:
+            loops.turn()
             eventlet.sleep(LOOK_INTERVAL_S)
             if self._file.refresh():
                 self._tell(self._file.error)

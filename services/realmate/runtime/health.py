@@ -1,7 +1,8 @@
 """Liveness and readiness of one process, answered outside the worker pool.
 
-`/healthz` says that the process turns over. `/readyz` says that it can do its work now: it is not draining, and each
-registered check (a store, a transport) passes. Checks run at most once in `CACHE_S`, however often the route is asked,
+`/healthz` says that the process turns over: each of its loops does (`realmate.runtime.loops`). `/readyz` says that it
+can do its work now: it is not draining, each registered check (a store, a transport) passes, and each loop has done
+its work lately. Checks run at most once in `CACHE_S`, however often the route is asked,
 and once in `WATCH_S` even if nobody asks: the log, too, tells what the process waits for, and since when it can work.
 """
 
@@ -15,6 +16,7 @@ import eventlet
 import msgspec
 import structlog
 
+from realmate.runtime.loops import loops
 from realmate.wire.responses import Response
 
 CACHE_S = 0.5
@@ -63,6 +65,9 @@ class Health:
             self._revisions[part] = revision
 
     def live(self) -> Response:
+        """200, or 503 with the loops named that hang: who supervises the process should start it again."""
+        if silent := loops.silent():
+            return Response(503, msgspec.json.encode({"status": "hangs", "failing": silent}))
         return Response(200, b'{"status":"ok"}')
 
     def ready(self) -> Response:
@@ -84,6 +89,7 @@ class Health:
     def watch(self) -> None:
         """Look again and again, for the log, until the process drains."""
         while not self.draining:
+            loops.turn()
             self.ready()
             eventlet.sleep(WATCH_S)
 
@@ -92,6 +98,7 @@ class Health:
         found = {part: check.wait() for part, check in running.items()}
         self._checked_at = time.monotonic()
         failures = {part: failure for part, failure in found.items() if failure is not None}
+        failures |= {loop: _Failure(reason) for loop, reason in loops.idle().items()}
         self._log(failures)
         self._failing = {part: failure.reason for part, failure in failures.items()}
         self._was_ready = not failures

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import eventlet
 from prometheus_client import Counter
 
 from realmate.runtime.followed import Followed
 from realmate.runtime.http.request import Request
+from realmate.runtime.loops import loops
 from realmate.runtime.settings import Settings
 from realmate.sources.tokens import Holder, Scope, TokenRefused, Tokens, TokensFile
 from realmate.wire.responses import Response, problem
@@ -26,7 +26,7 @@ class Readers:
         """Read TOKENS_FILE, where it is set, and follow it. Raises SettingsError."""
         if settings.tokens_file is not None:
             self._tokens = Followed("tokens", TokensFile, settings.tokens_file)
-            eventlet.spawn(self._tokens.follow)
+            loops.spawn("follow TOKENS_FILE", self._tokens.follow)
 
     def admit(self, request: Request, scope: Scope) -> Holder | Response:
         """Whose token the request carries, or the answer that says why it may not (RFC 6750, 3)."""

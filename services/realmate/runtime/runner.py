@@ -26,6 +26,7 @@ from realmate.runtime import green, logs
 from realmate.runtime.config import nameko_config
 from realmate.runtime.health import health
 from realmate.runtime.http.server import open_admin
+from realmate.runtime.loops import loops
 from realmate.runtime.readers import readers
 from realmate.runtime.settings import Settings, load
 
@@ -65,8 +66,8 @@ def serve(names: Sequence[str]) -> int:
         runner.start()
     _collect_seldom()
     log.info("started", pid=os.getpid(), host=settings.host, port=settings.port)
+    loops.spawn("watch health", health.watch)
     eventlet.spawn(_stop_when_told, signals, runner, settings)
-    eventlet.spawn(health.watch)
     try:
         runner.wait()
     except Exception:

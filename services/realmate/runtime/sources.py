@@ -9,6 +9,7 @@ from nameko.extensions import DependencyProvider
 
 from realmate.runtime.config import settings_of
 from realmate.runtime.followed import Followed
+from realmate.runtime.loops import loops
 from realmate.sources.file import UNCONFIGURED, SourceFile
 from realmate.sources.file import Sources as Named
 
@@ -17,6 +18,7 @@ class Sources(DependencyProvider):
     """Injects the enabled sources by name, the same for all of a worker's requests."""
 
     _file: Followed[Named] | None = None
+    _follower: Any = None
 
     def setup(self) -> None:
         """Raises SettingsError."""
@@ -26,7 +28,13 @@ class Sources(DependencyProvider):
 
     def start(self) -> None:
         if self._file is not None:
-            self.container.spawn_managed_thread(self._file.follow, identifier="sources")
+            self._follower = loops.spawn("follow SOURCES_FILE", self._file.follow)
+
+    def stop(self) -> None:
+        if self._follower is not None:
+            self._follower.kill()
+
+    kill = stop
 
     def get_dependency(self, worker_ctx: Any) -> Named:  # noqa: ARG002 (Nameko's signature)
         return UNCONFIGURED if self._file is None else self._file.content

@@ -19,10 +19,15 @@ from nameko.extensions import Entrypoint
 
 from realmate.runtime.config import settings_of
 from realmate.runtime.database import is_outage
+from realmate.runtime.loops import loops
 from realmate.runtime.settings import Settings
 
 LONGEST_PAUSE_S = 5.0
 """After failures. A fault that stays must not fill the log."""
+LOOK_AGAIN_S = 1.0
+WORKS_WITHIN_S = 60.0
+WORKS_WITHIN_PAUSES = 3
+"""A method that has not succeeded for the longer of the two makes the process unready."""
 
 
 Method = Callable[[Any], None]
@@ -64,7 +69,8 @@ class Periodic(Entrypoint):
         self._pause_s = self._pause_s_of(settings_of(self.container))
 
     def start(self) -> None:
-        self._loop = self.container.spawn_managed_thread(self._run, identifier=f"periodic {self.method_name}")
+        works_within_s = max(WORKS_WITHIN_S, WORKS_WITHIN_PAUSES * self._pause_s)
+        self._loop = loops.spawn(self.method_name, self._run, works_within_s=works_within_s)
 
     def stop(self) -> None:
         if not self._stopping.ready():
@@ -77,10 +83,21 @@ class Periodic(Entrypoint):
         while not self._stopping.ready():
             done = Event()
             self.container.spawn_worker(self, (), {}, handle_result=partial(_tell, done))
-            failed = done.wait()
+            failed = self._outcome(done)
             pause_s = min(2 * pause_s, max(LONGEST_PAUSE_S, self._pause_s)) if failed else self._pause_s
             with eventlet.Timeout(pause_s, exception=False):
                 self._stopping.wait()
+
+    def _outcome(self, done: Event) -> bool:
+        """Whether the run failed. The loop turns while it waits: how long a run takes is the database's matter."""
+        while not done.ready():
+            loops.turn()
+            with eventlet.Timeout(LOOK_AGAIN_S, exception=False):
+                done.wait()
+        failed: bool = done.wait()
+        if not failed:
+            loops.worked()
+        return failed
 
 
 def _tell(done: Event, _worker_ctx: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:

@@ -24,6 +24,7 @@ from realmate.runtime.http.direct import DirectRoute, metrics
 from realmate.runtime.http.refusals import TOO_MANY_CONNECTIONS
 from realmate.runtime.http.request import Request
 from realmate.runtime.http.routes import Handler, Routes
+from realmate.runtime.loops import loops
 from realmate.runtime.readers import readers
 from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
@@ -89,7 +90,7 @@ class HttpServer:
         self._starting.discard(user)
         if not self._starting and self._reaper is None:
             self._resume_accepting()
-            self._reaper = eventlet.spawn(self._reap)
+            self._reaper = loops.spawn("close idle connections", self._reap)
             log.info("listening", host=self.settings.host, port=self.port)
 
     def leave(self, user: User) -> None:
@@ -194,6 +195,7 @@ class HttpServer:
     def _reap(self) -> None:
         shortest_s = min(self.settings.http_read_timeout_s, self.settings.http_idle_timeout_s)
         while True:
+            loops.turn()
             eventlet.sleep(min(REAP_INTERVAL_S, shortest_s / 4))
             now = time.monotonic()
             for connection in list(self._connections):

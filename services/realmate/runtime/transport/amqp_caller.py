@@ -11,7 +11,7 @@ import uuid
 from functools import partial
 from typing import Any
 
-import structlog
+import msgspec
 from kombu import Connection, Queue
 
 from realmate.runtime.transport.amqp_envelopes import ATTEMPT, decode_response, encode_request
@@ -23,33 +23,35 @@ from realmate.runtime.transport.amqp_link import (
     outage,
 )
 from realmate.runtime.transport.amqp_listener import Listener
+from realmate.runtime.transport.amqp_probe import Probe
 from realmate.runtime.transport.calls import Call, Calls
-from realmate.runtime.transport.interface import Spawn
+from realmate.runtime.transport.incoming import Refusals
 
 CONNECTIONS = 8
 """More calls at a time than this wait for a connection; the intake has fewer batches in flight."""
 
-log = structlog.get_logger(__name__)
-
 
 class AmqpCaller:
-    def __init__(self, url: str, *, heartbeat_s: int, spawn: Spawn) -> None:
+    def __init__(self, url: str, *, heartbeat_s: int) -> None:
         self._outage = outage()
         self._calls = Calls(self._send)
         self._reply_to = ""
+        self._refusals = Refusals("reply")
+        self._probe = Probe(url)
         self._publishers = Publishers(url, connections=CONNECTIONS)
-        self._listener = Listener(url, heartbeat_s=heartbeat_s, consume=self._consume, outage=self._outage, spawn=spawn)
+        self._listener = Listener(url, heartbeat_s=heartbeat_s, consume=self._consume, outage=self._outage)
 
     def call(self, payload: bytes, *, timeout_s: float) -> bytes:
         return self._calls.run(payload, timeout_s=timeout_s)
 
-    def ping(self) -> None:
+    def check(self) -> None:
         self._listener.check()
-        self._publishers.ping()
+        self._probe.check()
 
     def close(self) -> None:
         self._listener.close()
         self._publishers.close()
+        self._probe.close()
 
     def _send(self, call: Call) -> None:
         while True:
@@ -87,8 +89,8 @@ class AmqpCaller:
     def _on_reply(self, message: Any) -> None:
         try:
             reply = decode_response(message.body)
-        except ValueError:
-            log.exception("unreadable reply dropped")
+        except (msgspec.DecodeError, ValueError, TypeError):
+            self._refusals.tell("encoding")
             return
         if reply is not None:
             self._calls.answer(message.properties.get("correlation_id", ""), reply)

@@ -34,6 +34,9 @@ EXCHANGE = Exchange("nameko-rpc", type="topic", durable=True)
 QUEUE = "rpc-conversations"
 BINDING = "conversations.*"
 ROUTING_KEY = "conversations.apply"
+QUORUM = {"x-queue-type": "quorum"}
+DELIVERY_LIMIT = 5
+"""The broker drops what came back more often. That is the last bound, for what ends a consumer while it is read."""
 
 
 def outage() -> Outage:
@@ -67,7 +70,7 @@ def declare_commands(connection: Connection) -> Queue:
 
     Durable, and replicated (a quorum queue) where the broker can; one that an operator made otherwise is used as it is.
     """
-    for arguments in ({"x-queue-type": "quorum"}, {}):
+    for arguments in (QUORUM | {"x-delivery-limit": DELIVERY_LIMIT}, QUORUM, {}):
         channel = connection.channel()  # the broker closes one on which it refused something
         queue = _commands_queue(arguments)(channel)
         try:
@@ -103,10 +106,6 @@ class Publishers:
                 retry=False,
                 **properties,
             )
-
-    def ping(self) -> None:
-        """A round trip through the broker: it confirms even what goes to nobody. Raises one of ERRORS."""
-        self.publish(b"", exchange="", routing_key="realmate.ping", delivery_mode="transient")
 
     def close(self) -> None:
         while self._idle:

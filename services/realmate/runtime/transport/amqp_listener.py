@@ -14,19 +14,24 @@ from contextlib import suppress
 from typing import Any
 
 import eventlet
+import structlog
 from amqp.exceptions import ConsumerCancelled
 from eventlet.event import Event
 from eventlet.patcher import original
 from eventlet.semaphore import Semaphore
 from kombu import Connection
 
+from realmate.runtime.loops import loops
 from realmate.runtime.transport.amqp_link import ANSWER_TIMEOUT_S, DELETION_S, ERRORS, abandon, connect
-from realmate.runtime.transport.interface import Spawn
+from realmate.runtime.transport.amqp_words import in_words
 from realmate.runtime.transport.outage import Outage
 
 TICK_S = 0.1
+LOOK_AGAIN_S = 5.0
 CLOSE_TIMEOUT_S = 1.0
 ACTIVITY = "consume"
+
+log = structlog.get_logger(__name__)
 
 _poll: Any = original("select").poll
 
@@ -35,7 +40,7 @@ Consume = Callable[[Connection, Any], None]
 
 
 class Listener:
-    def __init__(self, url: str, *, heartbeat_s: int, consume: Consume, outage: Outage, spawn: Spawn) -> None:
+    def __init__(self, url: str, *, heartbeat_s: int, consume: Consume, outage: Outage) -> None:
         self._url = url
         self._heartbeat_s = heartbeat_s
         self._consume = consume
@@ -47,8 +52,8 @@ class Listener:
         """The present one; None while there is no connection."""
         self.silent_since = 0.0
         """time.monotonic() when nothing unread was here: what is read now has come since."""
-        self._reader = spawn(self._read)
-        self._ticker = spawn(self._tick)
+        self._reader = loops.spawn("read from RabbitMQ", self._read)
+        self._ticker = loops.spawn("send heartbeats", self._tick)
 
     def wait(self) -> None:
         """Return when there is a connection."""
@@ -68,9 +73,9 @@ class Listener:
                 raise
 
     def check(self) -> None:
-        """Raise unless there is a connection."""
+        """Raise NotReady unless there is a connection."""
         if self.channel is None:
-            raise ConnectionError("no connection to RabbitMQ")
+            raise in_words(self._outage.failing(ACTIVITY))
 
     def hang_up(self) -> None:
         """Begin anew: the reader finds the end of the stream, and does the rest."""
@@ -91,14 +96,24 @@ class Listener:
             connection = self._outage.persist(ACTIVITY, self._open)
             try:
                 while True:
-                    connection.drain_events()
+                    self._drain(connection)
             except ERRORS as error:
                 self._outage.began(ACTIVITY, error)
                 if isinstance(error, ConsumerCancelled):
                     eventlet.sleep(DELETION_S)
+            except Exception as error:
+                # Properties that no client library writes. The message comes again until the broker gives it up.
+                log.exception("unreadable frame from RabbitMQ: connecting anew")
+                self._outage.began(ACTIVITY, error)
+                eventlet.sleep(DELETION_S)
             self._connection = self.channel = None
             self._connected = Event()
             abandon(connection)
+
+    def _drain(self, connection: Connection) -> None:
+        loops.turn()
+        with suppress(TimeoutError):  # nothing came: the ticker finds out whether the broker is there at all
+            connection.drain_events(timeout=LOOK_AGAIN_S)
 
     def _open(self) -> Connection:
         connection = connect(self._url, heartbeat_s=self._heartbeat_s)
@@ -118,6 +133,7 @@ class Listener:
 
     def _tick(self) -> None:
         while True:
+            loops.turn()
             eventlet.sleep(TICK_S)
             connection = self._connection
             if connection is None:

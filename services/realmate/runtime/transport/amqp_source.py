@@ -18,19 +18,27 @@ from functools import partial
 from typing import Any
 
 import eventlet
+import msgspec
 import structlog
 from eventlet.queue import Empty, LightQueue
 from kombu import Connection, Producer
 
+from realmate.runtime.loops import loops
+from realmate.runtime.transport import metrics
+from realmate.runtime.transport.amqp_aside import MAX_TAKINGS, SET_ASIDE, declare_set_aside, publish_aside, takings
 from realmate.runtime.transport.amqp_envelopes import ATTEMPT, DEFAULT_TIMEOUT_MS, decode_request, encode_response
 from realmate.runtime.transport.amqp_link import CONTENT_TYPE, ERRORS, EXCHANGE, Publishers, declare_commands, outage
 from realmate.runtime.transport.amqp_listener import Listener
-from realmate.runtime.transport.interface import Delivery, Spawn, TransportUnavailable
+from realmate.runtime.transport.amqp_probe import Probe
+from realmate.runtime.transport.incoming import Refusals, Unreadable, attempt, name, timeout_ms
+from realmate.runtime.transport.interface import Delivery, TransportUnavailable
 
 WAIT_S = 1.0
 """How long `receive` waits: also how long a stopping process may have to wait for it."""
 STOPPED = None
 CONSUMER_TAG = "conversations"
+CALM_S = 10.0
+"""An outage of RabbitMQ this recent is reason enough that nobody finished a batch."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,15 +53,17 @@ class _InHand:
 
 
 class AmqpSource:
-    def __init__(self, url: str, *, heartbeat_s: int, prefetch: int, pause_s: float, spawn: Spawn) -> None:
+    def __init__(self, url: str, *, heartbeat_s: int, prefetch: int, pause_s: float) -> None:
         self._prefetch = prefetch
         self._pause_s = pause_s
         self._arrived = LightQueue()
         self._in_hand: dict[str, _InHand] = {}
         self._stopped = False
         self._outage = outage()
-        self._pings = Publishers(url, connections=1)
-        self._listener = Listener(url, heartbeat_s=heartbeat_s, consume=self._consume, outage=self._outage, spawn=spawn)
+        self._refusals = Refusals("command")
+        self._aside = Publishers(url, connections=1)
+        self._probe = Probe(url)
+        self._listener = Listener(url, heartbeat_s=heartbeat_s, consume=self._consume, outage=self._outage)
 
     def receive(self, limit: int) -> list[Delivery]:
         received: list[Delivery] = []
@@ -83,11 +93,11 @@ class AmqpSource:
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
         tags = [tag for delivery in deliveries for tag in self._in_hand.pop(delivery.id).tags]
-        eventlet.spawn_after(self._pause_s, self._give_back, tags)
+        loops.spawn("give back", partial(self._give_back_later, tags))
 
-    def ping(self) -> None:
+    def check(self) -> None:
         self._listener.check()
-        self._pings.ping()
+        self._probe.check()
 
     def stop(self) -> None:
         self._stopped = True
@@ -98,10 +108,12 @@ class AmqpSource:
 
     def close(self) -> None:
         self._listener.close()
-        self._pings.close()
+        self._aside.close()
+        self._probe.close()
 
     def _consume(self, connection: Connection, channel: Any) -> None:
         queue = declare_commands(connection)
+        declare_set_aside(connection)
         self._forget_waiting()  # they come again; what workers have in hand does too, and is recognised
         channel.basic_qos(0, self._prefetch, a_global=False)
         if not self._stopped:
@@ -112,13 +124,15 @@ class AmqpSource:
         tag = (message.channel, message.delivery_tag)
         try:
             delivery = self._parse(message)
-            reply_to = message.properties["reply_to"]
-        except (KeyError, ValueError):
-            log.exception("unreadable command dropped")
-            eventlet.spawn_n(self._drop, [tag])  # or it would go from consumer to consumer for ever
+            reply_to = name(message.properties.get("reply_to"), "reply")
+        except Unreadable as reason:
+            self._refusals.tell(str(reason))
+            loops.spawn("drop", partial(self._drop, [tag]))  # or it would go from consumer to consumer for ever
             return
         if self._stopped:
-            eventlet.spawn_n(self._give_back, [tag])
+            loops.spawn("give back", partial(self._give_back, [tag]))
+        elif self._is_poison(delivery, message):
+            loops.spawn("set aside", partial(self._set_aside, message, tag))
         elif known := self._in_hand.get(delivery.id):  # its caller sent it again, or its connection was lost
             known.reply_to = reply_to
             known.tags.append(tag)
@@ -127,18 +141,39 @@ class AmqpSource:
             self._arrived.put(delivery)
 
     def _parse(self, message: Any) -> Delivery:
-        """Raises KeyError or ValueError for what no caller of this version sends."""
+        """Raises Unreadable for what no caller of this version sends."""
         properties = message.properties
         if properties.get("content_type") != CONTENT_TYPE:
-            raise ValueError(f"content type {properties.get('content_type')!r} is not {CONTENT_TYPE}")
-        timeout_ms = int(properties.get("expiration", DEFAULT_TIMEOUT_MS))
-        attempt = properties.get("application_headers", {}).get(ATTEMPT, 1)
+            raise Unreadable("content type")
+        left_ms = timeout_ms(properties.get("expiration", DEFAULT_TIMEOUT_MS))
+        attempts = attempt(_headers(message).get(ATTEMPT, 1))
+        try:
+            payload = decode_request(message.body)
+        except (msgspec.DecodeError, ValueError, TypeError):
+            raise Unreadable("encoding") from None
         return Delivery(
-            id=properties["correlation_id"],
-            payload=decode_request(message.body),
-            deadline=self._listener.silent_since + timeout_ms / 1000,
-            redelivered=message.delivery_info["redelivered"] or attempt > 1,
+            id=name(properties.get("correlation_id"), "id"),
+            payload=payload,
+            deadline=self._listener.silent_since + left_ms / 1000,
+            redelivered=bool(message.delivery_info.get("redelivered")) or attempts > 1,
         )
+
+    def _is_poison(self, delivery: Delivery, message: Any) -> bool:
+        return (
+            takings(_headers(message)) >= MAX_TAKINGS
+            and delivery.id not in self._in_hand
+            and self._outage.calm_for(CALM_S)
+        )
+
+    def _set_aside(self, message: Any, tag: tuple[Any, int]) -> None:
+        try:
+            publish_aside(self._aside, message)
+        except ERRORS:
+            self._give_back_later([tag])
+            return
+        metrics.set_aside.inc()
+        log.error("batch set aside: nobody finished it", taken=takings(_headers(message)), queue=SET_ASIDE)
+        self._drop([tag])
 
     def _reply_and_acknowledge(
         self, deliveries: Sequence[Delivery], replies: Sequence[bytes | None], channel: Any
@@ -170,9 +205,18 @@ class AmqpSource:
         with suppress(*ERRORS):
             self._listener.write(lambda channel: _acknowledge(channel, tags))
 
+    def _give_back_later(self, tags: Sequence[tuple[Any, int]]) -> None:
+        eventlet.sleep(self._pause_s)
+        self._give_back(tags)
+
     def _give_back(self, tags: Sequence[tuple[Any, int]]) -> None:
         with suppress(*ERRORS):  # then the connection is lost, and they went back with it
             self._listener.write(lambda channel: _requeue(channel, tags))
+
+
+def _headers(message: Any) -> dict[str, Any]:
+    headers = message.properties.get("application_headers")
+    return headers if isinstance(headers, dict) else {}
 
 
 def _acknowledge(channel: Any, tags: Sequence[tuple[Any, int]]) -> None:

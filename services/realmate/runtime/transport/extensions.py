@@ -18,28 +18,32 @@ from nameko.extensions import DependencyProvider, Entrypoint
 
 from realmate.runtime.config import settings_of
 from realmate.runtime.health import health
+from realmate.runtime.loops import loops
 from realmate.runtime.settings import Settings
 from realmate.runtime.transport import metrics
 from realmate.runtime.transport.amqp_caller import AmqpCaller
 from realmate.runtime.transport.amqp_source import AmqpSource
-from realmate.runtime.transport.interface import Caller, Delivery, Source, Spawn, TransportUnavailable
+from realmate.runtime.transport.interface import Caller, Delivery, Source, TransportUnavailable
 from realmate.runtime.transport.redis_caller import RedisCaller
 from realmate.runtime.transport.redis_source import RedisSource
 
 READINESS_PART = "transport"
+LOOK_AGAIN_S = 1.0
+WORKS_WITHIN_S = 60.0
+"""A consumer that has not come back from its broker, or has had no free worker, for this long is not ready."""
 
 log = structlog.get_logger(__name__)
 
 
-def open_caller(settings: Settings, *, spawn: Spawn) -> Caller:
+def open_caller(settings: Settings) -> Caller:
     """The intake's end of the transport that the settings name. Raises SettingsError where they name none."""
     url = settings.transport
     if _is_amqp(url):
-        return AmqpCaller(url, heartbeat_s=settings.heartbeat_s, spawn=spawn)
-    return RedisCaller(url, spawn=spawn)
+        return AmqpCaller(url, heartbeat_s=settings.heartbeat_s)
+    return RedisCaller(url)
 
 
-def open_source(settings: Settings, *, spawn: Spawn) -> Source:
+def open_source(settings: Settings) -> Source:
     """The consumer's end of the transport that the settings name. Raises SettingsError where they name none."""
     url = settings.transport
     if _is_amqp(url):
@@ -48,9 +52,8 @@ def open_source(settings: Settings, *, spawn: Spawn) -> Source:
             heartbeat_s=settings.heartbeat_s,
             prefetch=settings.consumer_max_merge * settings.consumer_batches_in_flight,
             pause_s=settings.claim_idle_s,
-            spawn=spawn,
         )
-    return RedisSource(url, claim_idle_s=settings.claim_idle_s, spawn=spawn)
+    return RedisSource(url, claim_idle_s=settings.claim_idle_s)
 
 
 def _is_amqp(url: str) -> bool:
@@ -61,9 +64,9 @@ class CommandCaller(DependencyProvider):
     """Injects a Caller."""
 
     def setup(self) -> None:
-        caller = open_caller(settings_of(self.container), spawn=self.container.spawn_managed_thread)
+        caller = open_caller(settings_of(self.container))
         self._caller = MeasuredCaller(caller)
-        health.register(READINESS_PART, self._caller.ping)
+        health.register(READINESS_PART, self._caller.check)
 
     def get_dependency(self, worker_ctx: Any) -> Caller:  # noqa: ARG002 (Nameko's signature)
         return self._caller
@@ -81,7 +84,7 @@ class MeasuredCaller:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        self.ping = caller.ping
+        self.check = caller.check
         self.close = caller.close
 
     def call(self, payload: bytes, *, timeout_s: float) -> bytes:
@@ -106,11 +109,11 @@ class CommandConsumer(Entrypoint):
         self._settings = settings_of(self.container)
         self._workers = Semaphore(self._settings.consumer_batches_in_flight)
         self._stopping = False
-        self._source = open_source(self._settings, spawn=self.container.spawn_managed_thread)
-        health.register(READINESS_PART, self._source.ping)
+        self._source = open_source(self._settings)
+        health.register(READINESS_PART, self._source.check)
 
     def start(self) -> None:
-        self._receiver = self.container.spawn_managed_thread(self._receive)
+        self._receiver = loops.spawn("receive commands", self._receive, works_within_s=WORKS_WITHIN_S)
 
     def stop(self) -> None:
         self._stopping = True
@@ -129,12 +132,18 @@ class CommandConsumer(Entrypoint):
 
     def _receive(self) -> None:
         while not self._stopping:
-            self._workers.acquire()
+            self._wait_for_worker()
             deliveries = self._drop_expired(self._source.receive(self._settings.consumer_max_merge))
+            loops.worked()
             if deliveries:
                 self._spawn_worker(deliveries)
             else:
                 self._workers.release()
+
+    def _wait_for_worker(self) -> None:
+        """The loop turns while it waits: how long a worker takes is the database's matter."""
+        while not self._workers.acquire(timeout=LOOK_AGAIN_S):
+            loops.turn()
 
     def _drop_expired(self, deliveries: list[Delivery]) -> list[Delivery]:
         now = time.monotonic()

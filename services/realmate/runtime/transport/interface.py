@@ -9,9 +9,9 @@ long it has been under way, and the consumer gets the rest as a deadline on its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class TransportUnavailable(Exception):
@@ -41,8 +41,8 @@ class Caller(Protocol):
     def call(self, payload: bytes, *, timeout_s: float) -> bytes:
         """Send one batch and wait for its verdicts. Raises TransportUnavailable, after `timeout_s` at the latest."""
 
-    def ping(self) -> None:
-        """Raise unless the broker answers."""
+    def check(self) -> None:
+        """Do a tiny piece of the real work. Raises NotReady with what is refused, or what the broker raises."""
 
     def close(self) -> None:
         """Let go of the broker. No call is waiting any more."""
@@ -63,15 +63,11 @@ class Source(Protocol):
     def release(self, deliveries: Sequence[Delivery]) -> None:
         """Give the deliveries back unacknowledged: they come again, here or elsewhere, though not at once."""
 
-    def ping(self) -> None:
-        """Raise unless the broker answers."""
+    def check(self) -> None:
+        """Do a tiny piece of the real work. Raises NotReady with what is refused, or what the broker raises."""
 
     def stop(self) -> None:
         """Receive nothing more; a waiting `receive` returns soon. What is in hand can still be settled."""
 
     def close(self) -> None:
         """Let go of the broker. What is still in hand comes again elsewhere."""
-
-
-Spawn = Callable[[Callable[[], None]], Any]
-"""Runs a function in a greenlet for as long as its service lives; if it raises, the service dies loudly."""

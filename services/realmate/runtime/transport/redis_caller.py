@@ -18,31 +18,48 @@ import msgspec
 import redis
 from eventlet.event import Event
 
+from realmate.runtime.health import NotReady
+from realmate.runtime.loops import loops
 from realmate.runtime.transport.calls import Call, Calls
-from realmate.runtime.transport.interface import Spawn
-from realmate.runtime.transport.redis_link import COMMANDS, RedisLink, subscription
+from realmate.runtime.transport.incoming import Refusals
+from realmate.runtime.transport.redis_link import COMMANDS, REPLIES, RedisLink, subscription
+from realmate.runtime.transport.redis_words import in_words
 
 MAX_QUEUED = 10_000
 """Commands in the stream before Redis drops the oldest. A last bound: the intake keeps few calls in flight, so this
 many wait only where nobody consumes, and then the oldest are past their deadlines."""
 
+LISTENING = "receive replies"
+TEST = b"test"
+REHEARSED = "must be greater than 0-0"
+"""What Redis says to an entry with the id 0-0: the last thing that it checks, after role, rights, memory and slot."""
+
 reply_decoder = msgspec.msgpack.Decoder(tuple[str, bytes])
 
 
 class RedisCaller:
-    def __init__(self, url: str, *, spawn: Spawn) -> None:
+    def __init__(self, url: str) -> None:
         self._link = RedisLink(url)
-        self._channel = f"realmate:replies:{uuid.uuid4().hex}"
+        self._channel = REPLIES + uuid.uuid4().hex
         self._subscription = subscription(url)
         self._listening = Event()  # another one whenever the subscription was lost
+        self._tested = False  # True while a message to ourselves is under way
+        self._refusals = Refusals("reply")
         self._calls = Calls(self._send)
-        self._listener = spawn(self._listen)
+        self._listener = loops.spawn("receive replies", self._listen)
 
     def call(self, payload: bytes, *, timeout_s: float) -> bytes:
         return self._calls.run(payload, timeout_s=timeout_s)
 
-    def ping(self) -> None:
-        self._link.client.ping()
+    def check(self) -> None:
+        """Rehearse sending, on the very stream, and look whether replies can come. Raises NotReady."""
+        self._link.check(LISTENING)
+        try:
+            self._link.lines.rehearse(("XADD", COMMANDS, "0-0", "rehearsal", ""), expected=REHEARSED)
+        except (redis.RedisError, OSError) as error:
+            raise in_words(error) from error
+        if not self._listening.ready():
+            raise NotReady("the replies are not subscribed to yet")
 
     def close(self) -> None:
         self._listener.kill()
@@ -64,33 +81,59 @@ class RedisCaller:
 
     def _listen(self) -> None:
         while True:
-            message = self._link.persist("receive replies", self._receive)
+            message = self._link.persist(LISTENING, self._receive)
             if message is not None:
-                call_id, reply = reply_decoder.decode(message)
-                self._calls.answer(call_id, reply)
+                self._answer(message)
+
+    def _answer(self, message: Any) -> None:
+        try:
+            call_id, reply = reply_decoder.decode(message)
+        except (msgspec.DecodeError, ValueError, TypeError):
+            self._refusals.tell("encoding")
+        else:
+            self._calls.answer(call_id, reply)
 
     def _receive(self) -> bytes | None:
         """The next message. None: there was none for a second, but Redis lives."""
         try:
             if not self._listening.ready():
                 self._subscribe()
-            kind, *_, message = self._read_or_ping()
+            return self._next_message()
         except (redis.RedisError, OSError):
             self._subscription.disconnect()
             if self._listening.ready():
                 self._listening = Event()
             raise
-        return message if kind == b"message" else None
 
     def _subscribe(self) -> None:
         self._subscription.send_command("SUBSCRIBE", self._channel)
-        self._subscription.read_response()
+        try:
+            self._subscription.read_response()
+        except redis.ResponseError as refusal:
+            refusal.asked = f"SUBSCRIBE {REPLIES}*"  # type: ignore[attr-defined]
+            raise
+        self._tested = False
         self._listening.send()
         self._calls.send_again()
 
-    def _read_or_ping(self) -> Any:
+    def _next_message(self) -> bytes | None:
         try:
-            return self._subscription.read_response(disconnect_on_error=False)
+            kind, *_, message = self._subscription.read_response(disconnect_on_error=False)
         except redis.TimeoutError:
-            self._subscription.send_command("PING")
-            return self._subscription.read_response()
+            self._test_subscription()
+            return None
+        self._tested = False
+        return message if kind == b"message" and message != TEST else None
+
+    def _test_subscription(self) -> None:
+        """Silence: publish to ourselves, where commands go, and raise if it did not reach us the last time.
+
+        A subscription gets no error from a server that is no longer the one the address means: it would be silent for
+        ever, while the replies are published on another one.
+        """
+        if self._tested:
+            raise redis.ConnectionError("the subscription is silent")
+        [receivers] = self._link.lines.ask(("PUBLISH", self._channel, TEST))
+        if not receivers:
+            raise redis.ConnectionError("the subscription is on another server than the commands")
+        self._tested = True

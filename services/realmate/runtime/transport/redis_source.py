@@ -25,8 +25,12 @@ import msgspec
 import redis
 import structlog
 
-from realmate.runtime.transport.interface import Delivery, Spawn, TransportUnavailable
-from realmate.runtime.transport.redis_link import BLOCK_S, COMMANDS, GROUP, Command, RedisLink
+from realmate.runtime.loops import loops
+from realmate.runtime.transport.incoming import Refusals, Unreadable, attempt, name, timeout_ms
+from realmate.runtime.transport.interface import Delivery, TransportUnavailable
+from realmate.runtime.transport.redis_link import BLOCK_S, COMMANDS, GROUP, REPLIES, Command, RedisLink
+from realmate.runtime.transport.redis_pending import MAX_TAKINGS, longest_idle, set_aside
+from realmate.runtime.transport.redis_words import in_words
 
 NEGLIGIBLE_AGE_S = 0.05
 """Entries that cannot be older are not worth asking Redis for the time: the deadline is that much too early at most."""
@@ -34,7 +38,9 @@ FORGET_EVERY_S = 60.0
 FORGET_IDLE_MS = 600_000
 """A consumer that has not read for this long has died: a live one reads every second."""
 CLOSE_TIMEOUT_S = 1.0
-WHOLE_STREAM = b"0-0"
+RECEIVING = "receive"
+CALM_S = 10.0
+"""An outage of Redis this recent is reason enough that nobody finished an entry."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,22 +66,22 @@ class _Clock:
 
 
 class RedisSource:
-    def __init__(self, url: str, *, claim_idle_s: float, spawn: Spawn) -> None:
+    def __init__(self, url: str, *, claim_idle_s: float) -> None:
         self.consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._link = RedisLink(url)
         self._claim_idle_s = claim_idle_s
         self._in_hand: dict[str, _InHand] = {}
-        self._claim_cursor = WHOLE_STREAM
+        self._refusals = Refusals("command")
         self._next_claim = 0.0
         self._drained_at = -math.inf
         self._stopped = False
-        self._upkeep = spawn(self._keep_up)
+        self._upkeep = loops.spawn("renew leases", self._keep_up)
 
     def receive(self, limit: int) -> list[Delivery]:
         if self._stopped:
             return []
         try:
-            return self._link.persist("receive", partial(self._receive, limit), worthwhile=lambda: not self._stopped)
+            return self._link.persist(RECEIVING, partial(self._receive, limit), worthwhile=lambda: not self._stopped)
         except TransportUnavailable:
             return []  # stopped while Redis is away
 
@@ -106,8 +112,13 @@ class RedisSource:
         for delivery in deliveries:
             del self._in_hand[delivery.id]
 
-    def ping(self) -> None:
-        self._link.client.ping()
+    def check(self) -> None:
+        """Rehearse what follows a batch; whether batches can be read, `receive` finds out all the time."""
+        self._link.check(RECEIVING)
+        try:
+            self._link.lines.ask(("PUBLISH", REPLIES + "rehearsal", ""), *_acknowledgement([b"0-1"]))
+        except (redis.RedisError, OSError) as error:
+            raise in_words(error) from error
 
     def stop(self) -> None:
         self._stopped = True
@@ -124,7 +135,7 @@ class RedisSource:
     def _receive(self, limit: int) -> list[Delivery]:
         drained_at, self._drained_at = self._drained_at, -math.inf  # for good, if this fails: after a failover, say
         try:
-            if time.monotonic() >= self._next_claim and (claimed := self._claim(limit)):
+            if time.monotonic() >= self._next_claim and (claimed := self._claim()):
                 return claimed
             return self._read(limit, drained_at)
         except redis.ResponseError as error:
@@ -144,16 +155,21 @@ class RedisSource:
         self._drained_at = asked_at if len(entries) < limit else drained_at
         return taken
 
-    def _claim(self, limit: int) -> list[Delivery]:
+    def _claim(self) -> list[Delivery]:
+        """Take one entry that another consumer left alone. Nothing: there is none, or it was set aside."""
         idle_ms = int(self._claim_idle_s * 1000)
-        [(self._claim_cursor, entries, _deleted)] = (
-            self._link.reading_lines.ask(  # deleted: pending, but Redis forgot them
-                ("XAUTOCLAIM", COMMANDS, GROUP, self.consumer, idle_ms, self._claim_cursor, "COUNT", limit)
-            )
-        )
-        if self._claim_cursor == WHOLE_STREAM:  # once round; before that, the next receive goes on where this one ended
+        if (found := longest_idle(self._link.reading_lines, idle_ms)) is None:
             self._next_claim = time.monotonic() + self._claim_idle_s / 2
+            return []
+        entry_id, times = found
+        if times >= MAX_TAKINGS and self._link.outage.calm_for(CALM_S) and not self._has(entry_id):
+            set_aside(self._link.reading_lines, entry_id, times)
+            return []
+        [entries] = self._link.reading_lines.ask(("XCLAIM", COMMANDS, GROUP, self.consumer, idle_ms, entry_id))
         return self._take(entries, self._clock(-math.inf), redelivered=True) if entries else []
+
+    def _has(self, entry_id: bytes) -> bool:
+        return any(entry_id in taken.entry_ids for taken in self._in_hand.values())
 
     def _take(self, entries: Iterable[Entry], clock: _Clock, *, redelivered: bool) -> list[Delivery]:
         taken: list[tuple[Delivery, _InHand]] = []
@@ -161,8 +177,8 @@ class RedisSource:
         for entry_id, fields in entries:
             try:
                 taken.append(_parse(entry_id, fields, clock, redelivered=redelivered))
-            except (KeyError, ValueError):
-                log.exception("unreadable command dropped", entry_id=entry_id)
+            except Unreadable as reason:
+                self._refusals.tell(str(reason))
                 unreadable.append(entry_id)
         if unreadable:
             self._link.lines.ask(*_acknowledgement(unreadable))  # or it would go from consumer to consumer for ever
@@ -187,7 +203,7 @@ class RedisSource:
     def _make_group(self) -> None:
         try:
             # From 0, not $: what was queued before the group existed is work to do.
-            self._link.client.xgroup_create(COMMANDS, GROUP, id="0", mkstream=True)
+            self._link.lines.ask(("XGROUP", "CREATE", COMMANDS, GROUP, "0", "MKSTREAM"))
         except redis.ResponseError as error:
             if "BUSYGROUP" not in str(error):  # another consumer was faster
                 raise
@@ -195,6 +211,7 @@ class RedisSource:
     def _keep_up(self) -> None:
         next_forget = time.monotonic() + FORGET_EVERY_S
         while True:
+            loops.turn()
             eventlet.sleep(self._claim_idle_s / 3)
             try:
                 self._renew_leases()
@@ -212,35 +229,45 @@ class RedisSource:
         now = time.monotonic()
         at_work = [taken for taken in self._in_hand.values() if taken.deadline > now]
         if at_work:
-            entry_ids: list[Any] = [entry_id for taken in at_work for entry_id in taken.entry_ids]
-            self._link.client.xclaim(COMMANDS, GROUP, self.consumer, 0, entry_ids, justid=True)
+            entry_ids = [entry_id for taken in at_work for entry_id in taken.entry_ids]
+            self._link.lines.ask(("XCLAIM", COMMANDS, GROUP, self.consumer, 0, *entry_ids, "JUSTID"))
 
     def _forget_the_dead(self) -> None:
-        consumers: Any = self._link.client.xinfo_consumers(COMMANDS, GROUP)
-        for each in consumers:
+        [consumers] = self._link.lines.ask(("XINFO", "CONSUMERS", COMMANDS, GROUP))
+        for flat in consumers:
+            each = dict(zip(flat[::2], flat[1::2], strict=True))
             # Deleting a consumer deletes what it has pending, so only one that has nothing and will not come back.
-            if each["pending"] == 0 and each["idle"] > FORGET_IDLE_MS and each["name"] != self.consumer.encode():
-                self._link.client.xgroup_delconsumer(COMMANDS, GROUP, each["name"])
+            if each[b"pending"] == 0 and each[b"idle"] > FORGET_IDLE_MS and each[b"name"] != self.consumer.encode():
+                self._link.lines.ask(("XGROUP", "DELCONSUMER", COMMANDS, GROUP, each[b"name"]))
 
     def _leave_group(self) -> None:
-        if not self._link.client.xpending_range(COMMANDS, GROUP, "-", "+", 1, consumername=self.consumer):
-            self._link.client.xgroup_delconsumer(COMMANDS, GROUP, self.consumer)
+        [pending] = self._link.lines.ask(("XPENDING", COMMANDS, GROUP, "-", "+", 1, self.consumer))
+        if not pending:
+            self._link.lines.ask(("XGROUP", "DELCONSUMER", COMMANDS, GROUP, self.consumer))
 
 
 def _acknowledgement(entry_ids: Sequence[bytes]) -> list[Command]:
     return [("XACK", COMMANDS, GROUP, *entry_ids), ("XDEL", COMMANDS, *entry_ids)]
 
 
-def _parse(entry_id: bytes, flat: Sequence[bytes], clock: _Clock, *, redelivered: bool) -> tuple[Delivery, _InHand]:
-    """Raises KeyError or ValueError for what no caller of this version sends."""
-    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+def _parse(entry_id: bytes, flat: Any, clock: _Clock, *, redelivered: bool) -> tuple[Delivery, _InHand]:
+    """Raises Unreadable for what no caller of this version sends."""
+    try:
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        payload = fields[b"payload"]
+        reply = name(fields[b"reply"], "reply")
+        batch_id, left_ms, attempts = name(fields[b"id"], "id"), fields[b"timeout_ms"], fields[b"attempt"]
+    except (KeyError, TypeError, ValueError):
+        raise Unreadable("fields") from None
+    if not reply.startswith(REPLIES):
+        raise Unreadable("reply")
     age_ms = 0  # ids never go back, clocks do
     if clock.redis_ms is not None:
         age_ms = max(0, clock.redis_ms - int(entry_id.partition(b"-")[0]))
     delivery = Delivery(
-        id=fields[b"id"].decode(),
-        payload=fields[b"payload"],
-        deadline=clock.monotonic_s + (int(fields[b"timeout_ms"]) - age_ms) / 1000,
-        redelivered=redelivered or int(fields[b"attempt"]) > 1,
+        id=batch_id,
+        payload=payload,
+        deadline=clock.monotonic_s + (timeout_ms(left_ms) - age_ms) / 1000,
+        redelivered=attempt(attempts) > 1 or redelivered,
     )
-    return delivery, _InHand({entry_id}, fields[b"reply"], delivery.deadline)
+    return delivery, _InHand({entry_id}, reply.encode(), delivery.deadline)

@@ -1,0 +1,18 @@
+"""What RabbitMQ says against a connection or a message, in words for a person. Readiness shows them to all."""
+
+from __future__ import annotations
+
+from amqp.exceptions import AMQPError, MessageNacked
+
+from realmate.runtime.health import NotReady
+
+
+def in_words(error: Exception | None) -> NotReady:
+    """Why RabbitMQ does not do what was asked. Its own text names the queue or the exchange; the user stays out."""
+    if isinstance(error, MessageNacked):
+        return NotReady("RabbitMQ did not take a message: a queue is full, or has no leader")
+    if isinstance(error, AMQPError) and error.reply_text:
+        return NotReady(f"RabbitMQ refuses: {str(error.reply_text).partition(' for user ')[0]}")
+    if isinstance(error, TimeoutError):
+        return NotReady("RabbitMQ does not answer")
+    return NotReady("RabbitMQ cannot be reached")
