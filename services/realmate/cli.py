@@ -90,12 +90,12 @@ def up(*, exit_with_parent: bool) -> None:
 @click.option("--wait", "wait_s", default=10.0, show_default=True, help="Seconds to wait for a starting database.")
 def migrate(wait_s: float) -> None:
     """Bring the database at DATABASE_URL to this version's schema. Safe to run twice, and at the same time."""
-    from realmate.migrations.runner import DatabaseUnreachable, upgrade
+    from realmate.migrations.runner import DatabaseUnreachable, MigrationRefused, upgrade
     from realmate.runtime.settings import SettingsError, load
 
     with one_line_for(SettingsError):
         url = load().database
-    with one_line_for(DatabaseUnreachable):
+    with one_line_for(DatabaseUnreachable, MigrationRefused):
         done = _patiently(lambda: upgrade(url), DatabaseUnreachable, wait_s)
     if done.is_ahead:
         click.echo(f"The database is that of a later version ({done.after}), which serves this one too: nothing to do.")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 
 from realmate.conversations.batches import Batches
 from realmate.conversations.rules import RuleBooks
@@ -17,7 +17,7 @@ from realmate.conversations.source_ids import SourceIds
 from realmate.domain.events import Verdict
 from realmate.domain.model import Rules
 from realmate.query.reads import Ambiguous, ConversationView, Wanted, read
-from realmate.runtime.settings import sqlalchemy_url
+from realmate.runtime.postgres import open_engine
 from realmate.runtime.transaction import Transactions
 from realmate.runtime.transport.interface import Delivery
 from realmate.sources.file import UNCONFIGURED, Sources
@@ -42,7 +42,7 @@ class Store:
     """The conversations service's write side on one database, under given rules. Safe to use from many threads."""
 
     def __init__(self, database_url: str, rules: Rules, sources: Sources = UNCONFIGURED) -> None:
-        self.engine: Engine = create_engine(sqlalchemy_url(database_url), pool_size=20, isolation_level="AUTOCOMMIT")
+        self.engine: Engine = open_engine(database_url, "realmate-test", pool_size=20, isolation_level="AUTOCOMMIT")
         self.rules = RuleBooks(rules, SourceIds(), sources)
 
     @property

@@ -6,12 +6,11 @@ import json
 import uuid
 from collections.abc import Iterator
 
-import psycopg2
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine
 
-from realmate.runtime.database import is_outage
-from realmate.runtime.settings import sqlalchemy_url
+from realmate.runtime.database_errors import DatabaseUnavailable, is_outage
+from realmate.runtime.postgres import connect, open_engine
 from realmate.runtime.transaction import Overtaken, Statement, StatementFailed, Transactions
 
 APPLIED = Statement("applied", (), "SELECT id FROM applied_batches ORDER BY id")
@@ -26,7 +25,7 @@ ADD = Statement("add", ("integer", "integer"), "SELECT $1 + $2")
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     """One connection, so that each test sees what the one before it left behind."""
-    engine = create_engine(sqlalchemy_url(database_url), pool_size=1, max_overflow=0, isolation_level="AUTOCOMMIT")
+    engine = open_engine(database_url, "realmate-test", pool_size=1, max_overflow=0, isolation_level="AUTOCOMMIT")
     yield engine
     engine.dispose()
 
@@ -94,14 +93,14 @@ def test_what_postgres_refuses_does_not_repeat_the_values(db: Transactions) -> N
     assert db.fetch(ADD, 1, 2) == [(3,)]
 
 
-def test_a_lost_connection_is_an_outage_and_another_takes_its_place(db: Transactions, engine: Engine) -> None:
+def test_a_lost_connection_is_an_outage_and_another_takes_its_place(db: Transactions, database_url: str) -> None:
     with db.begin() as transaction:
         [(pid,)] = transaction.fetch(Statement("pid", (), "SELECT pg_backend_pid()"))
-    other = create_engine(engine.url, isolation_level="AUTOCOMMIT")
-    with other.connect() as connection:
-        connection.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
-    other.dispose()
-    with pytest.raises(psycopg2.Error) as lost:
+    other = connect(database_url, "realmate-test")
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+    other.close()
+    with pytest.raises(DatabaseUnavailable) as lost:
         db.fetch(ADD, 1, 2)
     assert is_outage(lost.value)
     assert db.fetch(ADD, 1, 2) == [(3,)], "prepared anew on the new connection"

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg2
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from realmate.runtime.settings import sqlalchemy_url
+from realmate.runtime.database_errors import DatabaseUnavailable
+from realmate.runtime.postgres import open_engine
 
 
 class AdminError(Exception):
@@ -19,17 +20,13 @@ class AdminError(Exception):
 @contextmanager
 def opened(url: str) -> Iterator[Engine]:
     """The database in autocommit mode. Raises AdminError, also for what goes wrong on it inside."""
-    engine = create_engine(
-        sqlalchemy_url(url),
-        isolation_level="AUTOCOMMIT",
-        connect_args={"connect_timeout": 3, "application_name": "realmate-admin", "options": "-c timezone=UTC"},
-    )
+    engine = open_engine(url, "realmate-admin", isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:
             if connection.execute(text("SELECT to_regclass('erasures')")).scalar() is None:
                 raise AdminError("the database is not that of this version: run `realmate migrate`")
         yield engine
-    except (OperationalError, psycopg2.OperationalError) as error:
+    except (OperationalError, psycopg2.OperationalError, DatabaseUnavailable) as error:
         said = str(getattr(error, "orig", error)).strip().splitlines()[0]
         raise AdminError(f"the database is not reachable: {said}") from error
     finally:

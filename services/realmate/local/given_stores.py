@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from realmate.local.child import LocalError
+from realmate.runtime.postgres import connect
 
 CONNECT_TIMEOUT_S = 5
 
@@ -21,7 +22,7 @@ CONNECT_TIMEOUT_S = 5
 def check_database(url: str) -> None:
     """Raises LocalError when the PostgreSQL at `url` does not let us in."""
     try:
-        psycopg2.connect(url, connect_timeout=CONNECT_TIMEOUT_S).close()
+        connect(url, "realmate-up", connect_timeout=CONNECT_TIMEOUT_S).close()
     except psycopg2.Error as error:
         raise LocalError(f"cannot use the database at DATABASE_URL: {_first_line(error)}") from error
 

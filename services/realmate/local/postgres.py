@@ -21,6 +21,7 @@ import psycopg2
 from realmate.local.child import POLL_INTERVAL_S, Child, LocalError
 from realmate.local.passwords import kept_password
 from realmate.local.ports import free_port
+from realmate.runtime.postgres import QUIET, connect, without_libpq_variables
 
 DATABASE = USER = "realmate"
 LOCK_TIMEOUT_S = 10.0
@@ -54,6 +55,7 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
+    **QUIET,  # what people write to each other is no business of a log
 }
 
 
@@ -101,7 +103,9 @@ class Postgres(Child):
             (self._cluster / "postmaster.pid").unlink(missing_ok=True)
             options = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(self.port)}.items()]
             self._spawn(
-                [*self._unprivileged(), _binary("postgres"), "-D", str(self._cluster), *options], pass_fds=[lock]
+                [*self._unprivileged(), _binary("postgres"), "-D", str(self._cluster), *options],
+                env=without_libpq_variables(os.environ),
+                pass_fds=[lock],
             )
         finally:
             os.close(lock)  # the server has inherited it
@@ -131,7 +135,8 @@ class Postgres(Child):
             shutil.chown(unfinished, user="nobody")
         kept_password(self._password_file)
         options = [*INITDB_OPTIONS, f"--pwfile={self._password_file}", "-D", str(unfinished)]
-        initdb = self._spawn([*self._unprivileged(), _binary("initdb"), *options])
+        command = [*self._unprivileged(), _binary("initdb"), *options]
+        initdb = self._spawn(command, env=without_libpq_variables(os.environ))
         try:
             failed = initdb.wait()
         except BaseException:
@@ -144,7 +149,7 @@ class Postgres(Child):
     def _takes_queries(self) -> bool:
         """Whether the server answers; makes our database where it is missing."""
         try:
-            connection = psycopg2.connect(self.url_of("postgres"), connect_timeout=2)
+            connection = connect(self.url_of("postgres"), "realmate-up", connect_timeout=2)
         except psycopg2.OperationalError as error:
             if "password authentication failed" in str(error):
                 raise LocalError(f"Postgres refuses the password in {self._password_file}") from None

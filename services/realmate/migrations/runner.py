@@ -15,18 +15,23 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from realmate.runtime.settings import sqlalchemy_url
+from realmate.runtime.postgres import open_engine, wrong_encoding
 
 LOCK_INTERVAL_S = 0.2
+INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK = 7_263_546  # any number that only Realmate's migrations use in this database
 
 
 class DatabaseUnreachable(Exception):
     """The database does not answer; the message says why, for a person."""
+
+
+class MigrationRefused(Exception):
+    """The database cannot be migrated as it is; the message says why and what to do, for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +45,46 @@ class Upgrade:
 
 
 def upgrade(database_url: str, *, connect_timeout_s: int = 5) -> Upgrade:
-    """Apply what is missing, each revision all or nothing. Raise DatabaseUnreachable."""
-    engine = create_engine(
-        sqlalchemy_url(database_url), poolclass=NullPool, connect_args={"connect_timeout": connect_timeout_s}
+    """Apply what is missing, each revision all or nothing. Raise DatabaseUnreachable or MigrationRefused."""
+    engine = open_engine(
+        database_url, "realmate-migrate", network={"connect_timeout": connect_timeout_s}, poolclass=NullPool
     )
     try:
         with engine.connect() as connection:
+            _check(connection)
             return _upgrade(connection)
     except OperationalError as error:
-        raise DatabaseUnreachable(str(error.orig).strip().replace("\n", " ")) from error
+        raise DatabaseUnreachable(_first_line(error)) from error
+    except DBAPIError as error:
+        raise MigrationRefused(_explained(error)) from error
     finally:
         engine.dispose()
+
+
+def _check(connection: Connection) -> None:
+    """Raise MigrationRefused where the migrated database would be of no use, or a lock of the session not hold."""
+    if wrong := wrong_encoding(connection.execute(text("SHOW server_encoding")).scalar_one()):
+        raise MigrationRefused(wrong)
+    if getattr(connection.connection.driver_connection, "pooled", False):
+        raise MigrationRefused(
+            "a connection pooler (such as PgBouncer) stands before the database: run the migration with the"
+            " DATABASE_URL of Postgres itself"
+        )
+    connection.commit()
+
+
+def _explained(error: DBAPIError) -> str:
+    said = _first_line(error)
+    if getattr(error.orig, "pgcode", None) == INSUFFICIENT_PRIVILEGE:
+        return (
+            f"the role of DATABASE_URL lacks a right ({said}): the migration needs CREATE on the schema"
+            " (GRANT CREATE ON SCHEMA public TO the role) and has to own Realmate's tables"
+        )
+    return f"Postgres refuses the migration: {said}"
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).strip().partition("\n")[0]
 
 
 def _upgrade(connection: Connection) -> Upgrade:

@@ -1,4 +1,4 @@
-"""The way to Postgres: nameko-sqlalchemy's dependency provider, configured from the settings, and what may fail on it.
+"""The way to Postgres: nameko-sqlalchemy's dependency provider, configured from the settings, and patience with it.
 
 psycopg2 is cooperative under eventlet's monkey-patching, so a waiting query lets other greenlets run. Two things keep a
 sick database from hanging a worker for ever: the server's timeouts below, and `within`, which bounds the wait here.
@@ -14,31 +14,26 @@ from typing import Any, TypeVar
 
 import eventlet
 import nameko_sqlalchemy
-import psycopg2
+import structlog
 from nameko_sqlalchemy import DB_URIS_KEY
 from prometheus_client import Counter
-from sqlalchemy import MetaData, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import MetaData
 
 from realmate.runtime.config import settings_of
-from realmate.runtime.health import NotReady, health
-from realmate.runtime.settings import sqlalchemy_url
-from realmate.runtime.transaction import Overtaken, Transactions
+from realmate.runtime.database_errors import DatabaseTimeout, is_conflict, is_outage
+from realmate.runtime.database_readiness import SCHEMA_REVISION, look
+from realmate.runtime.health import health
+from realmate.runtime.postgres import engine_options, forget_libpq_environment
+from realmate.runtime.transaction import Transactions
+
+__all__ = ["SCHEMA_REVISION", "Database", "DatabaseTimeout", "is_conflict", "is_outage", "patiently", "within"]
+
+log = structlog.get_logger(__name__)
 
 RETRIES = Counter("realmate_transaction_retries", "Transactions tried again", ["reason"])
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
-
-SCHEMA_REVISION = "0008"
-"""The newest of `migrations/versions`: what this version's statements need. Revisions are numbered in their order."""
-
-SERIALIZATION_FAILURE = "40001"
-DEADLOCK_DETECTED = "40P01"
-
-
-class DatabaseTimeout(Exception):
-    """The database did not answer within the time there was."""
 
 
 class Schema:
@@ -52,20 +47,28 @@ class Database(nameko_sqlalchemy.Database):
 
     def __init__(self, *, read_only: bool = False) -> None:
         self.read_only = read_only
+        self._was_primary = False
         super().__init__(Schema)
 
     def setup(self) -> None:
         settings = settings_of(self.container)
         name = self.container.service_name
-        self.container.config.setdefault(DB_URIS_KEY, {})[f"{name}:{Schema.__name__}"] = (
-            sqlalchemy_url(settings.database).replace("{", "{{").replace("}", "}}")
+        if ignored := forget_libpq_environment():
+            log.warning("libpq's variables are ignored: DATABASE_URL says everything", ignored=ignored)
+        options = engine_options(
+            settings.database,
+            f"realmate-{name}",
+            session=_session(settings.command_timeout_s, read_only=self.read_only),
+            network={"tcp_user_timeout": int(settings.command_timeout_s * 1000)},
         )
+        self.container.config.setdefault(DB_URIS_KEY, {})[f"{name}:{Schema.__name__}"] = options.pop("url")
         self.engine_options = {
+            **options,
             "pool_size": 4 + max(settings.http_batches_in_flight, settings.consumer_batches_in_flight),
             "max_overflow": 0,
             "isolation_level": "AUTOCOMMIT",  # `Transactions` says BEGIN and COMMIT itself
             "pool_timeout": settings.command_timeout_s,
-            "connect_args": _connect_args(name, settings.command_timeout_s, read_only=self.read_only),
+            "pool_recycle": settings.database_max_age_s,
         }
         super().setup()
         self._transactions = Transactions(self.engine)
@@ -84,19 +87,20 @@ class Database(nameko_sqlalchemy.Database):
         """Nothing to do: a transaction ends with its block, not with the worker."""
 
     def ping(self) -> None:
-        """Raise unless the database answers and has our schema, or a later one: each serves the version before it."""
-        with self.engine.connect() as connection:
-            is_migrated = connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is not None
-            revision = (
-                connection.execute(text("SELECT version_num FROM alembic_version")).scalar() if is_migrated else None
-            )
-            if revision is None or revision < SCHEMA_REVISION:
-                raise NotReady("not migrated: run `realmate migrate`")
+        """Raise unless this service's work can be done in the database as it is, and in its schema.
+
+        A reader may be given a standby on purpose. But one that was connected to a primary, and now is not, has been
+        left behind by a switchover: it connects anew until its address leads to a primary again.
+        """
+        is_standby = look(self._transactions, read_only=self.read_only)
+        if is_standby and self._was_primary:
+            self._transactions.renew()
+        self._was_primary = self._was_primary or not is_standby
 
 
-def _connect_args(service: str, timeout_s: float, *, read_only: bool) -> dict[str, Any]:
-    timeout_ms = int(timeout_s * 1000)
-    server = {
+def _session(timeout_s: float, *, read_only: bool) -> dict[str, str]:
+    timeout_ms = str(int(timeout_s * 1000))
+    return {
         "statement_timeout": timeout_ms,
         # A process stopped in the middle of a transaction must not keep its locks.
         "idle_in_transaction_session_timeout": timeout_ms,
@@ -110,17 +114,6 @@ def _connect_args(service: str, timeout_s: float, *, read_only: bool) -> dict[st
         "enable_mergejoin": "off",
         # Prepared once, planned once: their plans depend on no value.
         "plan_cache_mode": "force_generic_plan",
-        "timezone": "UTC",
-    }
-    return {
-        "application_name": f"realmate-{service}",
-        "connect_timeout": 3,
-        "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
-        # A partition is noticed within seconds, not after the kernel's two hours.
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
-        "keepalives_count": 3,
-        "tcp_user_timeout": timeout_ms,
     }
 
 
@@ -164,20 +157,3 @@ def patiently(work: Callable[[int], T], deadline: float) -> T:
         if attempt > 1 or not conflict:  # who was overtaken once need not wait to look again
             eventlet.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (to spread, not to hide)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-
-
-def sqlstate(error: BaseException) -> str | None:
-    """The five-character SQLSTATE of an error of psycopg2, or of SQLAlchemy around one, where there is one."""
-    return getattr(getattr(error, "orig", error), "pgcode", None)
-
-
-def is_conflict(error: BaseException) -> bool:
-    """Another transaction came first; the same work on a fresh look will succeed."""
-    return isinstance(error, Overtaken) or sqlstate(error) in {SERIALIZATION_FAILURE, DEADLOCK_DETECTED}
-
-
-def is_outage(error: BaseException) -> bool:
-    """The database is away, restarting, full or slow; the same work may succeed later."""
-    if isinstance(error, DBAPIError):  # SQLAlchemy's, from `ping`
-        return isinstance(error, InterfaceError | OperationalError) or error.connection_invalidated
-    return isinstance(error, DatabaseTimeout | psycopg2.InterfaceError | psycopg2.OperationalError)

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from realmate.wire.webhook import MAX_CONTENT_CHARS
 
+MAX_PORT = 65535
 TRANSPORT_SCHEMES = ("redis", "rediss", "unix", "amqp", "amqps")
 
 
@@ -37,8 +38,15 @@ class Settings(BaseSettings):
     )
     database_url: str | None = Field(
         None,
-        description="PostgreSQL, `postgresql://user:password@host/database`. Needed by conversations, query and"
-        " migrate; `realmate up` starts one of its own where this is not set.",
+        description="PostgreSQL, `postgresql://user:password@host/database`, with any parameter of libpq: several"
+        " hosts, `sslmode`, `options` and so on. Needed by conversations, query and migrate; `realmate up` starts one"
+        " of its own where this is not set. libpq's own variables (`PGHOST`, ...) are ignored.",
+    )
+    database_max_age_s: float = Field(
+        60.0,
+        ge=1,
+        description="Seconds after which a connection to Postgres is made anew, so that an address that has moved is"
+        " found even where nothing fails at the old one.",
     )
     redis_url: str | None = Field(
         None, description="Redis or Valkey, `redis://host:6379/0`; `realmate up` starts one where this is not set."
@@ -151,8 +159,20 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _postgres_only(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("postgresql://", "postgres://")):
+        if url is None:
+            return None
+        if not url.startswith(("postgresql://", "postgres://")):
             raise ValueError("must start with postgresql://")
+        from psycopg2 import ProgrammingError
+        from psycopg2.extensions import parse_dsn
+
+        try:
+            ports = parse_dsn(url).get("port", "")
+        except ProgrammingError as error:
+            raise ValueError(str(error).strip().removeprefix("invalid dsn: ")) from None
+        for port in filter(None, ports.split(",")):
+            if not (port.isascii() and port.isdigit() and 0 < int(port) <= MAX_PORT):
+                raise ValueError(f"its port {port!r} is no number from 1 to {MAX_PORT}")
         return url
 
     @field_validator("redis_url")
@@ -213,9 +233,3 @@ def load() -> Settings:
             name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
             lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
         raise SettingsError("; ".join(lines)) from None
-
-
-def sqlalchemy_url(database_url: str) -> str:
-    """DATABASE_URL as SQLAlchemy wants it, with the driver named."""
-    _, _, rest = database_url.partition("://")
-    return f"postgresql+psycopg2://{rest}"

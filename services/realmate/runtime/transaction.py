@@ -4,28 +4,38 @@ SQLAlchemy's pool lends the connection, and psycopg2 talks to the server; nothin
 something is read or the commit goes out, and travel with it: lock and load, then write and commit, are two round trips.
 Each connection prepares a statement when it first meets it, so Postgres plans it once.
 
+psycopg2 writes the values into the statement's text, and Postgres logs the text of a statement that fails. So the
+writes that go out with a commit run inside `realmate_attempt`, a function that catches whatever fails in it: then
+nothing was written, and a notice says why, without a value. No statement fails, and nothing is logged (ADR 11).
+
 (Through SQLAlchemy's session and Core, in four round trips, a batch of one cost twice the CPU: bench/LOG.md.)
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import psycopg2
-from psycopg2.errors import UniqueViolation
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from sqlalchemy import Engine
 from sqlalchemy.pool import PoolProxiedConnection
 
+from realmate.runtime.database_errors import (
+    Overtaken,
+    StatementFailed,
+    ends_connection,
+    ends_pool,
+    failure,
+    translated,
+)
 
-class Overtaken(Exception):
-    """Another transaction wrote the same new row first."""
+__all__ = ["Overtaken", "Statement", "StatementFailed", "Transaction", "Transactions", "uuid_array"]
 
-
-class StatementFailed(Exception):
-    """Postgres refused a statement, and would again. What people wrote to each other is not in the message."""
+_PARAMETER = re.compile(r"\$(\d+)")
+_REFUSED = re.compile(r"realmate_attempt:(\w{5}):(\S*)")
 
 
 class Statement(NamedTuple):
@@ -48,52 +58,80 @@ class Transaction:
         raw: Any = connection.driver_connection
         self._connection = raw
         self._cursor = raw.cursor()
-        self._prepared: set[str] = connection.info.setdefault("prepared", set())
-        self._texts = [*begin]
-        self._values: list[object] = []
+        self._begin = [*begin]
+        if begin and raw.pooled:
+            self._begin += [self._mogrify(f"SET LOCAL {name} = %s", [value]) for name, value in raw.settings.items()]
+        self._texts: list[str] = []
 
     def add(self, statement: Statement, *values: object) -> None:
-        """Run it with the next fetch, or with the commit: whatever is wrong with it is raised there."""
-        if statement.name not in self._prepared:
-            self._run(f"PREPARE {statement.name}{_listed(statement.types)} AS {statement.text}")
-            self._prepared.add(statement.name)
-        self._texts.append(f"EXECUTE {statement.name}{_listed(['%s'] * len(values))}")
-        self._values += values
+        """Run it with the next fetch, or with the commit: whatever Postgres finds wrong with it is raised there."""
+        self._texts.append(
+            self._inlined(statement, values) if self._connection.pooled else self._named(statement, values)
+        )
 
     def fetch(self, statement: Statement, *values: object) -> list[tuple[Any, ...]]:
         self.add(statement, *values)
-        self._send()
+        self._run("; ".join(self._taken()))
         rows: list[tuple[Any, ...]] = self._cursor.fetchall()
         return rows
 
+    def try_out(self) -> None:
+        """Run what was added, to see whether it can be run. Raises what `commit` would raise."""
+        self._attempt()
+
     def commit(self) -> None:
         """Raise Overtaken where a row that was to be new is there already: then nothing was committed."""
-        self._texts.append("COMMIT")
-        self._send()
+        self._attempt("COMMIT")
         if self._cursor.statusmessage != "COMMIT":
-            raise StatementFailed(f"the commit came to a {self._cursor.statusmessage}")
+            raise StatementFailed(None, f"the commit came to a {self._cursor.statusmessage}")
 
     def undo(self) -> None:
         """Roll back what was begun and not committed."""
         if not self._connection.closed and self._connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
             self._run("ROLLBACK")
 
-    def _send(self) -> None:
-        text, values = "; ".join(self._texts), self._values
-        self._texts, self._values = [], []
-        self._run(text, values)
+    def _attempt(self, *then: str) -> None:
+        begin, self._begin = self._begin, []
+        writes, self._texts = self._texts, []
+        if writes:
+            attempt = self._mogrify("SELECT realmate_attempt(%s)", ["; ".join(writes)])
+            self._run("; ".join([*begin, attempt, *then]))
+        elif begin or then:
+            self._run("; ".join([*begin, *then]))
+        for notice in self._connection.notices:
+            if found := _REFUSED.search(notice):
+                raise failure(found[1], constraint=found[2])
 
-    def _run(self, text: str, values: Sequence[object] | None = None) -> None:
+    def _taken(self) -> list[str]:
+        """What is to be sent, and is not pending any more."""
+        texts = self._begin + self._texts
+        self._begin, self._texts = [], []
+        return texts
+
+    def _named(self, statement: Statement, values: Sequence[object]) -> str:
+        """The call of a prepared statement, which is prepared if it was not."""
+        if statement.name not in self._connection.prepared:
+            self._run(f"PREPARE {statement.name}{_listed(statement.types)} AS {statement.text}")
+            self._connection.prepared.add(statement.name)
+        return self._mogrify(f"EXECUTE {statement.name}{_listed(['%s'] * len(values))}", values)
+
+    def _inlined(self, statement: Statement, values: Sequence[object]) -> str:
+        """The statement itself. Behind a pooler the next one to run may be another session, which prepared nothing."""
+        literals = [
+            self._mogrify(f"CAST(%s AS {kind})", [value]) for kind, value in zip(statement.types, values, strict=True)
+        ]
+        return _PARAMETER.sub(lambda found: literals[int(found[1]) - 1], statement.text)
+
+    def _mogrify(self, text: str, values: Sequence[object]) -> str:
+        mogrified: bytes = self._cursor.mogrify(text, values or None)
+        return mogrified.decode()
+
+    def _run(self, text: str) -> None:
+        self._connection.notices.clear()
         try:
-            self._cursor.execute(text, values)
-        except UniqueViolation as error:
-            raise Overtaken(error.diag.constraint_name) from None
-        except (psycopg2.OperationalError, psycopg2.InterfaceError):
-            raise
+            self._cursor.execute(text)
         except psycopg2.Error as error:
-            if self._connection.closed:  # libpq has no better word for some ways to lose it
-                raise psycopg2.OperationalError("the connection was lost") from error
-            raise StatementFailed(f"{error.pgcode}: {error.diag.message_primary}") from None
+            raise translated(error, is_closed=bool(self._connection.closed)) from None
 
 
 def _listed(items: Sequence[str]) -> str:
@@ -119,17 +157,32 @@ class Transactions:
     def fetch(self, statement: Statement, *values: object) -> list[tuple[Any, ...]]:
         """The rows of a single statement, which is a transaction by itself."""
         with self._lend() as connection:
-            return Transaction(connection, begin=()).fetch(statement, *values)
+            if not getattr(connection.driver_connection, "pooled", False):
+                return Transaction(connection, begin=()).fetch(statement, *values)
+            transaction = Transaction(connection)  # our settings hold within a transaction alone
+            try:
+                rows = transaction.fetch(statement, *values)
+                transaction.commit()
+                return rows
+            finally:
+                transaction.undo()
+
+    def renew(self) -> None:
+        """Give up every connection: the next ones are made anew, to wherever the address leads by then."""
+        self._engine.dispose()
 
     @contextmanager
     def _lend(self) -> Iterator[PoolProxiedConnection]:
+        pool = self._engine.pool
         connection = self._engine.raw_connection()
         try:
             yield connection
-        except BaseException:
+        except BaseException as error:
             # An interrupted query leaves its connection unusable, and so does one that cannot be rolled back.
-            if _is_unusable(connection):
+            if _is_unusable(connection) or ends_connection(error):
                 connection.invalidate()
+            if ends_pool(error) and self._engine.pool is pool:  # the first one to notice does it for all
+                self.renew()
             raise
         finally:
             with suppress(psycopg2.Error):
