@@ -35,7 +35,7 @@ from realmate.wire.commands import (
 QUICK = Rules(group_window=timedelta(milliseconds=300), hold_tolerance=timedelta(milliseconds=400))
 PATIENT = Rules(group_window=timedelta(hours=1), hold_tolerance=timedelta(hours=1))
 
-_SENT_AT = datetime(2025, 6, 4, 14, 20, 5, tzinfo=UTC)
+SENT_AT = datetime(2025, 6, 4, 14, 20, 5, tzinfo=UTC)
 
 
 class Store:
@@ -91,11 +91,11 @@ def redelivered(first: Delivery) -> Delivery:
 
 
 def opening(conversation_id: str, source: str = DEFAULT) -> OpenCommand:
-    return OpenCommand("test", conversation_id, _SENT_AT, Origin(source))
+    return OpenCommand("test", conversation_id, SENT_AT, Origin(source))
 
 
 def closing(conversation_id: str, source: str = DEFAULT) -> CloseCommand:
-    return CloseCommand("test", conversation_id, _SENT_AT, Origin(source))
+    return CloseCommand("test", conversation_id, SENT_AT, Origin(source))
 
 
 def saying(
@@ -106,7 +106,7 @@ def saying(
     second: int = 0,
     source: str = DEFAULT,
 ) -> MessageCommand:
-    sent_at = _SENT_AT + timedelta(seconds=second)
+    sent_at = SENT_AT + timedelta(seconds=second)
     return MessageCommand("test", conversation_id, sent_at, message_id or str(uuid.uuid4()), content, Origin(source))
 
 

@@ -19,9 +19,22 @@ from realmate.domain.events import Verdict
 from realmate.local.postgres import Postgres
 from realmate.migrations.runner import upgrade
 from realmate.runtime.transport.interface import Delivery
-from realmate.wire.commands import MessageCommand
+from realmate.wire.commands import Command, MessageCommand, OpenCommand, Origin, RefusedCommand
 from realmate.wire.webhook import parse_event
-from store import PATIENT, Store, as_json, closing, delivery, inbound, open_store, opening, redelivered, replied, saying
+from store import (
+    PATIENT,
+    SENT_AT,
+    Store,
+    as_json,
+    closing,
+    delivery,
+    inbound,
+    open_store,
+    opening,
+    redelivered,
+    replied,
+    saying,
+)
 
 
 @pytest.fixture
@@ -119,6 +132,56 @@ def test_a_payload_no_realmate_wrote_harms_no_other(store: Store) -> None:
     nonsense = Delivery("nonsense", b"\xc1", time.monotonic() + 5, redelivered=False)
     newer = Delivery("newer", b"\x92\x63\x90", time.monotonic() + 5, redelivered=False)
     assert store.deliver(nonsense, delivery([opening(str(uuid.uuid4()))]), newer) == [None, [Verdict.CREATED], None]
+
+
+LONG_KEY = "".join(random.Random(1).choices("0123456789abcdef", k=9000))
+GUILTY: dict[str, Command] = {
+    "an id that is no UUID": opening("not-a-uuid"),
+    "an id in another form": opening(str(uuid.uuid4()).upper()),
+    "a list of ids": closing("{},{}"),
+    "content with a NUL": saying(str(uuid.uuid4()), "a\0b"),
+    "a key with a NUL": OpenCommand("test", str(uuid.uuid4()), SENT_AT, Origin(key="a\0b")),
+    "a request id with a NUL": RefusedCommand("a\0b", "invalid_json", "", b""),
+    "a source's name with a NUL": opening(str(uuid.uuid4()), "a\0b"),
+    "a source's name that is none": opening(str(uuid.uuid4()), "a'b"),
+    "a key too long for its index": OpenCommand("test", str(uuid.uuid4()), SENT_AT, Origin(key=LONG_KEY)),
+    "a code with a NUL": RefusedCommand("test", "\0", "", b""),
+}
+
+
+@pytest.mark.parametrize("guilty", GUILTY.values(), ids=GUILTY)
+def test_what_cannot_be_stored_fails_alone(store: Store, guilty: Command) -> None:
+    """Neither its delivery nor those merged with it know of it, and a second delivery gets the same verdicts."""
+    first, second = str(uuid.uuid4()), str(uuid.uuid4())
+    mixed = delivery([opening(first), guilty, saying(first), saying(second)])
+    other = delivery([opening(second)])
+    [verdicts, others] = store.deliver(mixed, other)
+    assert verdicts is not None
+    failed = verdicts.pop(1)
+    assert failed in {Verdict.UNSTORABLE, Verdict.FAILED}
+    assert (verdicts, others) == ([Verdict.CREATED, Verdict.ACCEPTED, Verdict.HELD], [Verdict.CREATED])
+    assert store.deliver(redelivered(mixed)) == [[verdicts[0], failed, *verdicts[1:]]]
+    for key in (first, second):
+        view = store.view(key)
+        assert view is not None
+        assert len(inbound(view)) == 1
+
+
+def test_what_cannot_be_stored_is_refused_for_good_and_kept(store: Store) -> None:
+    key = str(uuid.uuid4())
+    assert store.apply(opening(key), saying(key, "a\0b")) == [Verdict.CREATED, Verdict.UNSTORABLE]
+    assert store.scalar("SELECT code || ' ' || detail FROM rejections") == (
+        "event_unstorable The event holds something that cannot be stored; sent again, it would be refused again."
+    )
+
+
+def test_a_few_guilty_among_many_are_all_found(store: Store) -> None:
+    keys = [str(uuid.uuid4()) for _ in range(300)]
+    guilty = {7, 8, 150, 299}
+    commands = [saying(key, "a\0b") if place in guilty else opening(key) for place, key in enumerate(keys)]
+    assert store.apply(*commands) == [
+        Verdict.UNSTORABLE if place in guilty else Verdict.CREATED for place in range(len(keys))
+    ]
 
 
 def test_a_message_id_in_two_conversations_at_once_belongs_to_one(store: Store) -> None:

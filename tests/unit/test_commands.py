@@ -21,13 +21,14 @@ from realmate.wire.commands import (
     Origin,
     RefusedCommand,
     UnknownVersion,
+    UnreadCommand,
     decode_commands,
     decode_verdicts,
     encode_commands,
     encode_verdicts,
 )
 
-NOT_OF_A_CONVERSATION = {Verdict.MESSAGE_CONFLICT, Verdict.IDEMPOTENCY_MISMATCH}
+NOT_OF_A_CONVERSATION = {Verdict.MESSAGE_CONFLICT, Verdict.IDEMPOTENCY_MISMATCH, Verdict.UNSTORABLE}
 
 _ids = st.uuids().map(str)
 _moments = st.datetimes(timezones=st.just(UTC))
@@ -45,6 +46,28 @@ _commands: st.SearchStrategy[Command] = _events | st.builds(
 @given(st.lists(_commands))
 def test_commands_arrive_as_they_were_sent(commands: list[Command]) -> None:
     assert decode_commands(encode_commands(commands)) == commands
+
+
+@given(st.lists(_events, min_size=1, max_size=4), st.data())
+def test_a_command_that_cannot_be_read_leaves_those_beside_it(events: list[EventCommand], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(events) - 1))
+    unreadable = data.draw(
+        st.sampled_from(
+            [
+                msgspec.structs.replace(events[place], conversation_id=f"{{{events[place].conversation_id}}}"),
+                msgspec.structs.replace(events[place], conversation_id=events[place].conversation_id + "\n"),
+                msgspec.structs.replace(events[place], request_id=None),
+                (99, "of a kind that only a later version has"),
+                "no command",
+                None,
+            ]
+        )
+    )
+    batch: list[object] = [*events]
+    batch[place] = unreadable
+    read = decode_commands(msgspec.msgpack.encode((VERSION, batch)))
+    assert isinstance(read.pop(place), UnreadCommand)
+    assert read == events[:place] + events[place + 1 :]
 
 
 @given(st.none() | st.lists(st.sampled_from(Verdict)))
@@ -69,6 +92,9 @@ def test_every_verdict_has_an_answer_that_is_json(command: EventCommand, verdict
     """
     response = answer(command, verdict)
     body = msgspec.json.decode(response.body)
+    if verdict is Verdict.FAILED:
+        assert (body["code"], response.status) == ("unavailable", 503)
+        return
     if response.status == 400:
         assert (body["code"], body["status"]) == (verdict, 400)
         assert command.conversation_id in body["detail"] or verdict in NOT_OF_A_CONVERSATION

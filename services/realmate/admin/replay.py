@@ -33,6 +33,7 @@ class Plan(StrEnum):
 _PLANS = {
     "too_many_events": Plan.AS_IT_IS,
     "conversation_not_found": Plan.AS_IT_IS,
+    "failed": Plan.AS_IT_IS,
     "idempotency_mismatch": Plan.AS_IT_IS,
     "invalid_idempotency_key": Plan.AS_IT_IS,
     "expired": Plan.WITH_NEW_ID,

@@ -2,33 +2,64 @@
 
 Applying a delivery twice is harmless: its verdicts are stored under its id in the very transaction that brings them
 about. Whoever gets it again (its first consumer died after the commit, or is merely slow) finds them there.
+
+A command that makes the transaction fail is found and set apart (`suspects`); all others are applied without it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 import structlog
 
 from realmate.conversations import observation, statements
 from realmate.conversations.idempotency import Markers
-from realmate.conversations.rejections import rejections
-from realmate.conversations.rules import RuleBooks
+from realmate.conversations.rejections import Rejection, rejections
+from realmate.conversations.rules import RuleBook, RuleBooks
 from realmate.conversations.source_ids import SourceIds
+from realmate.conversations.suspects import find_guilty, may_be_an_events, spoiled
 from realmate.conversations.unit_of_work import UnitOfWork
-from realmate.domain.events import Verdict
+from realmate.domain.events import Event, Verdict
 from realmate.runtime.database import DatabaseTimeout, is_conflict, is_outage, patiently
-from realmate.runtime.transaction import Transaction, Transactions
+from realmate.runtime.transaction import StatementFailed, Transaction, Transactions
 from realmate.runtime.transport.interface import Delivery
-from realmate.wire.commands import Command, RefusedCommand, UnknownVersion, decode_commands, encode_verdicts
+from realmate.wire.commands import (
+    Received,
+    RefusedCommand,
+    UnknownVersion,
+    UnreadCommand,
+    decode_commands,
+    encode_verdicts,
+)
 
 log = structlog.get_logger(__name__)
 
 NOTHING_DECIDED = encode_verdicts(None)
+SEARCH_SHARE = 0.5
+"""Of the time that is left: longer a search for guilty commands does not keep the others waiting."""
 _LOGGED_REQUEST_IDS = 20
+
+Commands = Mapping[str, Sequence[Received]]
+"""By their deliveries' ids."""
+
+
+class Decided(NamedTuple):
+    """What a transaction has decided, and does not have committed yet."""
+
+    work: UnitOfWork
+    events: Sequence[Event]
+    verdicts: Sequence[Verdict]
+    """One each event."""
+    answers: Sequence[Verdict]
+    """One each command."""
+    markers: Sequence[Mapping[str, object]]
+    rejected: Sequence[tuple[str, Rejection]]
+    """Each with its source's name."""
 
 
 class Batches:
@@ -47,7 +78,7 @@ class Batches:
         return [replies.get(delivery.id, NOTHING_DECIDED) for delivery in deliveries]
 
     def _apply_in_time(
-        self, deliveries: Sequence[Delivery], commands: dict[str, list[Command]], *, look_first: bool = False
+        self, deliveries: Sequence[Delivery], commands: Commands, *, look_first: bool = False
     ) -> dict[str, bytes]:
         """Try until the first of the deadlines; after an outage, those with more time are tried on without that one."""
         deadline = min(delivery.deadline for delivery in deliveries)
@@ -61,6 +92,8 @@ class Batches:
                     deadline,
                 )
         except Exception as error:  # noqa: BLE001 (whatever it is: log everything, promise nothing)
+            if may_be_an_events(error):
+                return self._apply_without_guilty(deliveries, commands, deadline)
             may_pass = is_outage(error) or is_conflict(error)
             rest = [delivery for delivery in deliveries if may_pass and delivery.deadline > deadline]
             _log_failure(
@@ -68,54 +101,116 @@ class Batches:
             )
         return self._apply_in_time(rest, commands, look_first=True) if rest else {}
 
-    def _apply_once(
-        self, deliveries: Sequence[Delivery], commands: dict[str, list[Command]], deadline: float, *, look_first: bool
+    def _apply_without_guilty(
+        self, deliveries: Sequence[Delivery], commands: Commands, deadline: float
     ) -> dict[str, bytes]:
-        ids = self._source_ids.of(
-            self._db, {command.origin.source for delivery in deliveries for command in commands[delivery.id]}
-        )
-        rules = self._rules.book(self._db)
+        """Find the commands that fail by themselves, and apply all deliveries with a verdict in their places.
+
+        If nothing fails by itself, each delivery is applied alone.
+        """
+        try:
+            cleared = patiently(lambda _: self._without_guilty(deliveries, commands, deadline), deadline)
+            return patiently(lambda _: self._apply_once(deliveries, cleared, deadline, look_first=True), deadline)
+        except Exception as error:  # noqa: BLE001 (as above)
+            if len(deliveries) == 1:
+                may_pass = is_outage(error) or is_conflict(error)
+                _log_failure(error, [commands[deliveries[0].id]], may_pass=may_pass)
+                return {}
+        replies: dict[str, bytes] = {}
+        for delivery in deliveries:
+            replies |= self._apply_in_time([delivery], commands, look_first=True)
+        return replies
+
+    def _without_guilty(self, deliveries: Sequence[Delivery], commands: Commands, deadline: float) -> Commands:
+        flat = [(delivery.id, each) for delivery in deliveries for each in commands[delivery.id]]
+        batch = [command for _, command in flat]
+        now = time.monotonic()
+        for place, error in find_guilty(
+            len(batch), partial(self._try_out, batch), until=now + SEARCH_SHARE * (deadline - now)
+        ):
+            _log_guilty(batch[place], error)
+            batch[place] = spoiled(batch[place], error)
+        cleared: dict[str, list[Received]] = {delivery.id: [] for delivery in deliveries}
+        for (delivery_id, _), command in zip(flat, batch, strict=True):
+            cleared[delivery_id].append(command)
+        return cleared
+
+    def _try_out(self, batch: Sequence[Received], places: Sequence[int]) -> None:
+        """Do all the work for some of the commands, and take it back."""
+        chosen = [batch[place] for place in places]
+        ids, rules = self._known(chosen)
+        with self._db.begin() as transaction:
+            decided = _decide(transaction, chosen, ids, rules, look_first=True)
+            decided.work.save((), decided.markers, [rejection for _, rejection in decided.rejected])
+            transaction.try_out()
+
+    def _apply_once(
+        self, deliveries: Sequence[Delivery], commands: Commands, deadline: float, *, look_first: bool
+    ) -> dict[str, bytes]:
+        ids, rules = self._known([command for delivery in deliveries for command in commands[delivery.id]])
         with self._db.begin() as transaction:
             replies = _already_applied(transaction, deliveries) if look_first else {}
             fresh = [delivery for delivery in deliveries if delivery.id not in replies]
             if not fresh:
                 return replies
             batch = [command for delivery in fresh for command in commands[delivery.id]]
-            markers = Markers(transaction, batch, ids)
-            if look_first:
-                markers.look()
-            new = dict.fromkeys(markers.new(), Verdict.REFUSED)
-            named = [(place, command) for place in new if not isinstance(command := batch[place], RefusedCommand)]
-            events = [command.event(ids[command.origin.source]) for _, command in named]
-            work = UnitOfWork(transaction, rules)
-            verdicts = work.decide_all(events, look_first=look_first)
-            new.update(zip((place for place, _ in named), verdicts, strict=True))
-            answers = markers.complete(new)
-            decided = _encode_each(fresh, commands, answers)
-            rejected = list(rejections(batch, answers, new, ids))
-            work.save(decided.items(), markers.rows(new), [rejection for _, rejection in rejected])
+            decided = _decide(transaction, batch, ids, rules, look_first=look_first)
+            applied = _encode_each(fresh, commands, decided.answers)
+            decided.work.save(applied.items(), decided.markers, [rejection for _, rejection in decided.rejected])
             if time.monotonic() >= deadline:
                 raise DatabaseTimeout("decided too late to be promised")
             transaction.commit()
-        observation.count_events(events, verdicts)
-        observation.count_rejections((source, rejection.code) for source, rejection in rejected)
-        observation.count_replies(work.replies)
-        observation.EXPIRED.inc(len(work.expired))
-        observation.BATCH_EVENTS.observe(len(events))
-        return replies | decided
+        _count(decided)
+        return replies | applied
+
+    def _known(self, batch: Sequence[Received]) -> tuple[Mapping[str, int], RuleBook]:
+        """The numbers of the commands' sources, and the rules of the moment."""
+        return self._source_ids.of(self._db, {each.origin.source for each in batch}), self._rules.book(self._db)
 
 
-def _decode(delivery: Delivery) -> list[Command] | None:
+def _decide(
+    transaction: Transaction, batch: Sequence[Received], ids: Mapping[str, int], rules: RuleBook, *, look_first: bool
+) -> Decided:
+    markers = Markers(transaction, batch, ids)
+    if look_first:
+        markers.look()
+    new = dict.fromkeys(markers.new(), Verdict.REFUSED)
+    named: list[int] = []
+    events: list[Event] = []
+    for place in new:
+        command = batch[place]
+        if isinstance(command, RefusedCommand | UnreadCommand):
+            new[place] = command.verdict
+        else:
+            named.append(place)
+            events.append(command.event(ids[command.origin.source]))
+    work = UnitOfWork(transaction, rules)
+    verdicts = work.decide_all(events, look_first=look_first)
+    new.update(zip(named, verdicts, strict=True))
+    answers = markers.complete(new)
+    return Decided(work, events, verdicts, answers, markers.rows(new), list(rejections(batch, answers, new, ids)))
+
+
+def _count(decided: Decided) -> None:
+    observation.count_events(decided.events, decided.verdicts)
+    observation.count_rejections((source, rejection.code) for source, rejection in decided.rejected)
+    observation.count_replies(decided.work.replies)
+    observation.EXPIRED.inc(len(decided.work.expired))
+    observation.BATCH_EVENTS.observe(len(decided.events))
+
+
+def _decode(delivery: Delivery) -> list[Received] | None:
     try:
-        return decode_commands(delivery.payload)
+        commands = decode_commands(delivery.payload)
     except (UnknownVersion, msgspec.DecodeError) as error:
         log.error("batch refused", batch=delivery.id, reason=str(error))  # noqa: TRY400 (not a fault of ours)
         return None
+    for reason in {each.reason for each in commands if isinstance(each, UnreadCommand)}:
+        log.error("command cannot be read", batch=delivery.id, reason=reason)
+    return commands
 
 
-def _encode_each(
-    deliveries: Sequence[Delivery], commands: dict[str, list[Command]], verdicts: Sequence[Verdict]
-) -> dict[str, bytes]:
+def _encode_each(deliveries: Sequence[Delivery], commands: Commands, verdicts: Sequence[Verdict]) -> dict[str, bytes]:
     rest = iter(verdicts)
     return {delivery.id: encode_verdicts(list(islice(rest, len(commands[delivery.id])))) for delivery in deliveries}
 
@@ -125,10 +220,21 @@ def _already_applied(transaction: Transaction, deliveries: Sequence[Delivery]) -
     return {batch_id: bytes(verdicts) for batch_id, verdicts in transaction.fetch(statements.APPLIED, ids)}
 
 
-def _log_failure(error: Exception, batches: Sequence[Sequence[Command]], *, may_pass: bool) -> None:
+def _log_failure(error: Exception, batches: Sequence[Sequence[Received]], *, may_pass: bool) -> None:
     request_ids = [command.request_id for batch in batches for command in batch]
     facts = {"events": len(request_ids), "request_ids": request_ids[:_LOGGED_REQUEST_IDS]}
     if may_pass:
         log.warning("batch given up: no commit in time", reason=str(error).partition("\n")[0], **facts)
     else:
         log.error("batch failed", exc_info=error, **facts)
+
+
+def _log_guilty(command: Received, error: Exception | None) -> None:
+    """One line for each; a traceback only where it is no refusal of Postgres', and may be a fault of ours."""
+    facts = {"request_id": command.request_id, "source": command.origin.source}
+    if error is None:
+        log.error("event set apart: there was no time to try it", **facts)
+    elif isinstance(error, StatementFailed):
+        log.error("event set apart: it cannot be stored", reason=str(error), **facts)
+    else:
+        log.error("event set apart: it cannot be processed", exc_info=error, **facts)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from realmate.conversations import statements
 from realmate.domain.events import Verdict
 from realmate.runtime.transaction import Transaction
-from realmate.wire.commands import Command
+from realmate.wire.commands import Received
 
 
 class Key(NamedTuple):
@@ -30,7 +30,7 @@ class _Marker(NamedTuple):
 class Markers:
     """Those of one transaction."""
 
-    def __init__(self, transaction: Transaction, commands: Sequence[Command], source_ids: Mapping[str, int]) -> None:
+    def __init__(self, transaction: Transaction, commands: Sequence[Received], source_ids: Mapping[str, int]) -> None:
         self._transaction = transaction
         self._commands = commands
         self._keys = [

@@ -11,7 +11,7 @@ import msgspec
 
 from realmate.domain.events import PROMISES, Verdict
 from realmate.wire.answers import refused
-from realmate.wire.commands import Command, MessageCommand, RefusedCommand
+from realmate.wire.commands import Command, MessageCommand, Received, RefusedCommand, UnreadCommand
 from realmate.wire.webhook import encode_event
 
 
@@ -28,13 +28,16 @@ class Rejection(msgspec.Struct, omit_defaults=True):
 
 
 def rejections(
-    commands: Sequence[Command], verdicts: Sequence[Verdict], decided: Mapping[int, Verdict], ids: Mapping[str, int]
+    commands: Sequence[Received], verdicts: Sequence[Verdict], decided: Mapping[int, Verdict], ids: Mapping[str, int]
 ) -> Iterator[tuple[str, Rejection]]:
     """Each with its source's name. What is not in `decided`, which is by place, was given an answer of before again."""
     for place, verdict in enumerate(verdicts):
+        command = commands[place]
+        if isinstance(command, UnreadCommand):  # nobody knows whose it is
+            continue
         if verdict not in PROMISES and (place in decided or verdict is Verdict.IDEMPOTENCY_MISMATCH):
-            source = commands[place].origin.source
-            yield source, _rejection(commands[place], verdict, ids[source])
+            source = command.origin.source
+            yield source, _rejection(command, verdict, ids[source])
 
 
 def _rejection(command: Command, verdict: Verdict, source_id: int) -> Rejection:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from realmate.conversations import statements
 from realmate.domain.model import DEFAULT_SOURCE_ID
 from realmate.runtime.transaction import Transactions
+from realmate.sources.file import is_name
 from realmate.sources.model import DEFAULT
 
 
@@ -17,13 +18,15 @@ class SourceIds:
         self._known = {DEFAULT: DEFAULT_SOURCE_ID}
 
     def of(self, db: Transactions, names: set[str]) -> Mapping[str, int]:
-        """The number of each of these, and perhaps of others."""
+        """The number of each of these, and perhaps of others. Raise ValueError for what is no source's name."""
         new = names - self._known.keys()
         if new:
             self._learn(db, sorted(new))
         return self._known
 
     def _learn(self, db: Transactions, names: list[str]) -> None:
+        if not all(map(is_name, names)):
+            raise ValueError("no source can have this name")
         found = dict(db.fetch(statements.SOURCE_IDS, names))
         if len(found) < len(names):  # look first: an insert in vain uses up a number, too
             with db.begin() as transaction:

@@ -49,6 +49,10 @@ class Verdict(StrEnum):
     """Not decided here: the event was never looked at, its key being another request's."""
     REFUSED = "refused"
     """Not decided here: the intake had refused the request already, and says why."""
+    UNSTORABLE = "event_unstorable"
+    """Not decided here: the database can never store what is in the event."""
+    FAILED = "failed"
+    """Not decided here: nothing is known but that this event, and no other, could not be processed."""
 
 
 PROMISES = frozenset({Verdict.CREATED, Verdict.ACCEPTED, Verdict.HELD, Verdict.DUPLICATE, Verdict.CLOSED})

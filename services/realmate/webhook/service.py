@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 
 from realmate.domain.events import Verdict
@@ -166,8 +167,9 @@ class WebhookService:
         """The verdicts, committed; or None: sending again is right."""
         timeout_s = self.settings.command_timeout_s - (time.monotonic() - oldest_at)
         try:
-            return decode_verdicts(self.commands.call(encode_commands(commands), timeout_s=timeout_s))
-        except (TransportUnavailable, UnknownVersion) as error:
+            reply = self.commands.call(encode_commands(commands), timeout_s=timeout_s)
+            return decode_verdicts(reply, count=len(commands))
+        except (TransportUnavailable, UnknownVersion, msgspec.DecodeError) as error:
             log.warning("no verdict", reason=str(error), events=len(commands), request_id=commands[0].request_id)
             return None
 

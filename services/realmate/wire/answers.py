@@ -26,11 +26,15 @@ _REFUSALS: dict[Verdict, str] = {
     Verdict.HOLD_EXPIRED: "Message {message} waited for conversation {conversation}, which did not come in time;"
     " it will not enter it any more.",
     Verdict.IDEMPOTENCY_MISMATCH: "This idempotency key came with another body before.",
+    Verdict.UNSTORABLE: "The event holds something that cannot be stored; sent again, it would be refused again.",
+    Verdict.FAILED: "The event could not be processed.",
     Verdict.MESSAGE_CONFLICT: "Id {message} belongs to another message (other content or another conversation).",
 }
 
 
 def answer(command: EventCommand, verdict: Verdict) -> Response:
+    if verdict is Verdict.FAILED:
+        return unavailable("The event could not be processed now; send it again.")
     status = _STATUS.get(verdict)
     if status is None:
         return problem(400, verdict, refused(command, verdict))

@@ -7,14 +7,16 @@ default, disturbs neither side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import ClassVar
 
 import msgspec
 
 from realmate.domain.events import CloseConversation, Event, NewConversation, NewMessage, Verdict
 from realmate.domain.model import ConversationId, MessageId
 from realmate.sources.model import DEFAULT
+from realmate.wire.ids import are_canonical
 
 VERSION = 2
 
@@ -86,9 +88,24 @@ class RefusedCommand(msgspec.Struct, array_like=True, tag=4, frozen=True):
     body: bytes
     origin: Origin = DEFAULT_ORIGIN
 
+    @property
+    def verdict(self) -> Verdict:
+        """What it gets, which nobody has to decide."""
+        return Verdict.REFUSED
+
+
+class UnreadCommand(msgspec.Struct, frozen=True):
+    """Stands where a command stood that cannot be read: of an unknown kind, or with an id that is no UUID."""
+
+    reason: str
+    request_id: ClassVar[str] = ""
+    origin: ClassVar[Origin] = DEFAULT_ORIGIN
+    verdict: ClassVar[Verdict] = Verdict.FAILED
+
 
 EventCommand = OpenCommand | MessageCommand | CloseCommand
 Command = EventCommand | RefusedCommand
+Received = Command | UnreadCommand
 
 
 class _Envelope(msgspec.Struct, array_like=True):
@@ -99,6 +116,8 @@ class _Envelope(msgspec.Struct, array_like=True):
 _encoder = msgspec.msgpack.Encoder()
 _envelopes = msgspec.msgpack.Decoder(_Envelope)
 _commands = msgspec.msgpack.Decoder(list[Command])
+_command = msgspec.msgpack.Decoder(Command)
+_raw_commands = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _verdicts = msgspec.msgpack.Decoder(list[Verdict] | None)
 
 
@@ -106,9 +125,36 @@ def encode_commands(commands: Sequence[Command]) -> bytes:
     return _encoder.encode((VERSION, commands))
 
 
-def decode_commands(payload: bytes) -> list[Command]:
-    """Raise UnknownVersion, or msgspec.DecodeError for what no Realmate wrote."""
-    return _commands.decode(_body(payload))
+def decode_commands(payload: bytes) -> list[Received]:
+    """Raise UnknownVersion, or msgspec.DecodeError for what no Realmate wrote.
+
+    A command that cannot be read does not take along those beside it.
+    """
+    body = _body(payload)
+    try:
+        commands = _commands.decode(body)
+    except msgspec.DecodeError:
+        return [_read(raw) for raw in _raw_commands.decode(body)]
+    if are_canonical(_ids(commands)):
+        return [*commands]
+    return [_checked(command) for command in commands]
+
+
+def _read(raw: msgspec.Raw) -> Received:
+    try:
+        return _checked(_command.decode(raw))
+    except msgspec.DecodeError as error:
+        return UnreadCommand(str(error))
+
+
+def _checked(command: Command) -> Received:
+    """Only canonical ids can be compared as text, which is how they are found again."""
+    return command if are_canonical(_ids([command])) else UnreadCommand("an id is not a UUID in its canonical form")
+
+
+def _ids(commands: Iterable[Command]) -> list[str]:
+    ids = [each.conversation_id for each in commands if not isinstance(each, RefusedCommand)]
+    return ids + [each.message_id for each in commands if isinstance(each, MessageCommand)]
 
 
 def encode_verdicts(verdicts: Sequence[Verdict] | None) -> bytes:
@@ -116,9 +162,11 @@ def encode_verdicts(verdicts: Sequence[Verdict] | None) -> bytes:
     return _encoder.encode((VERSION, verdicts))
 
 
-def decode_verdicts(payload: bytes) -> list[Verdict] | None:
-    """Raise UnknownVersion, or msgspec.DecodeError for what no Realmate wrote."""
+def decode_verdicts(payload: bytes, *, count: int | None = None) -> list[Verdict] | None:
+    """Raise UnknownVersion, or msgspec.DecodeError for what no Realmate wrote: not `count` verdicts, for instance."""
     verdicts: list[Verdict] | None = _verdicts.decode(_body(payload))
+    if verdicts is not None and count not in {None, len(verdicts)}:
+        raise msgspec.DecodeError(f"{len(verdicts)} verdicts came for {count} commands")
     return verdicts
 
 
