@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import socket
+import struct
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -55,6 +57,26 @@ class RawConnection:
 
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
+
+    def send_what_fits(self, data: bytes, within_s: float = 0.05) -> None:
+        """As much of it as the server takes in this time."""
+        timeout_s = self._socket.gettimeout()
+        self._socket.settimeout(within_s)
+        try:
+            self._socket.sendall(data)
+        except TimeoutError:
+            pass
+        finally:
+            self._socket.settimeout(timeout_s)
+
+    def has_answer(self) -> bool:
+        """Whether a byte of it has come."""
+        return bool(self._received) or bool(select.select([self._socket], [], [], 0)[0])
+
+    def reset(self) -> None:
+        """Go without a word."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
 
     def ask(self, data: bytes) -> Answer:
         self.send(data)

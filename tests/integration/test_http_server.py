@@ -125,7 +125,7 @@ class TestAnswers:
 
     def test_to_a_refused_body_comes_at_once_and_what_is_still_sent_does_no_harm(self, server: Server) -> None:
         with server.connect() as client:
-            answer = client.ask(b"POST /echo/ HTTP/1.1\r\nHost: h\r\nContent-Length: 900000\r\n\r\n" + b"x" * 1000)
+            answer = client.ask(b"POST /echo/ HTTP/1.1\r\nHost: h\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 1000)
             assert (answer.status, answer.headers["connection"]) == (413, "close")
             for _ in range(3):
                 client.send(b"x" * 10_000)  # to a server that just closed, the second of these would fail

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realmate.runtime.http.parser import RequestParser
+from realmate.runtime.http.refusals import TIMED_OUT
 from realmate.runtime.http.request import Request
 from realmate.wire.responses import Response
 
@@ -144,7 +145,7 @@ class TestTheConnection:
     def test_refuses_a_request_that_takes_too_long(self) -> None:
         incoming = parser()
         feed(incoming, b"GET /")
-        incoming.time_out()
+        incoming.give_up(TIMED_OUT)
         assert incoming.refusal is not None
         assert incoming.refusal.status == 408
         assert feed(incoming, b" HTTP/1.1\r\n" + HOST + b"\r\n") == []

@@ -95,6 +95,19 @@ class Settings(BaseSettings):
         " helps nobody: senders give up and send again.",
     )
     http_max_batch: int = Field(256, ge=1, le=10_000, description="Requests one worker takes at once, at most.")
+    http_max_batch_bytes: int = Field(
+        1_048_576,
+        ge=1,
+        description="Bytes of bodies, or of contents to be shown, that one worker takes at once, at most. What is"
+        " larger by itself goes alone.",
+    )
+    http_budget_bytes: int = Field(
+        67_108_864,
+        ge=1_048_576,
+        description="Bytes that all requests and answers of one process may hold in memory at a time. Beyond it nothing"
+        " more is read, and what has waited 5 s for room gets 503. The process needs about four times as much, and"
+        " 100 MB beside.",
+    )
     http_batches_in_flight: int = Field(
         4, ge=1, le=64, description="Batches at work at the same time; newcomers wait and form the next batch."
     )

@@ -40,8 +40,15 @@ class _Date:
 _date = _Date()
 
 
-def encode(response: Response, request_id: str, *, connection: str | None = None, with_body: bool = True) -> bytes:
-    """`connection` is the Connection header, where one is needed; `with_body` is False for the answer to a HEAD."""
+JOINED_BYTES = 65_536
+"""Up to this size a body is copied behind its head, so that both leave in one call."""
+
+
+def encode(
+    response: Response, request_id: str, *, connection: str | None = None, with_body: bool = True
+) -> tuple[bytes, ...]:
+    """The pieces of the answer. `connection` is the Connection header, where one is needed; `with_body` is False for
+    the answer to a HEAD."""
     extra = _extra_headers(response) if response.headers else ""
     if connection is not None:
         extra += f"connection: {connection}\r\n"
@@ -50,7 +57,10 @@ def encode(response: Response, request_id: str, *, connection: str | None = None
         f"content-length: {len(response.body)}\r\ndate: {_date.now()}\r\n{NO_STORE}"
         f"x-request-id: {request_id}\r\n{extra}\r\n"
     )
-    return head.encode("latin-1") + response.body if with_body else head.encode("latin-1")
+    encoded = head.encode("latin-1")
+    if not with_body:
+        return (encoded,)
+    return (encoded + response.body,) if len(response.body) <= JOINED_BYTES else (encoded, response.body)
 
 
 def _extra_headers(response: Response) -> str:
@@ -60,7 +70,7 @@ def _extra_headers(response: Response) -> str:
     return lines
 
 
-def encode_or_fail(response: Response, request: Request, connection: str | None) -> bytes:
+def encode_or_fail(response: Response, request: Request, connection: str | None) -> tuple[bytes, ...]:
     """The answer to `request`, or, if a service returned what cannot be sent, a 503: no request goes unanswered."""
     with_body = request.method != "HEAD"
     try:

@@ -3,6 +3,7 @@
 A lonely request leaves at once. While batches are at work, newcomers gather until they are as many as a batch at work
 has on average, or one comes back, or `GATHER_S` have passed; and at most `http_batches_in_flight` are at work. So under
 load batches grow by themselves, and are not torn into small ones, each of which would cost as much as a large one.
+A batch is also no larger than `http_max_batch_bytes`, so what is at work is bounded in bytes as well.
 (What that gives: bench/LOG.md.)
 """
 
@@ -29,6 +30,9 @@ DRAIN_POLL_S = 0.01
 GATHER_S = 0.01
 """A batch that is stuck, its consumer killed perhaps, keeps newcomers back no longer than this."""
 
+NOT_YET = Response(0, b"")
+"""A service returns this for a request for which there was no room in the batch. It comes with the next batch."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -51,10 +55,14 @@ class Batch:
             return
         self._open = False
         now = time.monotonic()
-        for (request, connection), response in zip(self._taken, responses, strict=True):
+        paired = list(zip(self._taken, responses, strict=True))
+        self._queue.take_back([taken for taken, response in paired if response is NOT_YET])
+        answered = [(taken, response) for taken, response in paired if response is not NOT_YET]
+        for (request, connection), response in answered:
             connection.answer(request, response)
         self._queue.metrics.answered(
-            [response.status for response in responses], [now - request.arrived_at for request, _ in self._taken]
+            [response.status for _, response in answered],
+            [now - request.arrived_at for (request, _), _ in answered],
         )
         self._queue.batch_finished(self)
 
@@ -111,6 +119,10 @@ class BatchQueue:
                 self._look_later()
         return None
 
+    def take_back(self, taken: Sequence[tuple[Request, Answering]]) -> None:
+        """Put requests that a batch had no room for before all others."""
+        self._queue.extendleft(reversed(taken))
+
     def batch_finished(self, batch: Batch) -> None:
         self._at_work.discard(batch)
         self._requests_at_work -= batch.size
@@ -150,15 +162,33 @@ class BatchQueue:
 
     def _dispatch(self) -> None:
         self._scheduled = False
+        self._turn_the_late_away()
         while self._queue and self._may_start():
-            size = min(len(self._queue), self._settings.http_max_batch)
-            batch = Batch([self._queue.popleft() for _ in range(size)], self)
+            batch = Batch(self._next_requests(), self)
             self._at_work.add(batch)
-            self._requests_at_work += size
-            self.metrics.took(size)
+            self._requests_at_work += batch.size
+            self.metrics.took(batch.size)
             self._start(batch)
         if self._queue:
             self._look_later()
+
+    def _turn_the_late_away(self) -> None:
+        """Who has waited for as long as an event may wait for its verdict gets a 503 now, not after a batch more."""
+        latest = time.monotonic() - self._settings.command_timeout_s
+        while self._queue and self._queue[0][0].arrived_at < latest:
+            request, connection = self._queue.popleft()
+            connection.answer(request, self._turn_away(OVERLOADED, "waited_too_long"))
+
+    def _next_requests(self) -> list[tuple[Request, Answering]]:
+        """As many as one worker may take, but at least one."""
+        taken = [self._queue.popleft()]
+        room_bytes = self._settings.http_max_batch_bytes - len(taken[0][0].body)
+        while self._queue and len(taken) < self._settings.http_max_batch:
+            room_bytes -= len(self._queue[0][0].body)
+            if room_bytes < 0:
+                break
+            taken.append(self._queue.popleft())
+        return taken
 
     def _look_later(self) -> None:
         if not self._looks_later:

@@ -8,6 +8,7 @@ Its laws:
 - Requests of one connection are worked on strictly one after the other, in order: a POST must not overtake another
   (RFC 9112, 9.3.2). Pipelined ones wait here.
 - What waits is bounded: reading stops while many requests wait, or while the client does not read its answers.
+- What it holds is counted in the budget of the process, and it reads nothing for which there is no room there.
 - Every request gets exactly one answer, unless the client is gone.
 - No answer is lost in a reset: the write side is shut first, and what still comes is discarded for a moment.
 """
@@ -24,12 +25,22 @@ import structlog
 
 from realmate.runtime.http import observation
 from realmate.runtime.http.answers import CONTINUE, encode, encode_or_fail
+from realmate.runtime.http.budget import SMALL_BYTES, ByteBudget
 from realmate.runtime.http.parser import RequestParser
+from realmate.runtime.http.refusals import NO_ROOM, TIMED_OUT
 from realmate.runtime.http.request import Request, choose_request_id
+from realmate.runtime.http.unsent import Unsent
 from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
 
 RECV_BYTES = 65_536
+"""Read at a time of a body whose room is taken; of anything else no more than `SMALL_BYTES`."""
+MAX_WAIT_FOR_ROOM_S = 5.0
+"""After that the answer is a 503. Reading pauses meanwhile, and so does the sender's time for sending."""
+HOLDING_S = 2.0
+HOLDING_BYTES_PER_S = 1_048_576
+"""While others wait for room, so slow may a sender or a reader be, after the first HOLDING_S. Slower ones are given up,
+or whoever half sends bodies would shut out all who send whole ones."""
 MAX_PIPELINED = 16
 """Reading stops while this many requests wait on one connection."""
 MAX_UNSENT_BYTES = 65_536
@@ -44,6 +55,7 @@ class Owner(Protocol):
     """The server, as its connections see it."""
 
     settings: Settings
+    budget: ByteBudget
 
     @property
     def draining(self) -> bool:
@@ -79,7 +91,13 @@ class Connection:
         )
         self._waiting: deque[Request] = deque()
         self._at_work: Request | None = None
-        self._unsent = bytearray()
+        self._unsent = Unsent()
+        self._sending_since = time.monotonic()
+        self._sending_bytes = 0
+        self._requests_bytes = 0  # held by what waits and what is at work
+        self._held_bytes = 0  # as the budget knows it
+        self._has_room = False  # for the whole of the request that is under way
+        self._waits_since: float | None = None  # for room
         self._moved_at = time.monotonic()  # when an answer last began, or a byte of it last left
         self._eof = False
         self._ending = False  # no request is started any more; when all is sent, linger
@@ -91,7 +109,8 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """True between two requests, with nothing to read, to do or to send."""
-        return not (self._at_work or self._waiting or self._unsent or self._ending or self._parser.began_at)
+        busy = self._at_work or self._waiting or self._unsent or self._ending or self._waits_since is not None
+        return not (busy or self._parser.began_at)
 
     @property
     def owes(self) -> bool:
@@ -108,7 +127,7 @@ class Connection:
         """Answer what is no request, or one that is not wanted, and close."""
         request_id = choose_request_id(None) if request is None else request.request_id
         is_head = request is not None and request.method == "HEAD"
-        self._send(encode(response, request_id, connection="close", with_body=not is_head))
+        self._send(*encode(response, request_id, connection="close", with_body=not is_head))
         self._end()
 
     def drain(self) -> None:
@@ -121,20 +140,45 @@ class Connection:
     def expire(self, now: float) -> None:
         """Enforce the time limits; the server's reaper calls this about once a second."""
         settings = self._owner.settings
-        began_at = self._parser.began_at
         if self._lingers_until is not None:
             if now > self._lingers_until:
                 self.close()
         elif self._unsent:
-            if now - self._moved_at > settings.http_read_timeout_s:
+            if now - self._moved_at > settings.http_read_timeout_s or self._holds_too_long(now):
                 observation.rejected("slow_reader")
                 self.close()
-        elif began_at is not None and self._reader is not None:
-            if now - began_at > settings.http_read_timeout_s:
-                self._parser.time_out()
-                self._advance()
+        elif self._waits_since is not None or (self._parser.began_at is not None and self._reader is not None):
+            self._expire_request(now)
         elif self.is_idle and now - self._moved_at > settings.http_idle_timeout_s:
             self.close()
+
+    def _expire_request(self, now: float) -> None:
+        """The same for a request that arrives, or waits for the room to arrive."""
+        if self._waits_since is not None:
+            if now - self._waits_since > MAX_WAIT_FOR_ROOM_S:
+                self._give_up()
+        elif now - (self._parser.began_at or now) > self._owner.settings.http_read_timeout_s:
+            self._parser.give_up(TIMED_OUT)
+            self._advance()
+        elif self._holds_too_long(now):
+            self._give_up()
+
+    def _holds_too_long(self, now: float) -> bool:
+        """Whether the client is slow while others wait for the room that it takes."""
+        if not self._owner.budget.is_short:
+            return False
+        if self._unsent:
+            since, expected_bytes = self._sending_since, self._sending_bytes
+        else:
+            since, expected_bytes = self._parser.began_at or now, self._held_bytes
+        return now - since > HOLDING_S + expected_bytes / HOLDING_BYTES_PER_S
+
+    def _give_up(self) -> None:
+        """Answer the request that arrives with a 503, since there is no room, or others need it."""
+        observation.rejected("no_room")
+        self._stop_waiting()
+        self._parser.give_up(NO_ROOM)
+        self._advance()
 
     def close(self) -> None:
         if self._closed:
@@ -143,6 +187,11 @@ class Connection:
         self._at_work = None
         self._waiting.clear()
         self._unsent.clear()
+        self._requests_bytes = 0
+        self._has_room = False
+        self._parser.abandon()
+        self._stop_waiting()
+        self._count_held()
         self._stop_reading()
         if self._writer is not None:
             self._hub.remove(self._writer)
@@ -166,9 +215,21 @@ class Connection:
         log.error("connection failed", exc_info=error)
         self.close()
 
-    def _receive(self) -> None:
+    def resume(self) -> None:
+        """The budget has room for what this connection waits for."""
+        self._waits_since = None
         try:
-            data = self._socket.recv(RECV_BYTES)
+            self._advance()
+        except Exception as error:  # noqa: BLE001 (logged there)
+            self._fail(error)
+
+    def _receive(self) -> None:
+        lingers = self._lingers_until is not None
+        if not (lingers or self._has_room or self._finds_room(SMALL_BYTES)):
+            self._regulate_reading()
+            return
+        try:
+            data = self._socket.recv(RECV_BYTES if lingers or self._has_room else SMALL_BYTES)
         except BlockingIOError:
             return
         except OSError:
@@ -176,11 +237,50 @@ class Connection:
             return
         if not data:
             self._on_eof()
-        elif self._lingers_until is not None:
+        elif lingers:
             self._discard(len(data))
         else:
-            self._waiting.extend(self._parser.feed(data, time.monotonic()))
+            self._take(data)
             self._advance()
+
+    def _take(self, data: bytes) -> None:
+        complete = self._parser.feed(data, time.monotonic())
+        if complete:
+            self._has_room = False  # that was the room of the first of them
+            self._waiting.extend(complete)
+            for request in complete:
+                self._requests_bytes += request.held_bytes
+        self._count_held()
+
+    def _claim_room(self) -> None:
+        """Take the room for the rest of the request that arrives, or wait for it."""
+        whole_bytes = self._parser.whole_bytes
+        if whole_bytes is None or self._has_room or self._waits_since is not None:
+            return
+        self._has_room = self._finds_room(whole_bytes - self._parser.held_bytes)
+        self._count_held()
+
+    def _finds_room(self, wanted_bytes: int) -> bool:
+        if self._owner.budget.fits(wanted_bytes):
+            return True
+        self._waits_since = time.monotonic()
+        self._owner.budget.wait(self, wanted_bytes)
+        return False
+
+    def _stop_waiting(self) -> None:
+        if self._waits_since is not None:
+            self._waits_since = None
+            self._owner.budget.leave(self)
+
+    def _count_held(self) -> None:
+        """Tell the budget what this connection holds now."""
+        parser = self._parser
+        held = self._requests_bytes + self._unsent.bytes
+        if parser.began_at is not None:
+            held += max(parser.held_bytes, (parser.whole_bytes or 0) if self._has_room else 0)
+        if held != self._held_bytes:
+            before, self._held_bytes = self._held_bytes, held
+            self._owner.budget.change(before, held)
 
     def _on_eof(self) -> None:
         """The client sends no more; it may still read (a half-close), so what is under way gets its answers."""
@@ -192,11 +292,13 @@ class Connection:
 
     def _advance(self) -> None:
         """Do what can be done now: start the next request, or, after the last, see how the connection goes on."""
-        while self._waiting and self._at_work is None and len(self._unsent) <= MAX_UNSENT_BYTES:
+        while self._waiting and self._at_work is None and self._unsent.bytes <= MAX_UNSENT_BYTES:
             request = self._at_work = self._waiting.popleft()
             response = request.refusal or self._owner.take(request, self)
             if response is not None:
                 self._write_answer(request, response)
+        if self._parser.began_at is not None and self._parser.refusal is None and not self._closed:
+            self._claim_room()
         if self._at_work is None and not self._waiting and not self._ending:
             self._go_on()
         self._regulate_reading()
@@ -207,49 +309,49 @@ class Connection:
             self.refuse(self._parser.refusal, self._parser.refused)
         elif self._eof:
             self._end()
-        elif self._parser.awaits_continue:
+        elif self._parser.awaits_continue and self._has_room:
             self._parser.awaits_continue = False
             self._parser.began_at = time.monotonic()  # the sender's time runs from our leave to send
             self._send(CONTINUE)
 
     def _write_answer(self, request: Request, response: Response) -> None:
         self._at_work = None
+        self._requests_bytes -= request.held_bytes
         self._moved_at = time.monotonic()
         keep_alive = request.keep_alive and (bool(self._waiting) or not self._owner.draining)
         connection = None if keep_alive else "close"
         if keep_alive and request.version == "1.0":
             connection = "keep-alive"
-        self._send(encode_or_fail(response, request, connection))
+        self._send(*encode_or_fail(response, request, connection))
         if not keep_alive:
             self._end()
 
-    def _send(self, data: bytes) -> None:
-        if self._unsent:
-            self._unsent += data
-            return
+    def _send(self, *pieces: bytes) -> None:
+        was_sending = bool(self._unsent)
+        for piece in pieces:
+            self._unsent.add(piece)
+        if not was_sending:
+            self._send_what_fits()
+        if self._unsent and self._writer is None:
+            self._sending_since, self._sending_bytes = time.monotonic(), self._unsent.bytes
+            self._writer = self._hub.add(self._hub.WRITE, self._fd, self._on_writable, _ignore, None)
+        self._count_held()
+
+    def _send_what_fits(self) -> int:
         try:
-            sent = self._socket.send(data)
-        except BlockingIOError:
-            sent = 0
+            return self._unsent.send(self._socket)
         except OSError:
             self.close()
-            return
-        if sent < len(data):
-            self._unsent += memoryview(data)[sent:]
-            self._writer = self._hub.add(self._hub.WRITE, self._fd, self._on_writable, _ignore, None)
+            return 0
 
     def _flush(self) -> None:
         if self._closed:
             return  # closed by its other callback in the same turn of the hub
-        try:
-            sent = self._socket.send(self._unsent)
-        except BlockingIOError:
+        if self._send_what_fits():
+            self._moved_at = time.monotonic()
+        if self._closed:
             return
-        except OSError:
-            self.close()
-            return
-        self._moved_at = time.monotonic()
-        del self._unsent[:sent]
+        self._count_held()
         if self._unsent:
             return
         self._hub.remove(self._writer)
@@ -263,6 +365,11 @@ class Connection:
         """Close in order, as soon as everything is sent."""
         self._ending = True
         self._waiting.clear()
+        self._requests_bytes = 0 if self._at_work is None else self._at_work.held_bytes
+        self._has_room = False
+        self._stop_waiting()
+        self._parser.abandon()
+        self._count_held()
         if not self._unsent and not self._closed:
             self._linger()
 
@@ -301,7 +408,8 @@ class Connection:
             return self._lingers_until is not None
         return (
             len(self._waiting) < (1 if self._owner.draining else MAX_PIPELINED)
-            and len(self._unsent) <= MAX_UNSENT_BYTES
+            and self._unsent.bytes <= MAX_UNSENT_BYTES
+            and self._waits_since is None
             and self._parser.refusal is None
             and not self._parser.finished
         )

@@ -23,6 +23,8 @@ from realmate.wire.responses import Response
 FRAMING_PER_BODY_BYTE = 6
 """What the worst honest sender costs: a chunk for each byte, `1 CR LF x CR LF`. More is extensions and trailers."""
 
+REQUEST_OVERHEAD_BYTES = 1024
+"""What a request takes up beside its head and body, roughly: objects of Python."""
 MAX_DROPPED_BYTES = 65_536
 """The body of a request that was refused at its head is read and dropped up to this size, so that the connection can be
 used again. A larger one is not read: the connection is closed after the answer."""
@@ -74,6 +76,21 @@ class RequestParser:
         self.began_at: float | None = None
         """When the first byte of the request that is under way came; None between requests."""
 
+    @property
+    def held_bytes(self) -> int:
+        """What the request under way takes up so far."""
+        if self.began_at is None:
+            return 0
+        return max(self._head_bytes, min(self._fed_bytes, self._max_head_bytes)) + len(self._body)
+
+    @property
+    def whole_bytes(self) -> int | None:
+        """What the request under way will take up when it is whole; if it comes in chunks, at most. None while its
+        head is incomplete, and between requests."""
+        if self._request is None:
+            return None
+        return self._head_bytes + (self._limit_bytes if self._announced_bytes is None else self._announced_bytes)
+
     def feed(self, data: bytes, now: float) -> list[Request]:
         """The requests that `data` completes. `now` is time.monotonic()."""
         if self.refusal is not None or self.finished:
@@ -90,9 +107,10 @@ class RequestParser:
             self._bound_framing(len(data))
         return complete
 
-    def time_out(self) -> None:
-        """Give the request that is under way up."""
-        self.refusal = self.refusal or refusals.TIMED_OUT
+    def give_up(self, refusal: Response) -> None:
+        """Refuse the request that is under way."""
+        self.refusal = self.refusal or refusal
+        self.refused = self.refused or self._request
 
     def _parse(self, data: bytes) -> None:
         while True:
@@ -112,8 +130,7 @@ class RequestParser:
 
     def _is_body(self, data: bytes) -> bool:
         """Whether all of the next piece is part of the body that is under way."""
-        announced = int(self._headers.get("content-length", 0)) if self._in_body else 0
-        return self.began_at is not None and announced - self._body_bytes >= len(data)
+        return self._request is not None and (self._announced_bytes or 0) - self._body_bytes >= len(data)
 
     def _parse_by_lines(self, data: bytes) -> None:
         """Refuse the request lines of RTSP and ICE, which llhttp takes. It does not tell the protocol's name, so the
@@ -147,6 +164,7 @@ class RequestParser:
         self._target = b""
         self._headers: dict[str, str] = {}
         self._request: Request | None = None  # from the end of its head on
+        self._announced_bytes: int | None = None  # of the body; None for one in chunks
         self._limit_bytes = self._max_body_bytes
         self._body = bytearray()
         self._body_bytes = 0  # those that came, whether they are kept or dropped
@@ -158,6 +176,12 @@ class RequestParser:
         self._upgrading = False
         self.awaits_continue = False
         """True while a sender holds its body back until it sees `100 Continue`."""
+
+    def abandon(self) -> None:
+        """Let go of what has come of a request: none is looked at any more."""
+        self._body.clear()
+        self._request = None
+        self.began_at = None
 
     def _refusing(self, refusal: Response, request: Request | None = None) -> _RefusedError:
         """To be raised: `raise self._refusing(…)` shows a reader, and mypy, that nothing comes after it."""
@@ -216,9 +240,11 @@ class RequestParser:
         self._request = Request(
             self._method, self._path, self._query, b"", request_id, 0.0, self._headers, version=self._version
         )
+        if "transfer-encoding" not in self._headers:
+            self._announced_bytes = int(self._headers.get("content-length", 0))
         if self._admit is None:
             return
-        announced = None if "transfer-encoding" in self._headers else int(self._headers.get("content-length", 0))
+        announced = self._announced_bytes
         decision = self._admit(self._request, announced)
         if not isinstance(decision, Response):
             self._limit_bytes = min(decision, self._max_body_bytes)
@@ -285,6 +311,7 @@ class RequestParser:
         if request is None:
             raise AssertionError("a message is complete after its head")
         request.body = bytes(self._body)
+        request.held_bytes = self._head_bytes + len(self._body) + REQUEST_OVERHEAD_BYTES
         request.arrived_at = self._now
         request.keep_alive = self._llhttp.should_keep_alive()
         self.finished = not request.keep_alive

@@ -34,6 +34,8 @@ class Request(msgspec.Struct):
     """Of HTTP: "1.0" or "1.1"."""
     keep_alive: bool = True
     """Whether the sender wants to use the connection again."""
+    held_bytes: int = 0
+    """What it takes up until it is answered: head, body and a little more."""
     handler: Any = None
     """Who answers it. The server finds that out when the head is complete."""
     refusal: Response | None = None

@@ -19,6 +19,7 @@ from eventlet.patcher import original
 
 from realmate.runtime.health import health
 from realmate.runtime.http import observation
+from realmate.runtime.http.budget import ByteBudget, process_budget
 from realmate.runtime.http.connection import Connection
 from realmate.runtime.http.direct import DirectRoute, metrics
 from realmate.runtime.http.refusals import TOO_MANY_CONNECTIONS
@@ -30,11 +31,15 @@ from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
 
 BACKLOG = 2048
+UNSENT_IN_KERNEL_BYTES = 131_072
+"""Of each connection. The kernel would take megabytes for a client that reads nothing, and count them as ours."""
 ACCEPTS_PER_TURN = 64
 """So that a flood of newcomers does not starve those who are connected."""
 ACCEPT_PAUSE_S = 0.2
 TURNED_AWAY_AT_ONCE = 64
 """Connections beyond the limit that are kept for a moment, so that their 503 is not lost in a reset."""
+ADMIN_BUDGET_BYTES = 4_194_304
+"""Of the administrators' server, which must answer when the other's budget is used up."""
 REAP_INTERVAL_S = 1.0
 CLOSE_POLL_S = 0.01
 LAST_ANSWERS_S = 0.3
@@ -57,8 +62,9 @@ class User(Protocol):
 class HttpServer:
     """Use `share` or `open_admin` to get one."""
 
-    def __init__(self, settings: Settings, port: int, *, shows_metrics: bool) -> None:
+    def __init__(self, settings: Settings, port: int, budget: ByteBudget, *, shows_metrics: bool) -> None:
         self.settings = settings
+        self.budget = budget
         self.routes = Routes()
         self.routes.add("GET", "/healthz", DirectRoute("/healthz", lambda _request: health.live()))
         self.routes.add("GET", "/readyz", DirectRoute("/readyz", lambda _request: health.ready()))
@@ -198,6 +204,7 @@ class HttpServer:
             loops.turn()
             eventlet.sleep(min(REAP_INTERVAL_S, shortest_s / 4))
             now = time.monotonic()
+            self.budget.observe()
             for connection in list(self._connections):
                 self._expire(connection, now)
 
@@ -215,7 +222,8 @@ def share(settings: Settings, user: User) -> HttpServer:
     """This process's server for the host and port of `settings`. Raises OSError if it cannot listen there."""
     key = (settings.host, settings.port)
     if key not in _servers:
-        _servers[key] = HttpServer(settings, settings.port, shows_metrics=settings.admin_port is None)
+        budget = process_budget(settings)
+        _servers[key] = HttpServer(settings, settings.port, budget, shows_metrics=settings.admin_port is None)
     server = _servers[key]
     server.join(user)
     return server
@@ -230,7 +238,8 @@ class _Process:
 def open_admin(settings: Settings) -> None:
     """Serve health and metrics on ADMIN_PORT, if that is set, until the process ends. Raises OSError."""
     if settings.admin_port is not None:
-        server = HttpServer(settings, settings.admin_port, shows_metrics=True)
+        budget = ByteBudget(ADMIN_BUDGET_BYTES)
+        server = HttpServer(settings, settings.admin_port, budget, shows_metrics=True)
         server.join(process := _Process())
         server.start(process)
 
@@ -240,6 +249,8 @@ def _listen(host: str, port: int) -> Any:
     listener = _plain_socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # what connections inherit
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_IN_KERNEL_BYTES)
         listener.bind((host, port))
         listener.listen(BACKLOG)
         listener.setblocking(False)  # noqa: FBT003 (socket's signature)

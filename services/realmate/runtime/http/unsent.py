@@ -1,0 +1,41 @@
+"""What a connection still has to send: pieces of answers, none of them copied."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+
+
+class Unsent:
+    def __init__(self) -> None:
+        self._pieces: deque[memoryview] = deque()
+        self.bytes = 0
+
+    def __bool__(self) -> bool:
+        return self.bytes > 0
+
+    def add(self, data: bytes) -> None:
+        if data:
+            self._pieces.append(memoryview(data))
+            self.bytes += len(data)
+
+    def clear(self) -> None:
+        self._pieces.clear()
+        self.bytes = 0
+
+    def send(self, client: socket.socket) -> int:
+        """Send what the client takes now, and return how many bytes. Raises OSError where it is gone."""
+        total = 0
+        while self._pieces:
+            piece = self._pieces[0]
+            try:
+                sent = client.send(piece)
+            except BlockingIOError:
+                break
+            total += sent
+            self.bytes -= sent
+            if sent < len(piece):
+                self._pieces[0] = piece[sent:]
+                break
+            self._pieces.popleft()
+        return total
