@@ -6,6 +6,7 @@ It judges nothing: lines go out as they are, and what the server answers is show
 
 from __future__ import annotations
 
+import codecs
 import json
 import time
 import uuid
@@ -19,6 +20,7 @@ import click
 import requests
 
 from realmate.sources.model import DEFAULT, Source
+from realmate.wire.webhook import InvalidEvent, InvalidJson, named_type
 
 BURST = (
     "Olá, tudo bem?",
@@ -127,13 +129,21 @@ def replay(server: Server, lines: Iterable[bytes], source: Source = ANYONE, *, r
 def _paced(lines: Iterable[bytes], rate: float | None) -> Iterator[tuple[int, bytes]]:
     """The lines that are not blank, with their numbers, no faster than `rate` a second."""
     due_at = time.monotonic()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
+    for number, given in enumerate(lines, start=1):
+        line = (_without_mark(given) if number == 1 else given).strip()
+        if not line:
             continue
         if rate is not None:
             time.sleep(max(0.0, due_at - time.monotonic()))
             due_at = max(due_at, time.monotonic() - 1) + 1 / rate  # after a stall, catch up on a second at most
-        yield number, line.strip()
+        yield number, line
+
+
+def _without_mark(line: bytes) -> bytes:
+    """A file's first line without its byte order mark. Raises SendError where the mark says that it is in UTF-16."""
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SendError("the events are in UTF-16; save them in UTF-8")
+    return line.removeprefix(codecs.BOM_UTF8)
 
 
 def _play(server: Server, source: Source, kind: str, data: dict[str, str]) -> bool:
@@ -186,10 +196,11 @@ def _said(answer: requests.Response, *, with_body: bool = True) -> str:
 def _event_type(line: bytes) -> str:
     """What the line says it is; the server decides whether that is so."""
     try:
-        event = json.loads(line)
-    except ValueError:
+        return named_type(line) or "(no type)"
+    except InvalidJson:
         return "(not JSON)"
-    return str(event.get("type", "(no type)")) if isinstance(event, dict) else "(no object)"
+    except InvalidEvent:
+        return "(no object)"
 
 
 def _is_welcome(status: int) -> bool:

@@ -119,3 +119,17 @@ def test_a_rate_spaces_the_events(clock: Clock) -> None:
 def test_a_url_that_is_none_is_told_in_one_line(url: str) -> None:
     with pytest.raises(SendError, match="cannot send to"):
         replay(Server(url), [b"{}"])
+
+
+def test_a_byte_order_mark_before_the_lines_is_skipped() -> None:
+    with scripted((201, {}, CREATED), (201, {}, CREATED)) as script:
+        assert replay(Server(script.url), [b'\xef\xbb\xbf{"a":1}\r\n', b'{"b":2}\r\n'])
+        assert script.received == [b'{"a":1}', b'{"b":2}']
+    with scripted((201, {}, CREATED)) as script:
+        assert replay(Server(script.url), [b"\xef\xbb\xbf\n", b'{"b":2}'])
+        assert script.received == [b'{"b":2}']
+
+
+def test_lines_in_utf_16_are_named() -> None:
+    with scripted() as script, pytest.raises(SendError, match="UTF-16"):
+        replay(Server(script.url), '{"a":1}\n'.encode("utf-16").splitlines(keepends=True))

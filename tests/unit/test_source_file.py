@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from realmate.sources.configuration import ConfigurationError
 from realmate.sources.file import SourceFile, check_source
+from realmate.sources.signing import HubSignature
 from signatures import OTHER_SECRET, SECRET
 
 SHOP = """
@@ -125,6 +127,114 @@ def test_a_source_s_replies_may_come_from_a_responder(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, content: str, complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
         read(tmp_path, content)
+
+
+HUB = """
+[sources.hub.signing]
+scheme = "x-hub-signature-256"
+secrets = [{ SECRET }]
+"""
+HUB_SECRET = "0123456789abcdef0123456789abcdef"
+AROUND = {
+    "nothing": "{}",
+    "a line end": "{}\n",
+    "Windows' line end": "{}\r\n",
+    "blanks": " \t{}  \n\n",
+    "a byte order mark": "\ufeff{}\n",
+    "a byte order mark, blanks and line ends": "\ufeff \r\n{}\r\n",
+    "a blank and a byte order mark": " \ufeff{}",
+}
+NO_SECRETS = {
+    "nothing": ("", "16 bytes"),
+    "blanks alone": (" " * 16, "16 bytes"),
+    "a byte order mark alone": ("\ufeff" * 6, "ASCII"),
+    "two lines": (f"{HUB_SECRET}\n{HUB_SECRET}", "white space within"),
+    "Windows' two lines": (f"{HUB_SECRET}\r\nsecond", "white space within"),
+    "a blank within": ("correct horse battery staple", "white space within"),
+    "a no-break space within": (f"{HUB_SECRET}\u00a0{HUB_SECRET}", "white space within"),
+    "a byte order mark within": (f"01234567\ufeff{HUB_SECRET}", "ASCII"),
+    "accents": ("atenção-e-cuidado-com-isto", "ASCII"),
+    "a control character": (f"{HUB_SECRET}\x08", "ASCII"),
+    "one character again and again": ("0" * 64, "repeats one or two bytes"),
+    "two characters again and again": ("ab" * 20, "repeats one or two bytes"),
+    "fifteen bytes": ("0123456789abcde", "16 bytes"),
+}
+
+
+def read_by(way: str, directory: Path, content: str, secret: str) -> SourceFile:
+    """The file, whose secret comes in this way."""
+    if way == "file":
+        (directory / "a.key").write_bytes(secret.encode())
+    references = {"file": "file = 'a.key'", "env": "env = 'A'", "value": f"value = {json.dumps(secret)}"}
+    path = directory / "sources.toml"
+    path.write_text(content.replace("SECRET", references[way]))
+    return SourceFile(path, {"A": secret})
+
+
+@pytest.mark.parametrize("way", ["file", "env", "value"])
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
+def test_what_is_around_a_secret_does_not_count_however_it_comes(tmp_path: Path, way: str, around: str) -> None:
+    verifier = read_by(way, tmp_path, HUB, around.format(HUB_SECRET)).content["hub"].verifier
+    assert verifier is not None
+    signed = HubSignature([HUB_SECRET]).sign(b"body", "", 0)
+    verifier.verify(b"body", {name.lower(): value for name, value in signed.items()})
+
+
+@pytest.mark.parametrize("way", ["file", "env", "value"])
+@pytest.mark.parametrize(("secret", "complaint"), NO_SECRETS.values(), ids=NO_SECRETS)
+def test_what_is_no_good_secret_is_named_however_it_comes(
+    tmp_path: Path, way: str, secret: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^sources\.hub\.signing\.secrets\[0\]: the secret .*{complaint}"):
+        read_by(way, tmp_path, HUB, secret)
+
+
+@pytest.mark.parametrize("key", [bytes(32), b"\xff" * 16, b" " * 24, b"ab" * 16])
+def test_what_a_standard_secret_means_must_be_hard_to_guess(tmp_path: Path, key: bytes) -> None:
+    secret = f"whsec_{base64.b64encode(key).decode()}"
+    with pytest.raises(ConfigurationError, match=r"secrets\[0\]: the secret repeats one or two bytes"):
+        read_by("value", tmp_path, HUB.replace("x-hub-signature-256", "standard-webhooks"), secret)
+
+
+def test_the_same_secret_twice_is_named(tmp_path: Path) -> None:
+    twice = HUB.replace("{ SECRET }", "{ SECRET }, { value = 'another-secret-of-some-length' }, { SECRET }")
+    with pytest.raises(ConfigurationError, match=r"signing\.secrets\[2\]: the secret is secrets\[0\] once more"):
+        read_by("env", tmp_path, twice, HUB_SECRET)
+    reply = HTTP_REPLY.replace(" }]", ' }, { value = "whsec_MTIzNDU2Nzg5MDEyMzQ1Ng" }]')  # the same without its padding
+    with pytest.raises(ConfigurationError, match=r"reply\.secrets\[1\]: the secret is secrets\[0\] once more"):
+        read(tmp_path, reply)
+
+
+def test_a_file_s_encoding_is_utf_8_with_a_byte_order_mark_or_without(tmp_path: Path) -> None:
+    path = tmp_path / "sources.toml"
+    path.write_bytes(SHOP.encode("utf-8-sig"))
+    assert "shop" in SourceFile(path, GOOD).content
+    path = tmp_path / "sources.json"
+    path.write_bytes(json.dumps({"sources": {"shop": {}}}).encode("utf-8-sig"))
+    assert "shop" in SourceFile(path, GOOD).content
+    for encoding, complaint in (("utf-16", "is in UTF-16; save it in UTF-8"), ("latin-1", r"is not UTF-8 \(byte 1\)")):
+        path.write_bytes('"ê"'.encode(encoding))
+        with pytest.raises(ConfigurationError, match=rf"sources\.json {complaint}"):
+            SourceFile(path, GOOD)
+    (tmp_path / "a.key").write_bytes(HUB_SECRET.encode("utf-16"))
+    with pytest.raises(ConfigurationError, match=r"secrets\[0\]: a\.key is in UTF-16"):
+        read(tmp_path, HUB.replace("SECRET", "file = 'a.key'"))
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ('{"sources": {"shop": {}, "shop": {"paused": true}}}', "the name 'shop' comes twice"),
+        ('{"sources": {"shop": {"paused": true, "paused": false}}}', "the name 'paused' comes twice"),
+        ('{"sources": {}, "sources": {"shop": {}}}', "the name 'sources' comes twice"),
+        ('{"sources": {"sh\\u006fp": {}, "shop": {}}}', "the name 'shop' comes twice"),
+        ('{"sources": {"shop": {"limit": {"events_per_s": NaN}}}}', "NaN is no number"),
+        ("[" * 100_000, "recursion"),
+    ],
+)
+def test_json_is_as_strict_as_toml(tmp_path: Path, content: str, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"sources\.json is not JSON: .*{complaint}"):
+        read(tmp_path, content, "sources.json")
 
 
 def test_no_complaint_and_no_repr_tells_a_secret(tmp_path: Path) -> None:

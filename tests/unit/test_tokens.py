@@ -35,6 +35,13 @@ def test_what_the_command_writes_is_what_the_file_takes(tmp_path: Path) -> None:
         assert (holder.name, holder.sources) == (name, None)
 
 
+def test_a_name_that_comes_twice_is_an_error_and_a_byte_order_mark_is_none(tmp_path: Path) -> None:
+    entry = f'"shop": {{"sha256": "{SHA256}"}}'
+    assert len(read(tmp_path, f'\ufeff{{"tokens": {{{entry}}}}}', "tokens.json")) == 1
+    with pytest.raises(ConfigurationError, match="the name 'shop' comes twice"):
+        read(tmp_path, f'{{"tokens": {{{entry}, {entry}}}}}', "tokens.json")
+
+
 def test_what_the_file_would_refuse_the_command_does_not_write() -> None:
     with pytest.raises(ConfigurationError, match="`sources`"):
         tokens.entry("shop", TOKEN, ["admin"], ["shop"])

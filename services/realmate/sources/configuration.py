@@ -5,6 +5,8 @@ What is wrong is said with its place, `sources.shop.signing.secrets[1]`, and nev
 
 from __future__ import annotations
 
+import codecs
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -71,6 +73,16 @@ def convert(value: Any, kind: type[T], place: str) -> T:
         raise ConfigurationError(f"{where}: {message}" if where else message) from None
 
 
+def decoded(content: bytes, name: str) -> str:
+    """The text of a file, without a byte order mark. Raises ConfigurationError, which calls the file by the name."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ConfigurationError(f"{name} is in UTF-16; save it in UTF-8")
+    try:
+        return content.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{name} is not UTF-8 (byte {error.start}); save it in UTF-8") from None
+
+
 def _content(path: Path) -> bytes | str:
     """The file's bytes, or why there are none."""
     try:
@@ -80,8 +92,27 @@ def _content(path: Path) -> bytes | str:
 
 
 def _parse(path: Path, content: bytes) -> Any:
+    text = decoded(content, str(path))
     is_json = path.suffix == ".json"
     try:
-        return msgspec.json.decode(content) if is_json else tomllib.loads(content.decode())
-    except (ValueError, RecursionError, msgspec.DecodeError) as error:  # ValueError: tomllib's, and not UTF-8
+        return _json(text) if is_json else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} is not {'JSON' if is_json else 'TOML'}: {error}") from None
+
+
+def _json(text: str) -> Any:
+    """As strict as TOML is: a name that comes twice is an error, and so is NaN. Raises ValueError."""
+    return json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_constant)
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!r} comes twice in one object")
+    return members
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from realmate.sources.configuration import ConfigurationError, ConfigurationFile, convert
+from realmate.sources.configuration import ConfigurationError, ConfigurationFile, convert, decoded
 from realmate.sources.limits import MAX_EVENTS_PER_S, MAX_WINDOW_S, MIN_EVENTS_PER_S, Limit
 from realmate.sources.model import DAY_S, DEFAULT, DEFAULT_KEEP, Keep, Source
 from realmate.sources.responders import Responder
@@ -24,6 +24,8 @@ from realmate.sources.signing import (
     StandardWebhooks,
     Verifier,
     WeakSecret,
+    check_guessable,
+    cleaned,
 )
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -55,6 +57,10 @@ class _Secret(msgspec.Struct, forbid_unknown_fields=True):
 class _Signing(msgspec.Struct, forbid_unknown_fields=True, tag_field="scheme"):
     secrets: Annotated[list[_Secret], msgspec.Meta(min_length=1)]
 
+    def key(self, secret: str) -> bytes:
+        """With what the secret signs. Raises WeakSecret."""
+        raise NotImplementedError
+
     def verifier(self, secrets: Sequence[str]) -> Verifier:
         """Raises WeakSecret."""
         raise NotImplementedError
@@ -63,11 +69,17 @@ class _Signing(msgspec.Struct, forbid_unknown_fields=True, tag_field="scheme"):
 class _StandardWebhooks(_Signing, tag="standard-webhooks"):
     tolerance_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_TOLERANCE_S)] = MAX_TOLERANCE_S
 
+    def key(self, secret: str) -> bytes:
+        return StandardWebhooks.key(secret)
+
     def verifier(self, secrets: Sequence[str]) -> Verifier:
         return StandardWebhooks(secrets, tolerance_s=self.tolerance_s)
 
 
 class _HubSignature(_Signing, tag="x-hub-signature-256"):
+    def key(self, secret: str) -> bytes:
+        return HubSignature.key(secret)
+
     def verifier(self, secrets: Sequence[str]) -> Verifier:
         return HubSignature(secrets)
 
@@ -252,12 +264,12 @@ class _Reading:
         )
 
     def _verifier(self, place: str, signing: _Signing) -> Verifier:
-        return signing.verifier(self._secrets(place, signing.secrets, signing.verifier))
+        return signing.verifier(self._secrets(place, signing.secrets, signing.key))
 
     def _responder(self, place: str, reply: _HttpReply) -> Responder:
         return Responder(
             reply.url,
-            StandardWebhooks(self._secrets(place, reply.secrets, StandardWebhooks)),
+            StandardWebhooks(self._secrets(place, reply.secrets, StandardWebhooks.key)),
             reply.timeout_s,
             reply.retry_for_s,
             reply.concurrency,
@@ -265,28 +277,31 @@ class _Reading:
             reply.allow_private,
         )
 
-    def _secrets(self, place: str, references: Sequence[_Secret], use: Callable[[list[str]], object]) -> list[str]:
-        """Each of them fit for `use`."""
-        secrets = []
+    def _secrets(self, place: str, references: Sequence[_Secret], key_of: Callable[[str], bytes]) -> list[str]:
+        """Each of them fit to be used, and none of them twice."""
+        secrets: dict[bytes, str] = {}
         for number, reference in enumerate(references):
-            secret = self._secret(f"{place}.secrets[{number}]", reference)
+            here = f"{place}.secrets[{number}]"
             try:
-                use([secret])
+                secret = cleaned(self._secret(here, reference))
+                key = key_of(secret)
+                check_guessable(key)
             except WeakSecret as error:
-                raise ConfigurationError(f"{place}.secrets[{number}]: the secret {error}") from None
-            secrets.append(secret)
-        return secrets
+                raise ConfigurationError(f"{here}: the secret {error}") from None
+            if key in secrets:
+                raise ConfigurationError(f"{here}: the secret is secrets[{[*secrets].index(key)}] once more")
+            secrets[key] = secret
+        return [*secrets.values()]
 
     def _secret(self, place: str, reference: _Secret) -> str:
+        """As it is written there."""
         if reference.file is not None:
             try:
-                return self._read(reference.file).decode().strip()
-            except UnicodeDecodeError:
-                raise ConfigurationError(f"{place}: {reference.file} is not UTF-8") from None
+                return decoded(self._read(reference.file), reference.file)
             except ConfigurationError as error:
                 raise ConfigurationError(f"{place}: {error}") from None
         if reference.env is not None:
             if reference.env not in self._environment:
                 raise ConfigurationError(f"{place}: the environment has no {reference.env}")
-            return self._environment[reference.env].strip()
+            return self._environment[reference.env]
         return reference.value or ""

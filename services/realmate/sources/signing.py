@@ -23,6 +23,8 @@ MAX_TOLERANCE_S = 300.0
 MAX_SIGNATURE_CHARS = 1024
 """Some twenty signatures. Each costs a comparison, so a header full of them would be an attack."""
 MIN_SECRET_BYTES = 16
+MIN_DIFFERENT_BYTES = 3
+BYTE_ORDER_MARK = "\ufeff"
 STANDARD_PREFIX = "whsec_"
 HUB_PREFIX = "sha256="
 
@@ -56,8 +58,20 @@ class StandardWebhooks:
 
     def __init__(self, secrets: Sequence[str], *, tolerance_s: float = MAX_TOLERANCE_S) -> None:
         """Raises WeakSecret."""
-        self._keys = [_standard(secret) for secret in secrets]
+        self._keys = [self.key(secret) for secret in secrets]
         self._tolerance_s = tolerance_s
+
+    @staticmethod
+    def key(secret: str) -> bytes:
+        """With what the secret signs. Raises WeakSecret."""
+        if not secret.startswith(STANDARD_PREFIX):
+            raise WeakSecret(f"must start with {STANDARD_PREFIX}")
+        text = secret.removeprefix(STANDARD_PREFIX).rstrip("=")
+        try:
+            key = binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+        except ValueError:
+            raise WeakSecret(f"must be base64 after {STANDARD_PREFIX}") from None
+        return _long_enough(key)
 
     def check_headers(self, headers: Mapping[str, str]) -> None:
         names = ("webhook-id", "webhook-timestamp", "webhook-signature")
@@ -97,7 +111,12 @@ class HubSignature:
 
     def __init__(self, secrets: Sequence[str]) -> None:
         """Raises WeakSecret."""
-        self._keys = [_long_enough(secret.encode()) for secret in secrets]
+        self._keys = [self.key(secret) for secret in secrets]
+
+    @staticmethod
+    def key(secret: str) -> bytes:
+        """With what the secret signs. Raises WeakSecret."""
+        return _long_enough(secret.encode())
 
     def check_headers(self, headers: Mapping[str, str]) -> None:
         self._given(headers)
@@ -122,15 +141,20 @@ class HubSignature:
         return {"X-Hub-Signature-256": HUB_PREFIX + hmac.digest(self._keys[0], body, "sha256").hex()}
 
 
-def _standard(secret: str) -> bytes:
-    if not secret.startswith(STANDARD_PREFIX):
-        raise WeakSecret(f"must start with {STANDARD_PREFIX}")
-    text = secret.removeprefix(STANDARD_PREFIX).rstrip("=")
-    try:
-        key = binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
-    except ValueError:
-        raise WeakSecret(f"must be base64 after {STANDARD_PREFIX}") from None
-    return _long_enough(key)
+def cleaned(text: str) -> str:
+    """The secret without what editors and shells leave around it. Raise WeakSecret for what cannot be one."""
+    secret = text.strip().removeprefix(BYTE_ORDER_MARK).strip()
+    if any(character.isspace() for character in secret):
+        raise WeakSecret("has white space within: it must be one line, and one secret")
+    if not (secret.isascii() and secret.isprintable()):
+        raise WeakSecret("has other characters than those of ASCII that can be printed")
+    return secret
+
+
+def check_guessable(key: bytes) -> None:
+    """Raise WeakSecret for one that anybody would try first, such as sixteen zeros."""
+    if len(set(key)) < MIN_DIFFERENT_BYTES:
+        raise WeakSecret("repeats one or two bytes; openssl rand -base64 32 makes a good one")
 
 
 def _long_enough(key: bytes) -> bytes:

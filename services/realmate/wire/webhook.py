@@ -93,10 +93,11 @@ def encode_event(command: EventCommand) -> bytes:
 
 
 def named_type(body: bytes) -> str | None:
-    """What the body says that its type is, whether there is such a type or not; None where it says nothing."""
+    """The type that the body names, known or not. Raise InvalidJson, or InvalidEvent where it is no object."""
+    named = _event(body).type
     try:
-        return _decode_string(_event(body).type)
-    except (InvalidJson, InvalidEvent, msgspec.DecodeError):
+        return _decode_string(named)
+    except msgspec.DecodeError:
         return None
 
 
