@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -23,6 +24,7 @@ from raw_http import RawConnection
 from realmate.local.ports import free_port
 from realmate.local.service import Service
 from realmate.sources import tokens
+from realmate.sources.signing import HubSignature
 from realmate.sources.tokens import TokensFile
 from signatures import OTHER_SECRET, SECRET, signature
 
@@ -35,6 +37,11 @@ max_body_bytes = 300
 [sources.shop.signing]
 scheme = "standard-webhooks"
 secrets = [{ file = "shop.key" }]
+"""
+HUB = f"""
+[sources.hub.signing]
+scheme = "x-hub-signature-256"
+secrets = [{{ value = "{SECRET}" }}]
 """
 DOCUMENTATION = Path(__file__).parents[2] / "docs/sources.md"
 PATIENCE_S = 20
@@ -196,8 +203,6 @@ def test_a_request_sent_again_with_its_key_gets_its_first_answer(sources: Source
         answers = [sources.send("/webhook/", body, key) for _ in range(2)]
         assert [answer.status_code for answer in answers] == [201, 201]
         assert answers[0].content == answers[1].content
-        other = sources.send("/webhook/", opening(), key)
-        assert (other.status_code, other.json()["code"]) == (400, "idempotency_mismatch")
     answer = sources.send("/webhook/", opening(), {"Idempotency-Key": "k" * 256})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_idempotency_key")
 
@@ -212,6 +217,35 @@ def test_beside_other_sources_nobody_sends_as_the_default_one(sources: Sources) 
     sending = [sys.executable, "-m", "realmate", "send", "--url", sources.installation.intake.url, "-"]
     sent = subprocess.run(sending, env=settings, input=opening().decode(), capture_output=True, text=True, check=False)
     assert (sent.returncode, "201" in sent.stdout) == (0, True)  # as the only source there is
+
+
+def test_a_key_that_the_source_signed_fits_one_body(sources: Sources) -> None:
+    key = str(uuid4())
+    bodies = [opening(), opening()]
+    answers = [sources.send("/webhook/shop/", body, signature(body, message_id=key)) for body in bodies]
+    assert [answer.status_code for answer in answers] == [201, 400]
+    assert answers[1].json()["code"] == "idempotency_mismatch"
+
+
+@pytest.mark.parametrize("source", ["default", "hub"])
+@pytest.mark.parametrize("header", ["webhook-id", "Idempotency-Key"])
+def test_a_key_that_nobody_signed_is_used_up_for_no_other_body(sources: Sources, source: str, header: str) -> None:
+    """A stranger sends a request that he overheard under the keys that the source's next events will have."""
+    sources.write(SHOP + HUB)
+    eventually(lambda: sources.post("/webhook/hub/")[0] == 401)
+
+    def send(body: bytes, key: str) -> Any:
+        answer = sources.send(f"/webhook/{source}/", body, HubSignature([SECRET]).sign(body, "", 0) | {header: key})
+        return answer.json().get("code") or answer.json()["status"]
+
+    overheard, closing = opening(), json.dumps(event("CLOSE_CONVERSATION", id=str(uuid4()))).encode()
+    assert send(overheard, "1") == "created"
+    assert [send(overheard, str(key)) for key in range(2, 6)] == ["conversation_exists"] * 4
+    assert send(closing, "6") == "conversation_not_found"
+    honest = [opening() for _ in range(6)]
+    assert [send(body, str(key)) for key, body in enumerate(honest, start=1)] == ["created"] * 6
+    assert [send(body, str(key)) for key, body in enumerate(honest, start=1)] == ["created"] * 6  # once more, as ever
+    assert send(overheard, "1") == "created"
 
 
 def test_a_change_is_followed_without_a_failed_request(sources: Sources) -> None:

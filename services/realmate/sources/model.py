@@ -46,5 +46,10 @@ class Source:
     paused: bool = False
     """Nothing is taken from it for now; its senders are to send again."""
 
+    @property
+    def signs_key(self) -> bool:
+        """Whether the source itself chose the idempotency key of a request that was let in."""
+        return self.verifier is not None and self.verifier.signs_key
+
     def rules(self, default: Rules) -> Rules:
         return replace(default, **self.own_rules)

@@ -43,6 +43,9 @@ class WeakSecret(ValueError):
 
 
 class Verifier(Protocol):
+    signs_key: bool
+    """Whether the signature covers the idempotency key, so that nobody but the source can have chosen it."""
+
     def check_headers(self, headers: Mapping[str, str]) -> None:
         """Raise SignatureRefused where no body could fit these headers. `verify` asks this first, too."""
 
@@ -55,6 +58,8 @@ class Verifier(Protocol):
 
 class StandardWebhooks:
     """`webhook-id`, `webhook-timestamp` and `webhook-signature`, over id, timestamp and body."""
+
+    signs_key = True
 
     def __init__(self, secrets: Sequence[str], *, tolerance_s: float = MAX_TOLERANCE_S) -> None:
         """Raises WeakSecret."""
@@ -108,6 +113,8 @@ class StandardWebhooks:
 
 class HubSignature:
     """`X-Hub-Signature-256`, over the body alone: it does not say when it was made, so it does not stop a replay."""
+
+    signs_key = False
 
     def __init__(self, secrets: Sequence[str]) -> None:
         """Raises WeakSecret."""

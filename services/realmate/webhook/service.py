@@ -183,12 +183,23 @@ def _parse(request: Request, source: Source) -> EventCommand | _Refused:
     key = request.headers.get("webhook-id") or request.headers.get("idempotency-key", "")
     if len(key) > MAX_KEY_CHARS:
         return _refuse(request, Origin(source.name), key_too_long(MAX_KEY_CHARS))
-    digest = hashlib.blake2b(request.body, digest_size=DIGEST_BYTES).digest() if key else b""
-    origin = Origin(source.name, key, digest)
+    origin = _origin(source, key, request.body)
     try:
         return parse_event(request.body, request.request_id, origin)
     except (InvalidJson, InvalidEvent) as error:
         return _refuse(request, origin, refusal(error))
+
+
+def _origin(source: Source, key: str, body: bytes) -> Origin:
+    """Where the event comes from, with its key.
+
+    A key that the signature does not cover may be a stranger's. It is made one of the key and the body: then it can give
+    the same event its first answer again, and can neither be used up for another event nor get it refused.
+    """
+    if not key:
+        return Origin(source.name)
+    digest = hashlib.blake2b(body, digest_size=DIGEST_BYTES).digest()
+    return Origin(source.name, key if source.signs_key else f"{key} {digest.hex()}", digest)
 
 
 def _refuse(request: Request, origin: Origin, response: Response) -> _Refused:
