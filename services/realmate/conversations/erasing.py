@@ -1,4 +1,4 @@
-"""Erases conversations, with their messages and what was refused about them.
+"""Erases conversations with everything that is kept about them; docs/personal-data.md lists the places.
 
 In small transactions: neither senders nor readers wait for it. What a run erased is in its history, written with each
 portion.
@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from realmate.conversations import statements
+from realmate.conversations.spelling import digits_of
 from realmate.runtime.transaction import Statement, Transaction, Transactions
 
 CONVERSATIONS_PER_PORTION = 100
 REJECTIONS_PER_PORTION = 5_000
+KEYS_PER_PORTION = 5_000
+SEARCHED_BYTES_PER_PORTION = 16 * 1024 * 1024
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -44,7 +47,7 @@ class Run:
             erased = Erased(*counts)
             if any(erased):
                 self._note(transaction, erased)
-                transaction.commit()
+            transaction.commit()
         self.erased += erased
         return erased, last
 
@@ -59,7 +62,20 @@ def erase_conversation(db: Transactions, source_id: int, conversation_id: str) -
     run = Run(db, source_id, "conversation")
     run.portion(statements.ERASE_CONVERSATION, conversation_id)
     run.portion(statements.ERASE_REJECTIONS_ABOUT, conversation_id)
+    run.portion(statements.ERASE_KEYS_ABOUT, conversation_id)
+    _erase_what_names(run, digits_of(conversation_id))
     return run.erased
+
+
+def _erase_what_names(run: Run, digits: str) -> None:
+    """Look through the text of the source's rejections and of its keys for what nobody could read as an event."""
+    bounds = REJECTIONS_PER_PORTION, SEARCHED_BYTES_PER_PORTION
+    last: str | None = "0"
+    while last is not None:
+        _, last = run.portion(statements.ERASE_REJECTIONS_NAMING, digits, last, *bounds)
+    last = ""
+    while last is not None:
+        _, last = run.portion(statements.ERASE_KEYS_NAMING, digits, last, KEYS_PER_PORTION)
 
 
 def erase_source(db: Transactions, source_id: int) -> Iterator[Erased]:
@@ -71,4 +87,5 @@ def erase_source(db: Transactions, source_id: int) -> Iterator[Erased]:
         yield erased
     while any(erased := run.portion(statements.ERASE_REJECTIONS, REJECTIONS_PER_PORTION)[0]):
         yield erased
-    db.fetch(statements.ERASE_KEYS, source_id)
+    while db.fetch(statements.ERASE_KEYS, source_id, KEYS_PER_PORTION) == [(KEYS_PER_PORTION,)]:
+        pass

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from realmate.conversations import statements
 from realmate.domain.events import Verdict
 from realmate.runtime.transaction import Transaction
-from realmate.wire.commands import Received
+from realmate.wire.commands import Received, RefusedCommand, UnreadCommand
+from realmate.wire.named import named
 
 
 class Key(NamedTuple):
@@ -76,6 +77,7 @@ class Markers:
                 "key": key.text,
                 "verdict": decided[place],
                 "digest": f"\\x{self._commands[place].origin.digest.hex()}",
+                "conversation_id": _conversation_of(self._commands[place]),
             }
             for key, place in new
         ]
@@ -83,3 +85,14 @@ class Markers:
     def _of(self, place: int, key: Key) -> Verdict:
         marker = self._known[key]
         return marker.verdict if marker.digest == self._commands[place].origin.digest else Verdict.IDEMPOTENCY_MISMATCH
+
+
+def _conversation_of(command: Received) -> str | None:
+    """The conversation with which the marker is to be erased."""
+    match command:
+        case UnreadCommand():
+            return None
+        case RefusedCommand():
+            return named(command.body).conversation_id
+        case _:
+            return command.conversation_id

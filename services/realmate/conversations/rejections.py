@@ -12,6 +12,7 @@ import msgspec
 from realmate.domain.events import PROMISES, Verdict
 from realmate.wire.answers import refused
 from realmate.wire.commands import Command, MessageCommand, Received, RefusedCommand, UnreadCommand
+from realmate.wire.named import named
 from realmate.wire.webhook import encode_event
 
 
@@ -25,6 +26,8 @@ class Rejection(msgspec.Struct, omit_defaults=True):
     body: str
     conversation_id: str | None = None
     message_id: str | None = None
+    idempotency_key: str | None = None
+    """The key under which this refusal is remembered."""
 
 
 def rejections(
@@ -44,7 +47,10 @@ def _rejection(command: Command, verdict: Verdict, source_id: int) -> Rejection:
     if isinstance(command, RefusedCommand):
         mismatch = verdict is Verdict.IDEMPOTENCY_MISMATCH
         code, detail = (str(verdict), "") if mismatch else (command.code, command.detail)
-        return Rejection(source_id, code, detail, command.request_id, _bytea(command.body))
+        key = None if mismatch else command.origin.key or None  # a mismatched key is another event's
+        return Rejection(
+            source_id, code, detail, command.request_id, _bytea(command.body), *named(command.body), idempotency_key=key
+        )
     return Rejection(
         source_id,
         str(verdict),

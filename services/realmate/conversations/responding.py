@@ -203,14 +203,14 @@ def _finish(db: Transactions, call: Call, *contents: str | None) -> None:
         try:
             return _write(db, call, content)
         except StatementFailed as error:
-            log.warning("a reply cannot be stored", conversation_id=call.conversation_id, reason=str(error))
+            log.warning("a reply cannot be stored", source_id=call.source_id, reason=str(error))
     return _write(db, call, None)
 
 
 def _write(db: Transactions, call: Call, content: str | None) -> None:
     [(made,)] = db.fetch(statements.FINISH_CALL, *call.key, content, REPLY_HEADING)
     if not made:
-        log.info("reply not written: it was, or its conversation is erased", conversation_id=call.conversation_id)
+        log.info("no reply is written: it was before, or its conversation is erased", source_id=call.source_id)
 
 
 def _pause_s(attempts: int) -> float:

@@ -67,5 +67,5 @@ class ConversationsService:
 
     @periodic(lambda _settings: FORGET_PAUSE_S)
     def forget(self) -> None:
-        sweep.forget_rejections(self.db, self.sources)
-        sweep.erase_outdated(self.db, self.sources)
+        sweep.forget_rejections(self.db, self.sources, self.settings.retention_s)
+        sweep.erase_outdated(self.db, self.sources, self.settings.retention_s)

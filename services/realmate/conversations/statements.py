@@ -9,6 +9,7 @@ order of the ids too: so two transactions do not wait for each other in a circle
 
 from __future__ import annotations
 
+from realmate.conversations.spelling import names
 from realmate.runtime.transaction import Statement
 
 _CONVERSATION = (
@@ -212,7 +213,7 @@ INSERT_APPLIED = Statement(
 
 # --- rejections ---
 
-_REJECTION = "source_id, code, detail, request_id, conversation_id, message_id, body"
+_REJECTION = "source_id, code, detail, request_id, conversation_id, message_id, body, idempotency_key"
 
 INSERT_REJECTIONS = Statement(
     "insert_rejections",
@@ -255,16 +256,34 @@ FORGET_REJECTIONS = Statement(
 
 # --- erasing ---
 
+# docs/personal-data.md lists every place where something about a person is kept, and so what must be erased here.
+
 # Conversations with all that is about them; how many of each there were, and the greatest conversation's id.
 _ERASE = """
     WITH chosen AS MATERIALIZED (SELECT id, source_id FROM conversations WHERE source_id = $1 AND {which}),
     said AS (
         DELETE FROM messages USING chosen
-        WHERE messages.conversation_id = chosen.id AND messages.source_id = chosen.source_id RETURNING 1
+        WHERE messages.conversation_id = chosen.id AND messages.source_id = chosen.source_id
+        RETURNING messages.id, messages.source_id
     ),
     refused AS (
         DELETE FROM rejections USING chosen
-        WHERE rejections.conversation_id = chosen.id AND rejections.source_id = chosen.source_id RETURNING 1
+        WHERE rejections.conversation_id = chosen.id AND rejections.source_id = chosen.source_id
+        RETURNING rejections.source_id, idempotency_key
+    ),
+    refused_alone AS (
+        DELETE FROM rejections USING said
+        WHERE rejections.message_id = said.id AND rejections.source_id = said.source_id
+            AND rejections.conversation_id IS NULL
+        RETURNING rejections.source_id, idempotency_key
+    ),
+    remembered AS (
+        DELETE FROM idempotency_keys USING chosen
+        WHERE idempotency_keys.conversation_id = chosen.id AND idempotency_keys.source_id = chosen.source_id
+    ),
+    remembered_alone AS (
+        DELETE FROM idempotency_keys USING refused_alone
+        WHERE key = idempotency_key AND idempotency_keys.source_id = refused_alone.source_id
     ),
     asked AS (
         DELETE FROM reply_calls USING chosen
@@ -274,7 +293,8 @@ _ERASE = """
         DELETE FROM conversations USING chosen
         WHERE conversations.id = chosen.id AND conversations.source_id = chosen.source_id RETURNING 1
     )
-    SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM said), (SELECT count(*) FROM refused),
+    SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM said),
+        (SELECT count(*) FROM refused) + (SELECT count(*) FROM refused_alone),
         (SELECT CAST(id AS text) FROM chosen ORDER BY id DESC LIMIT 1)
 """
 
@@ -287,6 +307,33 @@ ERASE_CLOSED = Statement(
     ),
 )
 
+# Conversations that never opened, and with them what expired: it is what was refused, and kept for as long.
+ERASE_UNOPENED = Statement(
+    "erase_unopened",
+    ("integer", "double precision", "integer"),
+    _ERASE.format(
+        which="status = 0 AND due_at IS NULL AND updated_at < now() - make_interval(secs => $2)"
+        " ORDER BY updated_at LIMIT $3 FOR UPDATE SKIP LOCKED"
+    ),
+)
+
+# The version before wrote no moment of change for those. It counts from now on.
+DATE_UNOPENED = Statement(
+    "date_unopened",
+    ("integer", "integer"),
+    """
+    WITH dated AS (
+        UPDATE conversations AS undated SET updated_at = now() FROM (
+            SELECT id, source_id FROM conversations
+            WHERE source_id = $1 AND status = 0 AND due_at IS NULL AND updated_at IS NULL
+            LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) AS found
+        WHERE undated.id = found.id AND undated.source_id = found.source_id RETURNING 1
+    )
+    SELECT count(*) FROM dated
+    """,
+)
+
 ERASE_CONVERSATION = Statement("erase_conversation", ("integer", "uuid"), _ERASE.format(which="id = $2 FOR UPDATE"))
 
 ERASE_CONVERSATIONS_AFTER = Statement(
@@ -296,7 +343,11 @@ ERASE_CONVERSATIONS_AFTER = Statement(
 )
 
 _ERASE_REJECTIONS = """
-    WITH refused AS (DELETE FROM rejections WHERE source_id = $1 AND {which} RETURNING 1)
+    WITH refused AS (DELETE FROM rejections WHERE source_id = $1 AND {which} RETURNING source_id, idempotency_key),
+    remembered AS (
+        DELETE FROM idempotency_keys USING refused
+        WHERE key = idempotency_key AND idempotency_keys.source_id = refused.source_id
+    )
     SELECT 0, 0, (SELECT count(*) FROM refused), CAST(NULL AS text)
 """
 
@@ -310,10 +361,73 @@ ERASE_REJECTIONS = Statement(
     _ERASE_REJECTIONS.format(which="id IN (SELECT id FROM rejections WHERE source_id = $1 ORDER BY id LIMIT $2)"),
 )
 
+# Those of a source's rejections whose text has the digits of an id; looked at are so many after one, or so many bytes.
+_BESIDE_THE_BODY = "convert_to(concat(detail, ' ', request_id, ' ', idempotency_key), 'UTF8')"
+
+ERASE_REJECTIONS_NAMING = Statement(
+    "erase_rejections_naming",
+    ("integer", "text", "bigint", "integer", "bigint"),
+    f"""
+    WITH next AS MATERIALIZED (
+        SELECT id, octet_length(body) AS bytes FROM rejections WHERE source_id = $1 AND id > $3 ORDER BY id LIMIT $4
+    ),
+    portion AS MATERIALIZED (
+        SELECT id FROM (SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM next) AS counted
+        WHERE before < $5
+    ),
+    refused AS (
+        DELETE FROM rejections AS rejection USING portion
+        WHERE rejection.id = portion.id AND (
+            {names("body", "$2")} OR {names(_BESIDE_THE_BODY, "$2")}
+        )
+        RETURNING source_id, idempotency_key
+    ),
+    remembered AS (
+        DELETE FROM idempotency_keys USING refused
+        WHERE key = idempotency_key AND idempotency_keys.source_id = refused.source_id
+    )
+    SELECT 0, 0, (SELECT count(*) FROM refused), (SELECT CAST(max(id) AS text) FROM portion)
+    """,
+)
+
+# Of the keys that are linked to no conversation.
+ERASE_KEYS_NAMING = Statement(
+    "erase_keys_naming",
+    ("integer", "text", "text", "integer"),
+    f"""
+    WITH portion AS MATERIALIZED (
+        SELECT key FROM idempotency_keys WHERE source_id = $1 AND conversation_id IS NULL AND key > $3
+        ORDER BY key LIMIT $4
+    ),
+    gone AS (
+        DELETE FROM idempotency_keys USING portion
+        WHERE source_id = $1 AND idempotency_keys.key = portion.key
+            AND {names("convert_to(portion.key, 'UTF8')", "$2")}
+    )
+    SELECT 0, 0, 0, (SELECT max(key) FROM portion)
+    """,
+)
+
+ERASE_KEYS_ABOUT = Statement(
+    "erase_keys_about",
+    ("integer", "uuid"),
+    """
+    WITH gone AS (DELETE FROM idempotency_keys WHERE source_id = $1 AND conversation_id = $2)
+    SELECT 0, 0, 0, CAST(NULL AS text)
+    """,
+)
+
 ERASE_KEYS = Statement(
     "erase_keys",
-    ("integer",),
-    "WITH gone AS (DELETE FROM idempotency_keys WHERE source_id = $1 RETURNING 1) SELECT count(*) FROM gone",
+    ("integer", "integer"),
+    """
+    WITH gone AS (
+        DELETE FROM idempotency_keys WHERE source_id = $1 AND key IN (
+            SELECT key FROM idempotency_keys WHERE source_id = $1 LIMIT $2
+        ) RETURNING 1
+    )
+    SELECT count(*) FROM gone
+    """,
 )
 
 BEGIN_ERASURE = Statement(
@@ -342,8 +456,9 @@ KNOWN_KEYS = Statement(
 INSERT_KEYS = Statement(
     "insert_keys",
     ("json",),
-    "INSERT INTO idempotency_keys (source_id, key, verdict, digest)"
-    " SELECT source_id, key, verdict, digest FROM json_populate_recordset(NULL::idempotency_keys, $1)",
+    "INSERT INTO idempotency_keys (source_id, key, verdict, digest, conversation_id)"
+    " SELECT source_id, key, verdict, digest, conversation_id"
+    " FROM json_populate_recordset(NULL::idempotency_keys, $1)",
 )
 
 FORGET_KEYS = Statement(

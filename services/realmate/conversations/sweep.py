@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import structlog
@@ -19,7 +20,7 @@ from realmate.conversations.unit_of_work import UnitOfWork
 from realmate.runtime.database import is_conflict, within
 from realmate.runtime.transaction import Statement, Transactions
 from realmate.sources.file import Sources
-from realmate.sources.model import DEFAULT_KEEP
+from realmate.sources.model import Source
 
 T = TypeVar("T")
 
@@ -85,27 +86,37 @@ def forget_keys(db: Transactions) -> None:
     _delete(db, statements.FORGET_KEYS, FORGET_KEYS_AFTER_S)
 
 
-def forget_rejections(db: Transactions, sources: Sources) -> None:
+def forget_rejections(db: Transactions, sources: Sources, retention_s: float | None = None) -> None:
     """Forget what is older, and more, than each source has kept of what was refused."""
     for source_id, name in _in_time(lambda: db.fetch(statements.ALL_SOURCES)):
-        keep = sources[name].keep if name in sources else DEFAULT_KEEP
-        _delete(db, statements.FORGET_REJECTIONS, source_id, keep.max_age_s, keep.max_count)
+        source = _of(sources, name, retention_s)
+        _delete(db, statements.FORGET_REJECTIONS, source_id, source.refusals_kept_s, source.keep.max_count)
 
 
-def erase_outdated(db: Transactions, sources: Sources) -> None:
-    """Erase the closed conversations whose source has kept them long enough."""
+def erase_outdated(db: Transactions, sources: Sources, retention_s: float | None = None) -> None:
+    """Erase the closed conversations that were kept long enough, and those that never opened and hold nothing.
+
+    `retention_s` is for the sources that say nothing of their own, or that the file does not name.
+    """
     for source_id, name in _in_time(lambda: db.fetch(statements.ALL_SOURCES)):
-        if name in sources and (retention_s := sources[name].retention_s) is not None:
-            run = Run(db, source_id, "retention")
-            while _erase_portion(run, retention_s) == CONVERSATIONS_PER_PORTION:
-                time.sleep(PAUSE_S)
-            if any(run.erased):
-                log.info("erased what was kept long enough", source=name, **run.erased._asdict())
+        source, run = _of(sources, name, retention_s), Run(db, source_id, "retention")
+        _delete(db, statements.DATE_UNOPENED, source_id)
+        _erase(run, statements.ERASE_UNOPENED, source.refusals_kept_s)
+        if source.retention_s is not None:
+            _erase(run, statements.ERASE_CLOSED, source.retention_s)
+        if any(run.erased):
+            log.info("erased what was kept long enough", source=name, **run.erased._asdict())
 
 
-def _erase_portion(run: Run, retention_s: float) -> int:
-    erased, _ = _in_time(lambda: run.portion(statements.ERASE_CLOSED, retention_s, CONVERSATIONS_PER_PORTION))
-    return erased.conversations
+def _of(sources: Sources, name: str, retention_s: float | None) -> Source:
+    """The source with its rules for keeping; one that the file does not name has the usual ones."""
+    source = sources.get(name) or Source(name)
+    return source if source.retention_s is not None else replace(source, retention_s=retention_s)
+
+
+def _erase(run: Run, statement: Statement, kept_s: float) -> None:
+    while _in_time(lambda: run.portion(statement, kept_s, CONVERSATIONS_PER_PORTION))[0].conversations:
+        time.sleep(PAUSE_S)
 
 
 def _delete(db: Transactions, statement: Statement, *values: object) -> None:

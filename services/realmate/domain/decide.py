@@ -163,6 +163,7 @@ def _hold(conversation: Conversation, event: NewMessage, now: datetime, rules: R
     held = HeldMessage(message.id, message.seq, now)
     waiting = conversation._replace(
         last_seq=message.seq,
+        updated_at=now,
         held=(*conversation.held, held),
         due_at=conversation.due_at or now + rules.hold_tolerance,
     )

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from realmate.sources.model import DAY_S
 from realmate.wire.webhook import MAX_CONTENT_CHARS
 
 MAX_PORT = 65535
@@ -84,6 +85,14 @@ class Settings(BaseSettings):
         True,  # noqa: FBT003 (pydantic's way to give a default)
         description="Whether a source's `reply.allow_private` has any effect. `false`: no responder may be in a private"
         " network or without TLS, whoever writes the file of sources.",
+    )
+
+    retention_closed_days: float | None = Field(
+        None,
+        gt=0,
+        le=36_500,
+        description="For how many days closed conversations are kept, of each source that says nothing of its own"
+        " (`retention.closed_days`) or that SOURCES_FILE does not name. Default: for ever.",
     )
 
     # Limits: what one process takes on before it says 503, and how long it tries.
@@ -208,6 +217,11 @@ class Settings(BaseSettings):
         if self.claim_idle_s >= self.command_timeout_s:
             raise ValueError("CLAIM_IDLE_S must be shorter than COMMAND_TIMEOUT_S")
         return self
+
+    @property
+    def retention_s(self) -> float | None:
+        """RETENTION_CLOSED_DAYS in seconds; None: for ever."""
+        return None if self.retention_closed_days is None else self.retention_closed_days * DAY_S
 
     @property
     def transport(self) -> str:

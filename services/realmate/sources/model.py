@@ -51,5 +51,10 @@ class Source:
         """Whether the source itself chose the idempotency key of a request that was let in."""
         return self.verifier is not None and self.verifier.signs_key
 
+    @property
+    def refusals_kept_s(self) -> float:
+        """No longer than a closed conversation: nothing outlives the retention because it was refused."""
+        return min(self.keep.max_age_s, self.retention_s or self.keep.max_age_s)
+
     def rules(self, default: Rules) -> Rules:
         return replace(default, **self.own_rules)

@@ -193,8 +193,8 @@ def _parse(request: Request, source: Source) -> EventCommand | _Refused:
 def _origin(source: Source, key: str, body: bytes) -> Origin:
     """Where the event comes from, with its key.
 
-    A key that the signature does not cover may be a stranger's. It is made one of the key and the body: then it can give
-    the same event its first answer again, and can neither be used up for another event nor get it refused.
+    A key that the signature does not cover may be a stranger's, so it counts together with the body: it can give the
+    same event its first answer again, and can neither be used up for another event nor get that refused.
     """
     if not key:
         return Origin(source.name)

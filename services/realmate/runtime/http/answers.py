@@ -76,5 +76,5 @@ def encode_or_fail(response: Response, request: Request, connection: str | None)
     try:
         return encode(response, request.request_id, connection=connection, with_body=with_body)
     except Exception:
-        log.exception("unsendable response", request_id=request.request_id, path=request.path)
+        log.exception("a response cannot be sent", request_id=request.request_id)
         return encode(FAILED, request.request_id, connection=connection, with_body=with_body)
