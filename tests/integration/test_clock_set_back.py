@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from realmate.conversations.sweep import sweep, sweep_stranded
+from realmate.conversations.sweep import Sweeper
 from realmate.domain.events import Verdict
 from store import PATIENT, QUICK, Store, closing, inbound, open_store, opening, replied, saying
 
@@ -49,7 +49,7 @@ def test_a_pending_group_is_answered(store: Store) -> None:
     message = saying(key)
     store.apply(opening(key), message)
     set_clock_back(store)
-    sweep_stranded(store.db, store.rules)
+    Sweeper().sweep_stranded(store.db, store.rules)
     assert replies(store, key) == [[message.message_id]]
     assert store.scalar("SELECT count(*) FROM conversations WHERE due_at IS NOT NULL") == 0
 
@@ -61,7 +61,7 @@ def test_a_message_after_it_starts_a_group_of_its_own(store: Store) -> None:
     set_clock_back(store)
     store.apply(after)
     time.sleep(OVER_S)
-    sweep(store.db, store.rules)
+    Sweeper().sweep(store.db, store.rules)
     assert replies(store, key) == [[before.message_id], [after.message_id]]
 
 
@@ -79,7 +79,7 @@ def test_a_held_message_expires_and_one_held_later_does_not(store: Store) -> Non
     store.apply(before)
     set_clock_back(store)
     assert store.apply(before, after) == [Verdict.HOLD_EXPIRED, Verdict.HELD]
-    sweep_stranded(store.db, store.rules)
+    Sweeper().sweep_stranded(store.db, store.rules)
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 4") == 1
     assert store.apply(opening(key)) == [Verdict.CREATED]
     view = store.view(key)
@@ -95,7 +95,7 @@ def test_a_clock_set_back_by_less_than_the_window_parts_no_group(store: Store) -
         patient.apply(opening(key), before)
         set_clock_back(store, "10 minutes")
         patient.apply(after)
-        sweep_stranded(patient.db, patient.rules)
+        Sweeper().sweep_stranded(patient.db, patient.rules)
         assert patient.scalar("SELECT count(*) FROM messages WHERE kind = 2") == 0
         patient.apply(closing(key))
     assert [sorted(reply) for reply in replies(store, key)] == [sorted([before.message_id, after.message_id])]
@@ -105,5 +105,5 @@ def test_what_is_due_in_time_is_not_stranded(store: Store) -> None:
     key = str(uuid.uuid4())
     with open_store(store.engine.url.render_as_string(hide_password=False), PATIENT) as patient:
         patient.apply(opening(key), saying(key))
-        sweep_stranded(patient.db, patient.rules)
+        Sweeper().sweep_stranded(patient.db, patient.rules)
         assert store.scalar("SELECT count(*) FROM messages WHERE kind = 2") == 0

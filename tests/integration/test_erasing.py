@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import pytest
 
-from realmate.conversations import sweep
+from realmate.conversations import upkeep
 from realmate.conversations.erasing import CONVERSATIONS_PER_PORTION
-from realmate.conversations.sweep import erase_outdated
+from realmate.conversations.upkeep import erase_outdated
 from realmate.domain.events import Verdict
 from realmate.local.postgres import Postgres
 from realmate.sources.file import SourceFile, Sources
@@ -70,7 +70,7 @@ def test_closed_conversations_are_erased_when_their_time_is_over(store: Store, s
 
 
 def test_more_than_a_portion_is_one_run(store: Store, sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "PAUSE_S", 0)
+    monkeypatch.setattr(upkeep, "PAUSE_S", 0)
     keys = [str(uuid4()) for _ in range(2 * CONVERSATIONS_PER_PORTION + 1)]
     store.apply(*(opening(key, "shop") for key in keys), *(closing(key, "shop") for key in keys))
     store.execute("UPDATE conversations SET updated_at = updated_at - interval '2 days'")
@@ -80,7 +80,7 @@ def test_more_than_a_portion_is_one_run(store: Store, sources: Sources, monkeypa
 
 
 def test_two_may_erase_at_once(store: Store, sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "PAUSE_S", 0)
+    monkeypatch.setattr(upkeep, "PAUSE_S", 0)
     keys = [str(uuid4()) for _ in range(5 * CONVERSATIONS_PER_PORTION)]
     store.apply(*(opening(key, "shop") for key in keys), *(closing(key, "shop") for key in keys))
     store.execute("UPDATE conversations SET updated_at = updated_at - interval '2 days'")

@@ -11,7 +11,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from realmate.conversations import sweep
+from realmate.conversations import upkeep
 from realmate.domain.events import Verdict
 from realmate.wire.commands import Command, Origin
 from store import PATIENT, Store, closing, delivery, inbound, open_store, opening, saying
@@ -127,8 +127,8 @@ def test_what_was_not_committed_has_no_marker(store: Store) -> None:
 def test_a_key_is_forgotten_after_a_day(store: Store) -> None:
     key, conversation_id = str(uuid4()), str(uuid4())
     store.apply(keyed(opening(conversation_id), key))
-    sweep.forget_keys(store.db)
+    upkeep.forget_keys(store.db)
     assert store.apply(keyed(closing(conversation_id), key)) == [Verdict.IDEMPOTENCY_MISMATCH]
     store.execute("UPDATE idempotency_keys SET first_at = first_at - interval '24 hours' WHERE key = :key", key=key)
-    sweep.forget_keys(store.db)
+    upkeep.forget_keys(store.db)
     assert store.apply(keyed(closing(conversation_id), key)) == [Verdict.CLOSED]

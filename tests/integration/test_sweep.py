@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from realmate.conversations import observation
-from realmate.conversations.sweep import ROWS_PER_TRANSACTION, sweep, tidy
+from realmate.conversations.sweep import FULL, Sweeper
+from realmate.conversations.upkeep import tidy
 from realmate.domain.events import Verdict
 from store import QUICK, Store, delivery, inbound, open_store, opening, replied, saying
 
@@ -28,12 +29,12 @@ def test_a_group_is_answered_once_its_window_is_over_and_not_before(store: Store
     key = str(uuid.uuid4())
     first, second = saying(key, second=1), saying(key, second=2)
     store.apply(opening(key), second, first)
-    sweep(store.db, store.rules)
+    Sweeper().sweep(store.db, store.rules)
     view = store.view(key)
     assert view is not None
     if not replied(view):  # unless this machine slept for 300 ms just now
         time.sleep(OVER_S)
-        sweep(store.db, store.rules)
+        Sweeper().sweep(store.db, store.rules)
         view = store.view(key)
         assert view is not None
     assert replied(view) == [[first.message_id, second.message_id]]
@@ -46,23 +47,23 @@ def test_nothing_is_due_twice(store: Store) -> None:
     store.apply(opening(key), saying(key))
     time.sleep(OVER_S)
     for _ in range(3):
-        sweep(store.db, store.rules)
+        Sweeper().sweep(store.db, store.rules)
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 2") == 1
     assert store.scalar("SELECT count(*) FROM conversations WHERE due_at IS NOT NULL") == 0
 
 
 def test_many_sweepers_at_once_write_one_reply_a_group(store: Store) -> None:
     """More rows than one transaction takes, four sweepers, messages still arriving: exactly one reply a group."""
-    keys = [str(uuid.uuid4()) for _ in range(ROWS_PER_TRANSACTION * 2 + 100)]
+    keys = [str(uuid.uuid4()) for _ in range(FULL.conversations * 2 + 100)]
     store.apply(*map(opening, keys), *map(saying, keys))
     time.sleep(OVER_S)
     with ThreadPoolExecutor(6) as pool:
-        sweeps = [pool.submit(sweep, store.db, store.rules) for _ in range(4)]
+        sweeps = [pool.submit(Sweeper().sweep, store.db, store.rules) for _ in range(4)]
         late = [pool.submit(store.apply, *[saying(key) for key in keys[start::20]]) for start in range(20)]
         for future in [*sweeps, *late]:
             future.result()
     time.sleep(OVER_S)
-    sweep(store.db, store.rules)
+    Sweeper().sweep(store.db, store.rules)
     for key in keys:
         view = store.view(key)
         assert view is not None
@@ -78,7 +79,7 @@ def test_a_late_sweep_does_not_merge_groups(store: Store) -> None:
     time.sleep(OVER_S)
     store.apply(second)
     time.sleep(OVER_S)
-    sweep(store.db, store.rules)
+    Sweeper().sweep(store.db, store.rules)
     view = store.view(key)
     assert view is not None
     assert replied(view) == [[first.message_id], [second.message_id]]
@@ -90,7 +91,7 @@ def test_a_held_message_expires_and_is_kept(store: Store) -> None:
     before = observation.EXPIRED._value.get()  # noqa: SLF001 (prometheus_client has no other way to read a counter)
     assert store.apply(message) == [Verdict.HELD]
     time.sleep(OVER_S)
-    sweep(store.db, store.rules)
+    Sweeper().sweep(store.db, store.rules)
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 4") == 1
     assert observation.EXPIRED._value.get() == before + 1  # noqa: SLF001
     assert store.apply(opening(key), message) == [Verdict.CREATED, Verdict.HOLD_EXPIRED]
@@ -105,11 +106,11 @@ def test_each_held_message_waits_its_own_time(store: Store) -> None:
     time.sleep(OVER_S)
     second = saying(key)
     store.apply(second)
-    sweep(store.db, store.rules)
+    Sweeper().sweep(store.db, store.rules)
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 4") == 1
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 3") == 1
     time.sleep(OVER_S)
-    sweep(store.db, store.rules)
+    Sweeper().sweep(store.db, store.rules)
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 4") == 2
 
 

@@ -98,6 +98,8 @@ class Memory:
     """The least that a store must do around `decide`. It checks what holds after each single decision."""
 
     rules: Rules = CONTRACT
+    at_once: int | None = None
+    """So many held messages of a conversation are loaded for a sweep, at most; the rest waits for another turn."""
     conversations: dict[ConversationId, Conversation] = field(default_factory=dict)
     messages: dict[MessageId, Message] = field(default_factory=dict)
     replies: list[Reply] = field(default_factory=list)
@@ -110,16 +112,27 @@ class Memory:
         return decision.verdict
 
     def sweep(self, now: datetime) -> None:
+        """In as many turns as it takes: what is due after a turn is swept again."""
         for conversation_id in self.conversations:
-            before = self.load(conversation_id, with_held=True)
-            if before.due_at is not None and before.due_at <= now:
-                self.save(before, decide_due(before, now, self.rules), now)
+            for _turn in range(len(self.messages) + 2):
+                before = self.load(conversation_id, with_held=True)
+                if before.due_at is None or before.due_at > now:
+                    break
+                part = before._replace(held=before.held[: self.at_once])
+                more_held = len(part.held) < len(before.held)
+                self.save(before, decide_due(part, now, self.rules, more_held=more_held), now)
+                if self.conversations[conversation_id].due_at == now:
+                    break  # due at this very moment, which is not over yet
+            else:
+                raise AssertionError("a sweep goes on for ever")
 
     def load(self, conversation_id: ConversationId, *, with_held: bool) -> Conversation:
         """As stores may, without the held messages where they decide nothing."""
         held = self.of(conversation_id, Kind.HELD) if with_held else []
         stored = self.conversations.get(conversation_id, Conversation(conversation_id))
-        return stored._replace(held=tuple(HeldMessage(it.id, it.seq, it.arrived_at) for it in held))
+        return stored._replace(
+            held=tuple(HeldMessage(it.id, it.seq, it.arrived_at, len(it.content.encode())) for it in held)
+        )
 
     def save(self, before: Conversation, decision: Decision, now: datetime, *, closing: bool = False) -> None:
         if before.status is Status.CLOSED:
@@ -131,6 +144,9 @@ class Memory:
                 assert self.messages[held.id].kind is Kind.HELD
                 self.messages[held.id] = self.messages[held.id]._replace(kind=kind)
         self.conversations[before.id] = decision.conversation._replace(held=())
+        held = self.of(before.id, Kind.HELD)
+        counted = decision.conversation.held_messages, decision.conversation.held_bytes
+        assert counted == (len(held), sum(len(it.content.encode()) for it in held))
         self.replies += decision.replies
         for reply in decision.replies:
             assert reply.made_at == now
@@ -196,9 +212,9 @@ rules_of_sources = st.just(CONTRACT) | st.builds(
 )
 
 
-def play(history: list[Step], rules: Rules = CONTRACT) -> tuple[Memory, Model]:
+def play(history: list[Step], rules: Rules = CONTRACT, *, at_once: int | None = None) -> tuple[Memory, Model]:
     """Send the history to both; they must agree on each verdict. Then time passes, and the last sweep is done."""
-    memory, model, now = Memory(rules), Model(rules), T0
+    memory, model, now = Memory(rules, at_once), Model(rules), T0
     for pause, event in history:
         now += pause
         if event is SWEEP:
@@ -261,6 +277,32 @@ def test_sending_every_event_twice_changes_nothing(history: list[Step], rules: R
     once, _ = play(history, rules)
     twice, _ = play([step for pause, event in history for step in ((pause, event), (timedelta(0), event))], rules)
     assert twice == once
+
+
+@thoroughly
+@given(histories, rules_of_sources, st.sampled_from([1, 2, 3]))
+def test_a_sweep_in_small_parts_decides_what_a_sweep_at_once_does(
+    history: list[Step], rules: Rules, at_once: int
+) -> None:
+    in_parts, _ = play(history, rules, at_once=at_once)
+    whole, _ = play(history, rules)
+    assert replace(in_parts, at_once=None) == whole
+
+
+@thoroughly
+@given(histories, st.sampled_from([0, 1, 2]), st.sampled_from([2, 3, 6]))
+def test_no_more_is_held_for_a_conversation_than_the_rules_say(history: list[Step], most: int, most_bytes: int) -> None:
+    memory, now = Memory(replace(CONTRACT, hold_max_messages=most, hold_max_bytes=most_bytes)), T0
+    for pause, event in history:
+        now += pause
+        stored = dict(memory.messages)
+        verdict = memory.sweep(now) if event is SWEEP else memory.apply(event, now)
+        if verdict is Verdict.TOO_MANY_HELD:
+            assert memory.messages == stored, "what is refused for now leaves no trace"
+        for conversation_id in CONVERSATIONS:
+            held = memory.of(conversation_id, Kind.HELD)
+            assert len(held) <= most
+            assert sum(len(it.content.encode()) for it in held) <= most_bytes
 
 
 @given(st.sampled_from(CONVERSATIONS), st.sampled_from(["Oi", "Olá"]))

@@ -44,6 +44,17 @@ TRANSACTION_SECONDS = Histogram(
     "From taking a batch up to its commit, tries included",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
+SWEPT_APART = Gauge(
+    "realmate_source_swept_apart",
+    "1 while a source's share of the sweep failed, so that it is swept apart from the others, in smaller portions",
+    ["source"],
+    multiprocess_mode="livemax",
+)
+SET_ASIDE = Counter(
+    "realmate_sweep_set_aside",
+    "Conversations on which the sweep failed alone: each is tried again later, and counted again if it fails",
+    ["source"],
+)
 PENDING_GROUPS = Gauge("realmate_groups_pending", "Groups not answered yet", multiprocess_mode="mostrecent")
 HELD_MESSAGES = Gauge("realmate_held_messages", "Messages waiting for a conversation", multiprocess_mode="mostrecent")
 OVERDUE_SECONDS = Gauge(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from realmate.conversations import sweep
+from realmate.conversations import upkeep
 from realmate.conversations.batches import Batches
 from realmate.conversations.responding import Responding, give_up_orphans
 from realmate.conversations.rules import RuleBooks
 from realmate.conversations.source_ids import SourceIds
+from realmate.conversations.sweep import Sweeper
 from realmate.domain.model import Rules
 from realmate.runtime.background import Background
 from realmate.runtime.config import ServiceSettings
@@ -35,6 +36,7 @@ class ConversationsService:
     background = Background()
     source_ids = SourceIds()
     responding = Responding()
+    sweeper = Sweeper()
 
     @property
     def rules(self) -> RuleBooks:
@@ -50,13 +52,13 @@ class ConversationsService:
 
     @periodic(lambda settings: settings.sweep_interval_s)
     def sweep(self) -> None:
-        sweep.sweep(self.db, self.rules)
+        self.sweeper.sweep(self.db, self.rules, self.background)
 
     @periodic(lambda _settings: TIDY_PAUSE_S)
     def tidy(self) -> None:
-        sweep.sweep_stranded(self.db, self.rules)
-        sweep.forget_keys(self.db)
-        sweep.tidy(self.db)
+        self.sweeper.sweep_stranded(self.db, self.rules)
+        upkeep.forget_keys(self.db)
+        upkeep.tidy(self.db)
         give_up_orphans(self.db, self.rules.responders(self.db))
 
     @periodic(lambda _settings: RESPOND_PAUSE_S)
@@ -67,5 +69,5 @@ class ConversationsService:
 
     @periodic(lambda _settings: FORGET_PAUSE_S)
     def forget(self) -> None:
-        sweep.forget_rejections(self.db, self.sources, self.settings.retention_s)
-        sweep.erase_outdated(self.db, self.sources, self.settings.retention_s)
+        upkeep.forget_rejections(self.db, self.sources, self.settings.retention_s)
+        upkeep.erase_outdated(self.db, self.sources, self.settings.retention_s)

@@ -14,7 +14,7 @@ from realmate.runtime.transaction import Statement
 
 _CONVERSATION = (
     "id, source_id, status, created_at, updated_at, opened_timestamp, closed_timestamp, last_seq, group_first_seq,"
-    " group_size, group_first_at, group_last_at, due_at"
+    " group_size, group_first_at, group_last_at, due_at, held_messages, held_bytes"
 )
 _MESSAGE = "id, source_id, conversation_id, seq, kind, content, timestamp, arrived_at"
 
@@ -24,33 +24,88 @@ _MESSAGE = "id, source_id, conversation_id, seq, kind, content, timestamp, arriv
 # conversation, moments never run backwards. A row of nulls carries the clock where no conversation exists yet.
 _LOCKED = """
     WITH locked AS MATERIALIZED (
-        SELECT id, source_id, status, updated_at, last_seq, group_first_seq, group_size, group_first_at, group_last_at,
-            due_at
-        FROM conversations {which}
+        SELECT {columns} FROM {which}
     )
     SELECT CAST(id AS text), source_id, status, updated_at, last_seq, group_first_seq, group_size, group_first_at,
-        group_last_at, due_at, clock_timestamp()
+        group_last_at, due_at, held_messages, held_bytes, clock_timestamp()
     FROM (VALUES (1)) AS always LEFT JOIN locked ON true
 """
 
-# By id alone, whatever the source: two sources with one id are too rare to pay for a search for both.
-LOCK = Statement("lock", ("uuid[]",), _LOCKED.format(which="WHERE id = ANY($1) ORDER BY id, source_id FOR UPDATE"))
+_LOADED = (
+    "id, source_id, status, updated_at, last_seq, group_first_seq, group_size, group_first_at, group_last_at, due_at,"
+    " held_messages, held_bytes"
+)
 
+
+def _locked(which: str) -> str:
+    return _LOCKED.format(columns=_LOADED, which=which)
+
+
+# By id alone, whatever the source: two sources with one id are too rare to pay for a search for both.
+LOCK = Statement("lock", ("uuid[]",), _locked("conversations WHERE id = ANY($1) ORDER BY id, source_id FOR UPDATE"))
+
+# The sources that have something due, found by one step in the index for each source that waits for anything.
 # now() is the transaction's start: unlike clock_timestamp() the index on due_at can be searched with it.
+DUE_SOURCES = Statement(
+    "due_sources",
+    (),
+    """
+    WITH RECURSIVE waiting (source_id) AS (
+        (SELECT source_id FROM conversations WHERE due_at IS NOT NULL ORDER BY source_id LIMIT 1)
+        UNION ALL
+        SELECT (
+            SELECT source_id FROM conversations
+            WHERE due_at IS NOT NULL AND source_id > waiting.source_id ORDER BY source_id LIMIT 1
+        ) FROM waiting WHERE source_id IS NOT NULL
+    )
+    SELECT source_id, name FROM waiting JOIN sources ON sources.id = source_id
+    WHERE EXISTS (
+        SELECT FROM conversations WHERE conversations.source_id = waiting.source_id AND due_at < now()
+    )
+    """,
+)
+
+# So many of each source, whatever another one has due.
 LOCK_DUE = Statement(
     "lock_due",
-    ("integer",),
-    _LOCKED.format(which="WHERE due_at < now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED"),
-)
-
-# Further ahead than any timer can be set: only a clock that was set back since makes such.
-LOCK_STRANDED = Statement(
-    "lock_stranded",
-    ("integer", "double precision"),
-    _LOCKED.format(
-        which="WHERE due_at > now() + make_interval(secs => $2) ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED"
+    ("integer[]", "integer"),
+    _locked(
+        f"""
+        unnest($1) AS sweeping (source) CROSS JOIN LATERAL (
+            SELECT {_LOADED} FROM conversations WHERE source_id = sweeping.source AND due_at < now()
+            ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) AS due
+        """
     ),
 )
+
+# Further ahead than any timer can be set: only a clock that was set back since makes such. What was set aside is later
+# than any timer on purpose, for so many seconds at most.
+LOCK_STRANDED = Statement(
+    "lock_stranded",
+    ("integer", "double precision", "double precision"),
+    _locked(
+        "conversations WHERE due_at > now() + make_interval(secs => $2)"
+        " AND (failed_sweeps IS NULL OR due_at > now() + make_interval(secs => $2 + $3))"
+        " ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED"
+    ),
+)
+
+# A conversation on which the sweep failed although it took nothing else: tried again later, and later each time.
+SET_ASIDE = Statement(
+    "set_aside",
+    ("uuid", "integer", "double precision", "double precision"),
+    """
+    UPDATE conversations
+    SET failed_sweeps = least(coalesce(failed_sweeps, 0) + 1, 30),
+        due_at = clock_timestamp() + make_interval(secs => least($3 * 2 ^ coalesce(failed_sweeps, 0), $4))
+    WHERE id = $1 AND source_id = $2 AND due_at IS NOT NULL
+    RETURNING failed_sweeps, CAST(extract(epoch FROM due_at - clock_timestamp()) AS double precision)
+    """,
+)
+
+# For the rest of the transaction.
+LIMIT_TIME = Statement("limit_time", ("text",), "SELECT set_config('statement_timeout', $1, true)")
 
 KNOWN_MESSAGES = Statement(
     "known_messages",
@@ -64,6 +119,20 @@ HELD_MESSAGES = Statement(
     ("uuid[]",),
     "SELECT CAST(id AS text), source_id, CAST(conversation_id AS text), seq, arrived_at FROM messages"
     " WHERE conversation_id = ANY($1) AND kind = 3 ORDER BY seq",
+)
+
+# The oldest ones of each, with the sizes of their contents, which are not read for it.
+OLDEST_HELD = Statement(
+    "oldest_held",
+    ("uuid[]", "integer[]", "integer[]"),
+    """
+    SELECT CAST(held.id AS text), due.source_id, CAST(due.conversation_id AS text), seq, arrived_at, bytes
+    FROM unnest($1, $2, $3) AS due (conversation_id, source_id, most) CROSS JOIN LATERAL (
+        SELECT id, seq, arrived_at, octet_length(content) AS bytes FROM messages
+        WHERE conversation_id = due.conversation_id AND source_id = due.source_id AND kind = 3
+        ORDER BY seq LIMIT due.most
+    ) AS held ORDER BY seq
+    """,
 )
 
 APPLIED = Statement("applied", ("text[]",), "SELECT id, verdicts FROM applied_batches WHERE id = ANY($1)")
@@ -86,6 +155,7 @@ UPDATE_CONVERSATIONS = Statement(
     SET status = new.status, updated_at = new.updated_at, due_at = new.due_at, last_seq = new.last_seq,
         group_first_seq = new.group_first_seq, group_size = new.group_size,
         group_first_at = new.group_first_at, group_last_at = new.group_last_at,
+        held_messages = new.held_messages, held_bytes = new.held_bytes, failed_sweeps = NULL,
         created_at = coalesce(old.created_at, new.created_at),
         opened_timestamp = coalesce(old.opened_timestamp, new.opened_timestamp),
         closed_timestamp = coalesce(old.closed_timestamp, new.closed_timestamp)

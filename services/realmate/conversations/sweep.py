@@ -1,130 +1,197 @@
-"""Answers the groups whose window is over, expires the messages that waited in vain, and forgets what is too old.
+"""Answers the groups whose window is over, and expires the messages that waited in vain.
 
-Any number of processes may sweep at once: each takes rows nobody else has locked. Nothing depends on a sweep being on
-time but the moment a reply becomes visible.
+Any number of processes may sweep at once: each takes rows that nobody else has locked. Nothing depends on a sweep being
+on time, except the moment at which a reply becomes visible.
+
+The law of this file: no source waits for another one's work. All sources that have something due share one small
+transaction. When that fails, each of them is tried alone, and one that fails alone is swept apart from then on, beside
+the others, in portions that are halved with each failure and doubled with each success. A conversation that fails alone
+is set aside: it is tried again later, and later each time.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 
 from realmate.conversations import observation, statements
-from realmate.conversations.erasing import CONVERSATIONS_PER_PORTION, Run
-from realmate.conversations.rules import RuleBooks
+from realmate.conversations.portions import FIRST_PAUSE_S, LONGEST_PAUSE_S, Portion
+from realmate.conversations.rules import RuleBook, RuleBooks
 from realmate.conversations.unit_of_work import UnitOfWork
-from realmate.runtime.database import is_conflict, within
-from realmate.runtime.transaction import Statement, Transactions
-from realmate.sources.file import Sources
-from realmate.sources.model import Source
+from realmate.runtime.background import Background
+from realmate.runtime.database import DatabaseTimeout, is_outage, within
+from realmate.runtime.database_errors import is_timeout
+from realmate.runtime.transaction import Transactions
 
-T = TypeVar("T")
+FULL = Portion(conversations=500, messages=5_000, bytes=4 * 1024 * 1024)
+"""A tenth of a second's work for Postgres on one core."""
+STATEMENT_S = 0.4
+"""For each statement of a transaction that others wait for."""
+TOGETHER_S = 0.8
+"""For the whole of it."""
+STATEMENT_APART_S = 2.0
+"""For each statement on a single conversation that nobody else waits for."""
+APART_S = 5.0
+ROUND_S = 1.0
+"""A round ends after so long, even if more is due: whoever stops the process does not wait for the whole backlog."""
+APART_AT_ONCE = 2
+"""So many sources are swept apart at the same time. Each needs a connection."""
 
 log = structlog.get_logger(__name__)
 
-ROWS_PER_TRANSACTION = 500
-TRANSACTION_TIMEOUT_S = 5.0
-FORGET_KEYS_AFTER_S = 24 * 3600.0
-ROWS_PER_PORTION = 5_000
-PAUSE_S = 0.1
-"""After a portion of conversations: those who send and read come first."""
-FORGET_APPLIED_AFTER_S = 300.0
-"""Twice the longest deadline a command can have, and more: no batch is delivered again after that."""
+Decide = Callable[[UnitOfWork], None]
 
 
-def sweep(db: Transactions, rules: RuleBooks) -> None:
-    """Settle all that is due. What a conflict leaves undone, the next round does."""
-    _settle(db, rules, UnitOfWork.decide_due)
+class SweepFailed(Exception):
+    """A portion could not be done. The database works: it is the portion that is too large, or wrong."""
+
+    def __init__(self, work: UnitOfWork, error: Exception) -> None:
+        self.taken = work.taken
+        self.only = work.only_taken
+        self.is_silence = isinstance(error, DatabaseTimeout)
+        super().__init__(repr(error).partition("\n")[0])
 
 
-def sweep_stranded(db: Transactions, rules: RuleBooks) -> None:
-    """Settle what the database's clock, set back, would leave waiting until it has caught up."""
-    _settle(db, rules, UnitOfWork.decide_stranded)
+class Sweeper:
+    """The sweep of one process, and what it has learned: which sources are swept apart, in portions of which size."""
 
+    def __init__(self) -> None:
+        self._apart: dict[int, Portion] = {}  # the one that was tried longest ago is the first
+        self._running: set[int] = set()
+        self._stranded = FULL
 
-def _settle(db: Transactions, rules: RuleBooks, decide: Callable[[UnitOfWork, int], int]) -> None:
-    try:
-        while _settle_once(db, rules, decide) == ROWS_PER_TRANSACTION:
-            pass
-    except Exception as error:
-        if not is_conflict(error):
-            raise
-        log.warning("sweep met a conflict", reason=repr(error))
-
-
-def _settle_once(db: Transactions, rules: RuleBooks, decide: Callable[[UnitOfWork, int], int]) -> int:
-    with within(time.monotonic() + TRANSACTION_TIMEOUT_S):
+    def sweep(self, db: Transactions, rules: RuleBooks, background: Background | None = None) -> None:
+        """Settle all that is due, or as much as a round has time for. Without `background` nothing is left to run."""
+        give_up_at = time.monotonic() + ROUND_S
         book = rules.book(db)
-        with db.begin() as transaction:
+        taken = True
+        while taken and time.monotonic() < give_up_at:
+            with within(time.monotonic() + APART_S):
+                due = dict(db.fetch(statements.DUE_SOURCES))
+            taken = self._sweep_together(db, book, {key: name for key, name in due.items() if key not in self._apart})
+            for source_id in [key for key in self._apart if key in due]:
+                if background is None:
+                    taken = self._sweep_apart(db, book, source_id, due[source_id]) or taken
+                elif source_id not in self._running and len(self._running) < APART_AT_ONCE:
+                    self._running.add(source_id)
+                    background.run("sweep", partial(self._run_apart, db, book, source_id, due[source_id]))
+
+    def sweep_stranded(self, db: Transactions, rules: RuleBooks) -> None:
+        """Settle what the database's clock, set back, would leave waiting until it has caught up."""
+        book = rules.book(db)
+        give_up_at = time.monotonic() + ROUND_S
+        while time.monotonic() < give_up_at:
+            portion = self._stranded
+            try:
+                if not _settle(db, book, partial(UnitOfWork.decide_stranded, share=portion)):
+                    return
+                self._stranded = portion.doubled(FULL)
+            except SweepFailed as failed:
+                self._stranded = _after_failure(db, portion, failed, name="")
+
+    def _sweep_together(self, db: Transactions, book: RuleBook, due: Mapping[int, str]) -> bool:
+        """One portion, in which each of the sources has its share. Whether there was anything to take."""
+        if not due:
+            return False
+        try:
+            return _settle(db, book, partial(UnitOfWork.decide_due, sources=[*due], share=FULL.shared_by(len(due))))
+        except SweepFailed as failed:
+            if len(due) == 1:
+                self._keep_apart(failed, *next(iter(due.items())))
+            else:
+                self._sweep_each(db, book, due)
+            return True
+
+    def _sweep_each(self, db: Transactions, book: RuleBook, due: Mapping[int, str]) -> None:
+        """Find out which of the sources makes the portion of all of them fail."""
+        give_up_at = time.monotonic() + ROUND_S
+        for source_id, name in due.items():
+            try:
+                _settle(db, book, partial(UnitOfWork.decide_due, sources=[source_id], share=FULL))
+            except SweepFailed as failed:
+                self._keep_apart(failed, source_id, name)
+            if time.monotonic() > give_up_at:
+                return
+
+    def _keep_apart(self, failed: SweepFailed, source_id: int, name: str) -> None:
+        self._apart[source_id] = failed.taken.halved()
+        observation.SWEPT_APART.labels(name).set(1)
+        log.warning("source swept apart: its portion failed", source=name, reason=str(failed), **failed.taken._asdict())
+
+    def _run_apart(self, db: Transactions, book: RuleBook, source_id: int, name: str) -> None:
+        """For the background, so the errors end here."""
+        try:
+            give_up_at = time.monotonic() + ROUND_S
+            while source_id in self._apart and time.monotonic() < give_up_at:
+                if not self._sweep_apart(db, book, source_id, name):
+                    break
+        except Exception as error:
+            if not is_outage(error):  # the sweep itself meets the outage, too, and tells of it
+                log.exception("a source could not be swept", source=name)
+                time.sleep(FIRST_PAUSE_S)
+        finally:
+            self._running.discard(source_id)
+
+    def _sweep_apart(self, db: Transactions, book: RuleBook, source_id: int, name: str) -> bool:
+        """One portion of a source that failed before. Whether there was anything to take."""
+        portion = self._apart.pop(source_id)
+        self._apart[source_id] = portion  # now the last one
+        decide = partial(UnitOfWork.decide_due, sources=[source_id], share=portion)
+        try:
+            statement_s = STATEMENT_APART_S if portion.is_one else STATEMENT_S
+            if not _settle(db, book, decide, statement_s=statement_s, all_s=APART_S):
+                return False
+        except SweepFailed as failed:
+            self._apart[source_id] = _after_failure(db, portion, failed, name)
+            return True
+        self._apart[source_id] = portion.doubled(FULL)
+        if self._apart[source_id] == FULL:
+            del self._apart[source_id]
+            observation.SWEPT_APART.labels(name).set(0)
+            log.info("source swept with the others again", source=name)
+        return True
+
+
+def _settle(
+    db: Transactions, book: RuleBook, decide: Decide, *, statement_s: float = STATEMENT_S, all_s: float = TOGETHER_S
+) -> bool:
+    """One transaction. Whether there was anything to take. Raises SweepFailed, and what an outage raises."""
+    work: UnitOfWork | None = None
+    try:
+        with within(time.monotonic() + all_s), db.begin() as transaction:
             work = UnitOfWork(transaction, book)
-            due = decide(work, ROWS_PER_TRANSACTION)
-            if due:
+            transaction.add(statements.LIMIT_TIME, str(int(statement_s * 1000)))
+            decide(work)
+            if work.taken.conversations:
                 work.save()
                 transaction.commit()
+    except Exception as error:
+        if work is None or (is_outage(error) and not is_timeout(error)):
+            raise
+        raise SweepFailed(work, error) from error
     observation.count_replies(work.replies)
     observation.EXPIRED.inc(len(work.expired))
-    return due
+    return work.taken.conversations > 0
 
 
-def tidy(db: Transactions) -> None:
-    """Forget applied batches nobody can deliver again, and read the gauges."""
-    with within(time.monotonic() + TRANSACTION_TIMEOUT_S), db.begin() as transaction:
-        transaction.add(statements.FORGET_APPLIED, FORGET_APPLIED_AFTER_S)
-        [(groups, overdue_s, held)] = transaction.fetch(statements.BACKLOG)
-        transaction.commit()
-    observation.PENDING_GROUPS.set(groups)
-    observation.HELD_MESSAGES.set(held)
-    observation.OVERDUE_SECONDS.set(max(0.0, float(overdue_s)))
-
-
-def forget_keys(db: Transactions) -> None:
-    """Forget the idempotency keys that are too old."""
-    _delete(db, statements.FORGET_KEYS, FORGET_KEYS_AFTER_S)
-
-
-def forget_rejections(db: Transactions, sources: Sources, retention_s: float | None = None) -> None:
-    """Forget what is older, and more, than each source has kept of what was refused."""
-    for source_id, name in _in_time(lambda: db.fetch(statements.ALL_SOURCES)):
-        source = _of(sources, name, retention_s)
-        _delete(db, statements.FORGET_REJECTIONS, source_id, source.refusals_kept_s, source.keep.max_count)
-
-
-def erase_outdated(db: Transactions, sources: Sources, retention_s: float | None = None) -> None:
-    """Erase the closed conversations that were kept long enough, and those that never opened and hold nothing.
-
-    `retention_s` is for the sources that say nothing of their own, or that the file does not name.
-    """
-    for source_id, name in _in_time(lambda: db.fetch(statements.ALL_SOURCES)):
-        source, run = _of(sources, name, retention_s), Run(db, source_id, "retention")
-        _delete(db, statements.DATE_UNOPENED, source_id)
-        _erase(run, statements.ERASE_UNOPENED, source.refusals_kept_s)
-        if source.retention_s is not None:
-            _erase(run, statements.ERASE_CLOSED, source.retention_s)
-        if any(run.erased):
-            log.info("erased what was kept long enough", source=name, **run.erased._asdict())
-
-
-def _of(sources: Sources, name: str, retention_s: float | None) -> Source:
-    """The source with its rules for keeping; one that the file does not name has the usual ones."""
-    source = sources.get(name) or Source(name)
-    return source if source.retention_s is not None else replace(source, retention_s=retention_s)
-
-
-def _erase(run: Run, statement: Statement, kept_s: float) -> None:
-    while _in_time(lambda: run.portion(statement, kept_s, CONVERSATIONS_PER_PORTION))[0].conversations:
-        time.sleep(PAUSE_S)
-
-
-def _delete(db: Transactions, statement: Statement, *values: object) -> None:
-    """In portions, so that nobody waits long for a lock or a disk. The statement has their size last, and counts."""
-    while _in_time(lambda: db.fetch(statement, *values, ROWS_PER_PORTION)) == [(ROWS_PER_PORTION,)]:
-        pass
-
-
-def _in_time(work: Callable[[], T]) -> T:
-    with within(time.monotonic() + TRANSACTION_TIMEOUT_S):
-        return work()
+def _after_failure(db: Transactions, portion: Portion, failed: SweepFailed, name: str) -> Portion:
+    """The portion to try next: half of what was taken. What cannot be halved is set aside, and left out next time."""
+    if failed.only is None and not portion.is_one:
+        return Portion(*map(min, portion, failed.taken)).halved()
+    if failed.only is None or failed.is_silence:  # nothing can be said against a single conversation
+        raise failed.__cause__ or failed
+    rows = db.fetch(statements.SET_ASIDE, failed.only.text, failed.only.source_id, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+    for failures, pause_s in rows:
+        observation.SET_ASIDE.labels(name).inc()
+        log.error(
+            "conversation set aside: the sweep fails on it alone",
+            source=name,
+            conversation_id=failed.only.text,
+            reason=str(failed),
+            failures=failures,
+            tried_again_in_s=round(pause_s),
+        )
+    return portion

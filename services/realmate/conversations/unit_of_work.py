@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from realmate.conversations import statements
+from realmate.conversations.portions import LONGEST_PAUSE_S, Portion, cut, plan
 from realmate.conversations.rejections import Rejection
 from realmate.conversations.rules import RuleBook
 from realmate.domain.decide import Decision, decide, decide_due
@@ -48,6 +49,10 @@ class UnitOfWork:
         self._messages: dict[MessageId, Message] = {}
         self._admitted: list[HeldMessage] = []
         self.expired: list[HeldMessage] = []
+        self.taken = Portion(0, 0, 0)
+        """What `decide_due` and `decide_stranded` have taken on."""
+        self.only_taken: ConversationId | None = None
+        """The conversation, if that was a single one and cannot be taken in smaller parts."""
         self.replies: list[Reply] = []
 
     def decide_all(self, events: Sequence[Event], *, look_first: bool) -> list[Verdict]:
@@ -58,25 +63,35 @@ class UnitOfWork:
         self._load_held(event.conversation_id for event in events if isinstance(event, NewConversation))
         return [self._decide(event, now) for event in events]
 
-    def decide_due(self, limit: int) -> int:
-        """Lock at most `limit` conversations that are due and that nobody else has locked. How many there were."""
-        return self._settle(self._lock(statements.LOCK_DUE, limit))
+    def decide_due(self, sources: Sequence[int], share: Portion) -> None:
+        """Lock what is due of these sources and not locked by anybody else, and decide each source's share of it."""
+        self._settle(self._lock(statements.LOCK_DUE, list(sources), share.conversations), share)
 
-    def decide_stranded(self, limit: int) -> int:
+    def decide_stranded(self, share: Portion) -> None:
         """The same for those that are due further ahead than any timer reaches: the clock was set back.
 
         Twice the longest wait: beyond it `decide_due` settles whatever there is, so none of them is met again.
         """
         horizon_s = 2 * self._rules.longest_wait.total_seconds()
-        return self._settle(self._lock(statements.LOCK_STRANDED, limit, horizon_s))
+        now = self._lock(statements.LOCK_STRANDED, share.conversations, horizon_s, LONGEST_PAUSE_S)
+        self._settle(now, share)
 
-    def _settle(self, now: datetime) -> int:
-        due = list(self._stored)
-        self._load_held(due)
-        for conversation_id in due:
-            rules = self._rules.of(conversation_id.source_id)
-            self._take(decide_due(self._current[conversation_id], now, rules))
-        return len(due)
+    def _settle(self, now: datetime, share: Portion) -> None:
+        chosen = plan(self._stored.values(), share)
+        self.taken = Portion(len(chosen), sum(chosen.values()), share.bytes)
+        if len(chosen) == 1:
+            [(key, most)] = chosen.items()
+            self.only_taken = key if most == 1 or self._stored[key].group else None
+        pending = {key: most for key, most in chosen.items() if self._stored[key].status is Status.PENDING}
+        held = cut(self._load_oldest_held(pending), chosen, share)
+        for key in chosen:
+            conversation, more_held = self._stored[key], False
+            if key in pending:
+                if key not in held:
+                    continue  # the bytes of others were enough
+                messages, more_held = held[key]
+                conversation = conversation._replace(held=messages)
+            self._take(decide_due(conversation, now, self._rules.of(key.source_id), more_held=more_held))
 
     def save(
         self,
@@ -156,6 +171,17 @@ class UnitOfWork:
         for key, messages in held.items():
             self._stored[key] = self._current[key] = self._stored[key]._replace(held=tuple(messages))
 
+    def _load_oldest_held(self, wanted: Mapping[ConversationId, int]) -> dict[ConversationId, list[HeldMessage]]:
+        """So many of each, and one more where there is one."""
+        held: dict[ConversationId, list[HeldMessage]] = {key: [] for key in wanted}
+        if wanted:
+            source_ids, most = [key.source_id for key in wanted], [each + 1 for each in wanted.values()]
+            for text, source_id, conversation, *rest in self._transaction.fetch(
+                statements.OLDEST_HELD, uuid_array(key.text for key in wanted), source_ids, most
+            ):
+                held[ConversationId(conversation, source_id)].append(HeldMessage(MessageId(text, source_id), *rest))
+        return held
+
     # --- decide ---
 
     def _decide(self, event: Event, now: datetime) -> Verdict:
@@ -207,6 +233,8 @@ class _ConversationRow(msgspec.Struct, omit_defaults=True):
     group_size: int | None = None
     group_first_at: datetime | None = None
     group_last_at: datetime | None = None
+    held_messages: int | None = None
+    held_bytes: int | None = None
 
 
 class _MessageRow(msgspec.Struct):
@@ -235,10 +263,12 @@ def _arrays(messages: Sequence[HeldMessage]) -> tuple[str, list[int]]:
 
 
 def _conversation(row: tuple[Any, ...]) -> Conversation:
-    text, source_id, status, updated_at, last_seq, first_seq, size, first_at, last_at, due_at, _now = row
+    text, source_id, status, updated_at, last_seq, first_seq, size, first_at, last_at, due_at, held, held_bytes, _ = row
     group = None if first_seq is None else Group(first_seq, size or 1, first_at or last_at, last_at)
     key = ConversationId(text, source_id)
-    return Conversation(key, _STATUS[status], None, updated_at, None, None, last_seq, group, due_at)
+    return Conversation(
+        key, _STATUS[status], None, updated_at, None, None, last_seq, group, due_at, (), held or 0, held_bytes or 0
+    )
 
 
 def _message(row: tuple[Any, ...]) -> Message:
@@ -259,6 +289,8 @@ def _conversation_row(conversation: Conversation) -> _ConversationRow:
     )
     if group := conversation.group:
         row.group_first_seq, row.group_size, row.group_first_at, row.group_last_at = group
+    if conversation.held_messages:
+        row.held_messages, row.held_bytes = conversation.held_messages, conversation.held_bytes
     return row
 
 

@@ -62,18 +62,37 @@ def decide(
     return decision._replace(replies=(overdue, *decision.replies)) if overdue else decision
 
 
-def decide_due(conversation: Conversation, now: datetime, rules: Rules = DEFAULT_RULES) -> Decision:
-    """Decide what time alone brings: the end of a group, the end of a wait. `conversation.held` must be complete."""
+def decide_due(
+    conversation: Conversation, now: datetime, rules: Rules = DEFAULT_RULES, *, more_held: bool = False
+) -> Decision:
+    """Decide what time alone brings: the end of a group, the end of a wait.
+
+    `conversation.held` must be complete, or be the oldest ones, and then `more_held` says that there are others. What
+    can be decided of those is decided, and the conversation stays due if it may have to be looked at again at once.
+    """
     conversation, overdue = _answer_if_over(conversation, now, rules)
     expired, waiting = _split_held(conversation, now, rules)
-    due_at = None
+    due_at = conversation.due_at if more_held else None
     if conversation.group:
         due_at = conversation.group.ends_at(rules)
     elif waiting:
         due_at = waiting[0].arrived_at + rules.hold_tolerance
-    return Decision(
-        conversation._replace(held=waiting, due_at=due_at), expired=expired, replies=(overdue,) if overdue else ()
+    settled = conversation._replace(held=waiting, due_at=due_at)
+    settled = _count_down(settled, expired) if more_held else _count_anew(settled)
+    return Decision(settled, expired=expired, replies=(overdue,) if overdue else ())
+
+
+def _count_down(conversation: Conversation, gone: tuple[HeldMessage, ...]) -> Conversation:
+    return conversation._replace(
+        held_messages=max(0, conversation.held_messages - len(gone)),
+        held_bytes=max(0, conversation.held_bytes - sum(held.bytes for held in gone)),
     )
+
+
+def _count_anew(conversation: Conversation) -> Conversation:
+    """All that wait are known: so a count that went wrong is right again."""
+    held = conversation.held
+    return conversation._replace(held_messages=len(held), held_bytes=sum(each.bytes for each in held))
 
 
 def _verdict_on_known(event: NewMessage, known: Message, now: datetime, rules: Rules) -> Verdict:
@@ -132,6 +151,8 @@ def _open(conversation: Conversation, event: NewConversation, now: datetime, rul
         opened_timestamp=event.timestamp,
         due_at=None,
         held=(),
+        held_messages=0,
+        held_bytes=0,
     )
     replies = []
     last_seq = 0
@@ -158,16 +179,29 @@ def _refuse_existing(conversation: Conversation, _event: NewConversation, _now: 
 
 
 def _hold(conversation: Conversation, event: NewMessage, now: datetime, rules: Rules) -> Decision:
-    """Keep it until its conversation comes or its wait is over."""
+    """Keep it until its conversation comes or its wait is over, if there is room for it."""
+    size = len(event.content.encode())
+    if _is_full(conversation, size, rules):
+        return Decision(conversation, Verdict.TOO_MANY_HELD)
     message = _message(conversation, event, Kind.HELD, now)
-    held = HeldMessage(message.id, message.seq, now)
+    held = HeldMessage(message.id, message.seq, now, size)
     waiting = conversation._replace(
         last_seq=message.seq,
         updated_at=now,
         held=(*conversation.held, held),
+        held_messages=conversation.held_messages + 1,
+        held_bytes=conversation.held_bytes + size,
         due_at=conversation.due_at or now + rules.hold_tolerance,
     )
     return Decision(waiting, Verdict.HELD, message=message)
+
+
+def _is_full(conversation: Conversation, more_bytes: int, rules: Rules) -> bool:
+    """Whether a message of so many bytes would be too much to hold for the conversation."""
+    most, most_bytes = rules.hold_max_messages, rules.hold_max_bytes
+    return (most is not None and conversation.held_messages >= most) or (
+        most_bytes is not None and conversation.held_bytes + more_bytes > most_bytes
+    )
 
 
 def _accept(conversation: Conversation, event: NewMessage, now: datetime, rules: Rules) -> Decision:

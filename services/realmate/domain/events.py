@@ -45,6 +45,8 @@ class Verdict(StrEnum):
     HOLD_EXPIRED = "hold_expired"
     MESSAGE_CONFLICT = "message_conflict"
 
+    TOO_MANY_HELD = "too_many_held"
+    """Not for good: nothing was decided about the message, and it may come again later."""
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     """Not decided here: the event was never looked at, its key being another request's."""
     REFUSED = "refused"

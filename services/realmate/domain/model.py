@@ -63,6 +63,10 @@ class Rules:
     group_max_messages: int | None = None
     """With so many messages a group is answered at once."""
     hold_tolerance: timedelta = timedelta(seconds=6)
+    hold_max_messages: int | None = None
+    """So many messages wait for one conversation at the same time, at most."""
+    hold_max_bytes: int | None = None
+    """So many bytes of content wait for one conversation at the same time, at most."""
     replies: bool = True
     """False: there are no groups, and nobody is answered."""
 
@@ -94,6 +98,8 @@ class HeldMessage(NamedTuple):
     id: MessageId
     seq: int
     arrived_at: datetime
+    bytes: int = 0
+    """The size of its content in UTF-8."""
 
     def is_expired(self, now: datetime, rules: Rules) -> bool:
         return is_past(self.arrived_at, now, rules.hold_tolerance)
@@ -130,6 +136,10 @@ class Conversation(NamedTuple):
     """
     held: tuple[HeldMessage, ...] = ()
     """In order of arrival. Whoever loads a conversation may leave stored ones out unless it is opened or swept."""
+    held_messages: int = 0
+    """How many wait, whether they are loaded or not. The version before 0011 does not count: then it is too few."""
+    held_bytes: int = 0
+    """The size of the contents of those that wait."""
 
     @property
     def is_blank(self) -> bool:

@@ -17,6 +17,7 @@ SERIALIZATION_FAILURE = "40001"
 DEADLOCK_DETECTED = "40P01"
 READ_ONLY = "25006"
 CONNECTION_LOST = "08006"
+QUERY_CANCELED = "57014"
 
 _OUTAGES = ("08", "53", "55P03", "57", "58", READ_ONLY, "25P03", "25P04")
 """No connection, no resources, a lock timeout, an operator's intervention, a system error, a standby, a timeout."""
@@ -89,6 +90,13 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(
         error, DatabaseTimeout | DatabaseUnavailable | psycopg2.InterfaceError | psycopg2.OperationalError
     )
+
+
+def is_timeout(error: BaseException) -> bool:
+    """It took longer than there was time for: less work at once may succeed."""
+    if isinstance(error, DatabaseUnavailable):
+        return error.code == QUERY_CANCELED
+    return isinstance(error, DatabaseTimeout)
 
 
 def ends_connection(error: BaseException) -> bool:

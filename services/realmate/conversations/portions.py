@@ -1,0 +1,86 @@
+"""How much one transaction of the sweep takes on: a portion, which sources share and which is halved when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from realmate.domain.model import Conversation, ConversationId, HeldMessage
+
+FIRST_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 300.0
+"""Between two tries of what was set aside: twice as long each time."""
+
+
+class Portion(NamedTuple):
+    """So much at most. It is never less than one conversation, and of that conversation one message."""
+
+    conversations: int
+    messages: int
+    bytes: int
+    """The contents of held messages that expire are copied; a reply names messages without reading their contents."""
+
+    def shared_by(self, sources: int) -> Portion:
+        """What each of so many sources gets of it."""
+        return self._divided(max(1, sources))
+
+    def halved(self) -> Portion:
+        return self._divided(2)
+
+    def doubled(self, most: Portion) -> Portion:
+        return Portion(*(min(2 * each, limit) for each, limit in zip(self, most, strict=True)))
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it cannot be made smaller."""
+        return self.conversations <= 1 and self.messages <= 1
+
+    def _divided(self, by: int) -> Portion:
+        return Portion(*(max(1, each // by) for each in self))
+
+
+def plan(due: Iterable[Conversation], share: Portion) -> dict[ConversationId, int]:
+    """How many messages of which conversations are to be taken, in the order they are due.
+
+    Each source has its own share. A group is answered as a whole, so the first conversation of a source is taken
+    however large its group is.
+    """
+    left: dict[int, int] = {}
+    chosen: dict[ConversationId, int] = {}
+    for conversation in due:
+        source_id = conversation.id.source_id
+        is_first = source_id not in left
+        room = left.setdefault(source_id, share.messages)
+        if conversation.group is None:
+            wanted = min(room, conversation.held_messages or room)  # 0: the version before did not count
+        else:
+            wanted = conversation.group.size
+        if room > 0 and (is_first or wanted <= room):
+            chosen[conversation.id] = wanted
+            left[source_id] = room - wanted
+        else:
+            left[source_id] = 0
+    return chosen
+
+
+def cut(
+    held: Mapping[ConversationId, list[HeldMessage]], chosen: Mapping[ConversationId, int], share: Portion
+) -> dict[ConversationId, tuple[tuple[HeldMessage, ...], bool]]:
+    """Of each conversation the oldest of its held messages, as far as its source's bytes go, and whether it has more.
+
+    `held` has one more than was chosen where there are more. What has no room at all is left out.
+    """
+    left: dict[int, int] = {}
+    taken: dict[ConversationId, tuple[tuple[HeldMessage, ...], bool]] = {}
+    for key, messages in held.items():
+        most = chosen[key]
+        part: list[HeldMessage] = []
+        for message in messages[:most]:
+            room = left.setdefault(key.source_id, share.bytes)
+            if room <= 0:
+                break
+            part.append(message)
+            left[key.source_id] = room - message.bytes
+        if part or not messages:
+            taken[key] = (tuple(part), len(part) < len(messages))
+    return taken
