@@ -12,8 +12,10 @@ import msgspec
 from sqlalchemy import Engine, text
 
 from realmate.conversations.batches import Batches
+from realmate.conversations.holding import Holding
 from realmate.conversations.rules import RuleBooks
 from realmate.conversations.source_ids import SourceIds
+from realmate.conversations.sweep import Sweeper
 from realmate.domain.events import Verdict
 from realmate.domain.model import Rules
 from realmate.query.reads import Ambiguous, ConversationView, Wanted, read
@@ -35,6 +37,8 @@ from realmate.wire.commands import (
 QUICK = Rules(group_window=timedelta(milliseconds=300), hold_tolerance=timedelta(milliseconds=400))
 PATIENT = Rules(group_window=timedelta(hours=1), hold_tolerance=timedelta(hours=1))
 
+PATIENCE_S = 60.0
+
 SENT_AT = datetime(2025, 6, 4, 14, 20, 5, tzinfo=UTC)
 
 
@@ -44,13 +48,17 @@ class Store:
     def __init__(self, database_url: str, rules: Rules, sources: Sources = UNCONFIGURED) -> None:
         self.engine: Engine = open_engine(database_url, "realmate-test", pool_size=20, isolation_level="AUTOCOMMIT")
         self.rules = RuleBooks(rules, SourceIds(), sources)
+        self.holding = Holding()
 
     @property
     def db(self) -> Transactions:
         return Transactions(self.engine)
 
     def deliver(self, *deliveries: Delivery) -> list[list[Verdict] | None]:
-        return [decode_verdicts(reply) for reply in Batches(self.db, self.rules, SourceIds()).apply(deliveries)]
+        return [
+            decode_verdicts(reply)
+            for reply in Batches(self.db, self.rules, SourceIds(), self.holding).apply(deliveries)
+        ]
 
     def apply(self, *commands: Command) -> list[Verdict]:
         """Apply one batch, which must be decided."""
@@ -63,6 +71,15 @@ class Store:
         found = read(self.db, [wanted]).get(wanted)
         assert not isinstance(found, Ambiguous)
         return found
+
+    def sweep(self, sweeper: Sweeper | None = None) -> None:
+        """Until nothing is due any more."""
+        sweeper = sweeper or Sweeper()
+        sweeper.sweep(self.db, self.rules)
+        give_up_at = time.monotonic() + PATIENCE_S
+        while self.scalar("SELECT count(*) FROM conversations WHERE due_at < now()"):
+            assert time.monotonic() < give_up_at, "something stays due for ever"
+            sweeper.sweep(self.db, self.rules)
 
     def execute(self, statement: str, **values: object) -> None:
         with self.engine.connect() as connection:

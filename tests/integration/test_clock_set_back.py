@@ -61,7 +61,7 @@ def test_a_message_after_it_starts_a_group_of_its_own(store: Store) -> None:
     set_clock_back(store)
     store.apply(after)
     time.sleep(OVER_S)
-    Sweeper().sweep(store.db, store.rules)
+    store.sweep()
     assert replies(store, key) == [[before.message_id], [after.message_id]]
 
 
@@ -87,11 +87,11 @@ def test_a_held_message_expires_and_one_held_later_does_not(store: Store) -> Non
     assert inbound(view) in ([after.message_id], []), "unless this machine slept for 400 ms just now"
 
 
-def test_a_clock_set_back_by_less_than_the_window_parts_no_group(store: Store) -> None:
+def test_a_clock_set_back_by_less_than_the_window_parts_no_group(store: Store, database_url: str) -> None:
     """A clock that is corrected by a little must not be felt."""
     key = str(uuid.uuid4())
     before, after = saying(key), saying(key)
-    with open_store(store.engine.url.render_as_string(hide_password=False), PATIENT) as patient:
+    with open_store(database_url, PATIENT) as patient:
         patient.apply(opening(key), before)
         set_clock_back(store, "10 minutes")
         patient.apply(after)
@@ -101,9 +101,9 @@ def test_a_clock_set_back_by_less_than_the_window_parts_no_group(store: Store) -
     assert [sorted(reply) for reply in replies(store, key)] == [sorted([before.message_id, after.message_id])]
 
 
-def test_what_is_due_in_time_is_not_stranded(store: Store) -> None:
+def test_what_is_due_in_time_is_not_stranded(store: Store, database_url: str) -> None:
     key = str(uuid.uuid4())
-    with open_store(store.engine.url.render_as_string(hide_password=False), PATIENT) as patient:
+    with open_store(database_url, PATIENT) as patient:
         patient.apply(opening(key), saying(key))
         Sweeper().sweep_stranded(patient.db, patient.rules)
         assert store.scalar("SELECT count(*) FROM messages WHERE kind = 2") == 0

@@ -18,7 +18,6 @@ from store import QUICK, Store, inbound, open_store, opening, replied, saying
 OVER_S = 0.6  # longer than QUICK's window and tolerance
 HARD_TO_COMPRESS = "".join(random.Random(13).choices("ab", k=195_000))
 SHORT_TIMEOUT_MS = 800
-PATIENCE_S = 60.0
 LATEST_S = """
     SELECT CAST(max(extract(epoch FROM reply.arrived_at - message.arrived_at)) - 0.3 AS float8) AS beyond_the_window
     FROM messages AS reply JOIN messages AS message USING (conversation_id, source_id)
@@ -42,14 +41,6 @@ def store(database_url: str) -> Iterator[Store]:
         yield store
 
 
-def sweep_all(store: Store, sweeper: Sweeper) -> None:
-    """Until nothing is due any more."""
-    give_up_at = time.monotonic() + PATIENCE_S
-    while store.scalar("SELECT count(*) FROM conversations WHERE due_at < now()"):
-        assert time.monotonic() < give_up_at, "something stays due for ever"
-        sweeper.sweep(store.db, store.rules)
-
-
 def test_more_held_bytes_than_one_statement_can_expire_in_time_expire_in_parts(database_url: str) -> None:
     """The hardening issue's first case in its small form: the sweep tried it again, identically, for ever."""
     with open_store(f"{database_url}?options=-cstatement_timeout%3D{SHORT_TIMEOUT_MS}", QUICK) as store:
@@ -57,7 +48,7 @@ def test_more_held_bytes_than_one_statement_can_expire_in_time_expire_in_parts(d
         for _ in range(45):
             store.apply(*(saying(key, HARD_TO_COMPRESS) for _ in range(10)))
         time.sleep(OVER_S)
-        sweep_all(store, Sweeper())
+        store.sweep()
         assert store.scalar("SELECT count(*) FROM messages WHERE kind = 4") == 450
         assert store.scalar("SELECT count(*) FROM rejections WHERE code = 'expired'") == 450
         assert store.scalar("SELECT count(*) FROM conversations WHERE due_at IS NOT NULL") == 0
@@ -104,7 +95,7 @@ def test_a_conversation_that_cannot_be_settled_is_set_aside_and_settled_later(st
     before = set_aside("odd")
     time.sleep(OVER_S)
     sweeper = Sweeper()
-    sweep_all(store, sweeper)
+    store.sweep(sweeper)
     assert [len(answers(store, key)) for key in (bad, good, neighbour)] == [0, 1, 1]
     assert set_aside("odd") == before + 1
     later = "SELECT failed_sweeps FROM conversations WHERE due_at > now() + interval '2 seconds'"
@@ -113,7 +104,7 @@ def test_a_conversation_that_cannot_be_settled_is_set_aside_and_settled_later(st
     assert store.scalar(later) == 1, "it is not taken for one that a clock set back has stranded"
     store.execute("DROP TRIGGER sleep ON messages")
     store.execute("UPDATE conversations SET due_at = now() - interval '1 second' WHERE failed_sweeps IS NOT NULL")
-    sweep_all(store, sweeper)
+    store.sweep(sweeper)
     assert len(answers(store, bad)) == 1
     assert store.scalar("SELECT count(*) FROM conversations WHERE failed_sweeps IS NOT NULL") == 0
 
@@ -124,7 +115,7 @@ def test_a_held_message_that_cannot_be_settled_stops_nobody(store: Store) -> Non
     store.execute(FAIL_ON_EXPIRING.format(keys[7]))
     store.apply(*(saying(key) for key in keys for _ in range(3)))
     time.sleep(OVER_S)
-    sweep_all(store, Sweeper())
+    store.sweep()
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 4") == 57
     assert store.scalar("SELECT string_agg(id::text, ',') FROM conversations WHERE failed_sweeps = 1") == keys[7]
 

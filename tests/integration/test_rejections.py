@@ -14,7 +14,6 @@ import pytest
 from realmate.admin import rejections
 from realmate.admin.database import opened
 from realmate.admin.rejections import Filter, Rejection
-from realmate.conversations.sweep import Sweeper
 from realmate.conversations.upkeep import forget_rejections
 from realmate.domain.events import Verdict
 from realmate.domain.model import Rules
@@ -83,7 +82,7 @@ def test_an_expired_message_is_kept_whole(database_url: str, key: str) -> None:
         message = saying(key, 'Olá "\\ \N{WAVING HAND SIGN}', source="shop")
         assert store.apply(message) == [Verdict.HELD]
         time.sleep(0.1)
-        Sweeper().sweep(store.db, store.rules)
+        store.sweep()
         [rejection] = kept(database_url)
         assert (rejection.source, rejection.code, rejection.message_id) == ("shop", "expired", message.message_id)
         assert parse_event(rejection.body, "test", Origin("shop")) == message

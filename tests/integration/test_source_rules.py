@@ -9,7 +9,6 @@ from uuid import uuid4
 
 import pytest
 
-from realmate.conversations.sweep import Sweeper
 from realmate.domain.events import Verdict
 from realmate.sources.file import SourceFile
 from store import PATIENT, Store, closing, inbound, open_store, opening, replied, saying
@@ -58,7 +57,7 @@ def test_one_source_s_window_and_tolerance_are_not_another_s(store: Store) -> No
     store.apply(opening(quick, "quick"), opening(slow, "slow"), early)
     first, _ = said(store, quick, "quick"), said(store, slow, "slow")
     time.sleep(0.4)
-    Sweeper().sweep(store.db, store.rules)
+    store.sweep()
     assert replies(store, quick, "quick") == [[first]]
     assert replies(store, slow, "slow") == []
     assert store.apply(early) == [Verdict.HOLD_EXPIRED]
@@ -87,7 +86,7 @@ def test_who_never_pauses_is_answered_all_the_same(store: Store) -> None:
     ids = []
     for _ in range(8):
         ids.append(said(store, key, "waiting"))
-        Sweeper().sweep(store.db, store.rules)
+        store.sweep()
         time.sleep(0.2)
     answered = replies(store, key, "waiting")
     assert len(answered) >= 2
@@ -99,7 +98,7 @@ def test_a_silent_source_is_never_answered(store: Store) -> None:
     store.apply(opening(key, "silent"))
     message_id = said(store, key, "silent")
     time.sleep(0.2)
-    Sweeper().sweep(store.db, store.rules)
+    store.sweep()
     store.apply(closing(key, "silent"))
     view = store.view(key, "silent")
     assert view is not None

@@ -29,12 +29,12 @@ def test_a_group_is_answered_once_its_window_is_over_and_not_before(store: Store
     key = str(uuid.uuid4())
     first, second = saying(key, second=1), saying(key, second=2)
     store.apply(opening(key), second, first)
-    Sweeper().sweep(store.db, store.rules)
+    store.sweep()
     view = store.view(key)
     assert view is not None
     if not replied(view):  # unless this machine slept for 300 ms just now
         time.sleep(OVER_S)
-        Sweeper().sweep(store.db, store.rules)
+        store.sweep()
         view = store.view(key)
         assert view is not None
     assert replied(view) == [[first.message_id, second.message_id]]
@@ -47,7 +47,7 @@ def test_nothing_is_due_twice(store: Store) -> None:
     store.apply(opening(key), saying(key))
     time.sleep(OVER_S)
     for _ in range(3):
-        Sweeper().sweep(store.db, store.rules)
+        store.sweep()
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 2") == 1
     assert store.scalar("SELECT count(*) FROM conversations WHERE due_at IS NOT NULL") == 0
 
@@ -63,7 +63,7 @@ def test_many_sweepers_at_once_write_one_reply_a_group(store: Store) -> None:
         for future in [*sweeps, *late]:
             future.result()
     time.sleep(OVER_S)
-    Sweeper().sweep(store.db, store.rules)
+    store.sweep()
     for key in keys:
         view = store.view(key)
         assert view is not None
@@ -79,7 +79,7 @@ def test_a_late_sweep_does_not_merge_groups(store: Store) -> None:
     time.sleep(OVER_S)
     store.apply(second)
     time.sleep(OVER_S)
-    Sweeper().sweep(store.db, store.rules)
+    store.sweep()
     view = store.view(key)
     assert view is not None
     assert replied(view) == [[first.message_id], [second.message_id]]
@@ -91,7 +91,7 @@ def test_a_held_message_expires_and_is_kept(store: Store) -> None:
     before = observation.EXPIRED._value.get()  # noqa: SLF001 (prometheus_client has no other way to read a counter)
     assert store.apply(message) == [Verdict.HELD]
     time.sleep(OVER_S)
-    Sweeper().sweep(store.db, store.rules)
+    store.sweep()
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 4") == 1
     assert observation.EXPIRED._value.get() == before + 1  # noqa: SLF001
     assert store.apply(opening(key), message) == [Verdict.CREATED, Verdict.HOLD_EXPIRED]
@@ -106,11 +106,11 @@ def test_each_held_message_waits_its_own_time(store: Store) -> None:
     time.sleep(OVER_S)
     second = saying(key)
     store.apply(second)
-    Sweeper().sweep(store.db, store.rules)
+    store.sweep()
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 4") == 1
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 3") == 1
     time.sleep(OVER_S)
-    Sweeper().sweep(store.db, store.rules)
+    store.sweep()
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 4") == 2
 
 

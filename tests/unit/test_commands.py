@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realmate.domain.events import Verdict
+from realmate.domain.events import PASSING, PROMISES, Verdict
 from realmate.wire.answers import answer
 from realmate.wire.commands import (
     VERSION,
@@ -26,6 +26,7 @@ from realmate.wire.commands import (
     decode_verdicts,
     encode_commands,
     encode_verdicts,
+    understood_verdicts,
 )
 
 NOT_OF_A_CONVERSATION = {Verdict.MESSAGE_CONFLICT, Verdict.IDEMPOTENCY_MISMATCH, Verdict.UNSTORABLE}
@@ -75,6 +76,20 @@ def test_verdicts_arrive_as_they_were_sent(verdicts: list[Verdict] | None) -> No
     assert decode_verdicts(encode_verdicts(verdicts)) == verdicts
 
 
+def test_an_intake_of_the_version_before_is_told_only_verdicts_that_it_knows() -> None:
+    """During a rolling update. Its commands say nothing of verdicts, as that version had no word for it."""
+    before = msgspec.msgpack.encode((VERSION, []))
+    assert decode_commands(before) == []
+    known = [verdict for verdict in Verdict if verdict not in {Verdict.UNSTORABLE, Verdict.FAILED}]
+    told = decode_verdicts(encode_verdicts(known, understood_verdicts(before)))
+    assert told is not None
+    assert Verdict.TOO_MANY_HELD not in told
+    assert [each for each in told if each in PROMISES] == [each for each in Verdict if each in PROMISES]
+    for verdict in (Verdict.UNSTORABLE, Verdict.FAILED):
+        assert decode_verdicts(encode_verdicts([Verdict.HELD, verdict], understood_verdicts(before))) is None
+    assert understood_verdicts(encode_commands([])) > 0
+
+
 def test_another_version_is_refused_before_its_body_is_read() -> None:
     newer = msgspec.msgpack.encode((VERSION + 1, {"something": "else"}))
     with pytest.raises(UnknownVersion, match=f"version {VERSION + 1}"):
@@ -95,8 +110,9 @@ def test_every_verdict_has_an_answer_that_is_json(command: EventCommand, verdict
     if verdict is Verdict.FAILED:
         assert (body["code"], response.status) == ("unavailable", 503)
         return
-    if response.status == 400:
-        assert (body["code"], body["status"]) == (verdict, 400)
+    if response.status in {400, 429}:
+        assert (body["code"], body["status"]) == (verdict, response.status)
+        assert (response.status == 429) == (verdict in PASSING) == ("Retry-After" in dict(response.headers))
         assert command.conversation_id in body["detail"] or verdict in NOT_OF_A_CONVERSATION
         return
     assert response.status == {"created": 201, "closed": 200}.get(verdict, 202)

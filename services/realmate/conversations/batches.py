@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from realmate.conversations import observation, statements
+from realmate.conversations.holding import Holding
 from realmate.conversations.idempotency import Markers
 from realmate.conversations.rejections import Rejection, rejections
 from realmate.conversations.rules import RuleBook, RuleBooks
@@ -35,6 +36,7 @@ from realmate.wire.commands import (
     UnreadCommand,
     decode_commands,
     encode_verdicts,
+    understood_verdicts,
 )
 
 log = structlog.get_logger(__name__)
@@ -65,9 +67,12 @@ class Decided(NamedTuple):
 class Batches:
     """Applies the deliveries that one worker was given."""
 
-    def __init__(self, db: Transactions, rules: RuleBooks, source_ids: SourceIds) -> None:
+    def __init__(
+        self, db: Transactions, rules: RuleBooks, source_ids: SourceIds, holding: Holding | None = None
+    ) -> None:
         self._db = db
         self._rules = rules
+        self._holding = holding or Holding()
         self._source_ids = source_ids
 
     def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:
@@ -140,7 +145,7 @@ class Batches:
         chosen = [batch[place] for place in places]
         ids, rules = self._known(chosen)
         with self._db.begin() as transaction:
-            decided = _decide(transaction, chosen, ids, rules, look_first=True)
+            decided = _decide(transaction, chosen, ids, rules, Holding(), look_first=True)
             decided.work.save((), decided.markers, [rejection for _, rejection in decided.rejected])
             transaction.try_out()
 
@@ -154,7 +159,7 @@ class Batches:
             if not fresh:
                 return replies
             batch = [command for delivery in fresh for command in commands[delivery.id]]
-            decided = _decide(transaction, batch, ids, rules, look_first=look_first)
+            decided = _decide(transaction, batch, ids, rules, self._holding, look_first=look_first)
             applied = _encode_each(fresh, commands, decided.answers)
             decided.work.save(applied.items(), decided.markers, [rejection for _, rejection in decided.rejected])
             if time.monotonic() >= deadline:
@@ -168,8 +173,14 @@ class Batches:
         return self._source_ids.of(self._db, {each.origin.source for each in batch}), self._rules.book(self._db)
 
 
-def _decide(
-    transaction: Transaction, batch: Sequence[Received], ids: Mapping[str, int], rules: RuleBook, *, look_first: bool
+def _decide(  # noqa: PLR0913 (what a decision needs)
+    transaction: Transaction,
+    batch: Sequence[Received],
+    ids: Mapping[str, int],
+    rules: RuleBook,
+    holding: Holding,
+    *,
+    look_first: bool,
 ) -> Decided:
     markers = Markers(transaction, batch, ids)
     if look_first:
@@ -184,7 +195,7 @@ def _decide(
         else:
             named.append(place)
             events.append(command.event(ids[command.origin.source]))
-    work = UnitOfWork(transaction, rules)
+    work = UnitOfWork(transaction, rules, holding)
     verdicts = work.decide_all(events, look_first=look_first)
     new.update(zip(named, verdicts, strict=True))
     answers = markers.complete(new)
@@ -212,7 +223,12 @@ def _decode(delivery: Delivery) -> list[Received] | None:
 
 def _encode_each(deliveries: Sequence[Delivery], commands: Commands, verdicts: Sequence[Verdict]) -> dict[str, bytes]:
     rest = iter(verdicts)
-    return {delivery.id: encode_verdicts(list(islice(rest, len(commands[delivery.id])))) for delivery in deliveries}
+    return {
+        delivery.id: encode_verdicts(
+            list(islice(rest, len(commands[delivery.id]))), understood_verdicts(delivery.payload)
+        )
+        for delivery in deliveries
+    }
 
 
 def _already_applied(transaction: Transaction, deliveries: Sequence[Delivery]) -> dict[str, bytes]:

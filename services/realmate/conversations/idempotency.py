@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from realmate.conversations import statements
-from realmate.domain.events import Verdict
+from realmate.domain.events import PASSING, Verdict
 from realmate.runtime.transaction import Transaction
 from realmate.wire.commands import Received, RefusedCommand, UnreadCommand
 from realmate.wire.named import named
@@ -69,8 +69,15 @@ class Markers:
         return [decided[place] if key is None else self._of(place, key) for place, key in enumerate(self._keys)]
 
     def rows(self, decided: Mapping[int, Verdict]) -> list[dict[str, object]]:
-        """What is to be stored, in the order of the keys: two transactions must not wait for each other in a circle."""
-        new = sorted((key, place) for place in decided if (key := self._keys[place]) is not None)
+        """What is to be stored, in the order of the keys: two transactions must not wait for each other in a circle.
+
+        A refusal for now is not stored: the same request again is decided anew.
+        """
+        new = sorted(
+            (key, place)
+            for place, verdict in decided.items()
+            if (key := self._keys[place]) is not None and verdict not in PASSING
+        )
         return [
             {
                 "source_id": key.source_id,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from realmate.domain.events import PROMISES, Verdict
+from realmate.domain.events import PASSING, PROMISES, Verdict
 from realmate.wire.answers import refused
 from realmate.wire.commands import Command, MessageCommand, Received, RefusedCommand, UnreadCommand
 from realmate.wire.named import named
@@ -33,12 +33,15 @@ class Rejection(msgspec.Struct, omit_defaults=True):
 def rejections(
     commands: Sequence[Received], verdicts: Sequence[Verdict], decided: Mapping[int, Verdict], ids: Mapping[str, int]
 ) -> Iterator[tuple[str, Rejection]]:
-    """Each with its source's name. What is not in `decided`, which is by place, was given an answer of before again."""
+    """Each with its source's name. What is not in `decided`, which is by place, was given an answer of before again.
+
+    What was refused for now is not kept: its sender has it still, and is told to send it again.
+    """
     for place, verdict in enumerate(verdicts):
         command = commands[place]
         if isinstance(command, UnreadCommand):  # nobody knows whose it is
             continue
-        if verdict not in PROMISES and (place in decided or verdict is Verdict.IDEMPOTENCY_MISMATCH):
+        if verdict not in PROMISES | PASSING and (place in decided or verdict is Verdict.IDEMPOTENCY_MISMATCH):
             source = command.origin.source
             yield source, _rejection(command, verdict, ids[source])
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from realmate.conversations import upkeep
 from realmate.conversations.batches import Batches
+from realmate.conversations.holding import Holding
 from realmate.conversations.responding import Responding, give_up_orphans
 from realmate.conversations.rules import RuleBooks
 from realmate.conversations.source_ids import SourceIds
@@ -22,6 +23,7 @@ from realmate.runtime.transport import commands
 from realmate.runtime.transport.interface import Delivery
 
 TIDY_PAUSE_S = 5.0
+COUNT_PAUSE_S = 1.0
 RESPOND_PAUSE_S = 0.1
 FORGET_PAUSE_S = 60.0
 
@@ -37,22 +39,32 @@ class ConversationsService:
     source_ids = SourceIds()
     responding = Responding()
     sweeper = Sweeper()
+    holding = Holding()
 
     @property
     def rules(self) -> RuleBooks:
         default = Rules(
             group_window=timedelta(seconds=self.settings.group_window_s),
+            group_max_messages=self.settings.group_max_messages,
             hold_tolerance=timedelta(seconds=self.settings.hold_tolerance_s),
+            hold_max_messages=self.settings.hold_max_messages,
+            hold_max_bytes=self.settings.hold_max_bytes,
+            hold_total_messages=self.settings.hold_total_messages,
+            hold_total_bytes=self.settings.hold_total_bytes,
         )
         return RuleBooks(default, self.source_ids, self.sources)
 
     @commands
     def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:
-        return Batches(self.db, self.rules, self.source_ids).apply(deliveries)
+        return Batches(self.db, self.rules, self.source_ids, self.holding).apply(deliveries)
 
     @periodic(lambda settings: settings.sweep_interval_s)
     def sweep(self) -> None:
         self.sweeper.sweep(self.db, self.rules, self.background)
+
+    @periodic(lambda _settings: COUNT_PAUSE_S)
+    def count_held(self) -> None:
+        self.holding.count(self.db)
 
     @periodic(lambda _settings: TIDY_PAUSE_S)
     def tidy(self) -> None:

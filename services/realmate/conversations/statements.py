@@ -107,11 +107,15 @@ SET_ASIDE = Statement(
 # For the rest of the transaction.
 LIMIT_TIME = Statement("limit_time", ("text",), "SELECT set_config('statement_timeout', $1, true)")
 
+# A content travels only where it has the size of the event's own, so never more than the batch itself has.
 KNOWN_MESSAGES = Statement(
     "known_messages",
-    ("uuid[]",),
-    "SELECT CAST(id AS text), source_id, CAST(conversation_id AS text), seq, kind, content, timestamp, arrived_at"
-    " FROM messages WHERE id = ANY($1)",
+    ("uuid[]", "integer[]"),
+    """
+    SELECT CAST(id AS text), source_id, CAST(conversation_id AS text), seq, kind,
+        CASE WHEN octet_length(content) = wanted.bytes THEN content ELSE '' END, timestamp, arrived_at
+    FROM messages JOIN unnest($1, $2) AS wanted (id, bytes) USING (id)
+    """,
 )
 
 HELD_MESSAGES = Statement(
@@ -557,12 +561,24 @@ FORGET_APPLIED = Statement(
     "DELETE FROM applied_batches WHERE applied_at < now() - make_interval(secs => $1)",
 )
 
-BACKLOG = Statement(
-    "backlog",
+# By an index of the conversations that hold something: so many rows as the bounds of holding allow.
+HELD_OF_SOURCES = Statement(
+    "held_of_sources",
     (),
     """
-    SELECT count(*) FILTER (WHERE status = 1), coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0),
-        (SELECT count(*) FROM messages WHERE kind = 3)
-    FROM conversations WHERE due_at IS NOT NULL
+    SELECT source_id, CAST(coalesce(sum(held_messages), 0) AS bigint), CAST(coalesce(sum(held_bytes), 0) AS bigint)
+    FROM conversations WHERE status = 0 AND due_at IS NOT NULL GROUP BY source_id
+    """,
+)
+
+# How many groups wait, up to a limit, and how late the sweep is for what is due longest.
+BACKLOG = Statement(
+    "backlog",
+    ("integer",),
+    """
+    SELECT (SELECT count(*) FROM (SELECT FROM conversations WHERE due_at IS NOT NULL AND status = 1 LIMIT $1) AS met),
+        coalesce(extract(epoch FROM clock_timestamp() - (
+            SELECT due_at FROM conversations WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1
+        )), 0)
     """,
 )

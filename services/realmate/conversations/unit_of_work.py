@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from realmate.conversations import statements
+from realmate.conversations.holding import Holding
 from realmate.conversations.portions import LONGEST_PAUSE_S, Portion, cut, plan
 from realmate.conversations.rejections import Rejection
 from realmate.conversations.rules import RuleBook
@@ -40,9 +41,11 @@ _encoder = msgspec.json.Encoder()
 
 
 class UnitOfWork:
-    def __init__(self, transaction: Transaction, rules: RuleBook) -> None:
+    def __init__(self, transaction: Transaction, rules: RuleBook, holding: Holding | None = None) -> None:
+        """`holding` is what this process knows of the sources' held messages: it bounds what is held from now on."""
         self._transaction = transaction
         self._rules = rules
+        self._holding = holding or Holding()
         self._stored: dict[ConversationId, Conversation] = {}
         self._current: dict[ConversationId, Conversation] = {}
         self._known: dict[MessageId, Message] = {}
@@ -59,7 +62,7 @@ class UnitOfWork:
         """Lock what the events name, then decide them in their order. One verdict an event."""
         now = self._lock(statements.LOCK, uuid_array(sorted({event.conversation_id.text for event in events})))
         if look_first or self._may_refuse(events):
-            self._load_known([event.message_id for event in events if isinstance(event, NewMessage)])
+            self._load_known([event for event in events if isinstance(event, NewMessage)])
         self._load_held(event.conversation_id for event in events if isinstance(event, NewConversation))
         return [self._decide(event, now) for event in events]
 
@@ -144,17 +147,37 @@ class UnitOfWork:
         return now
 
     def _may_refuse(self, events: Sequence[Event]) -> bool:
-        """Whether a message may meet a closed conversation: refused, it has no insert that would find its twin."""
-        return any(conversation.status is Status.CLOSED for conversation in self._stored.values()) or any(
-            isinstance(event, CloseConversation) for event in events
+        """Whether a message may be refused, so that it has no insert that would find its twin.
+
+        It may meet a closed conversation, or one for which enough is held already.
+        """
+        return any(isinstance(event, CloseConversation) for event in events) or any(
+            conversation.status is Status.CLOSED or self._may_be_full(conversation)
+            for conversation in self._stored.values()
         )
 
-    def _load_known(self, message_ids: list[MessageId]) -> None:
-        if not message_ids:
+    def _may_be_full(self, conversation: Conversation) -> bool:
+        """Whether one batch more may reach a limit: that it does from less than half is not worth a look."""
+        if not conversation.held_messages:
+            return False
+        rules = self._holding.room(conversation.id.source_id, self._rules.of(conversation.id.source_id))
+        return any(
+            most is not None and 2 * held > most
+            for held, most in (
+                (conversation.held_messages, rules.hold_max_messages),
+                (conversation.held_bytes, rules.hold_max_bytes),
+            )
+        )
+
+    def _load_known(self, messages: Sequence[NewMessage]) -> None:
+        if not messages:
             return
-        for row in self._transaction.fetch(statements.KNOWN_MESSAGES, uuid_array(key.text for key in message_ids)):
+        wanted = {(message.message_id.text, len(message.content.encode())) for message in messages}
+        texts, sizes = zip(*sorted(wanted), strict=True)
+        for row in self._transaction.fetch(statements.KNOWN_MESSAGES, uuid_array(texts), list(sizes)):
             message = _message(row)
-            self._known[message.id] = message
+            if message.content or message.id not in self._known:
+                self._known[message.id] = message
 
     def _load_held(self, conversation_ids: Iterable[ConversationId]) -> None:
         """Complete the PENDING ones among these: only opening and sweeping look at what is held."""
@@ -188,8 +211,13 @@ class UnitOfWork:
         key = event.conversation_id
         conversation = self._current.get(key) or Conversation(key)
         known = self._known.get(event.message_id) if isinstance(event, NewMessage) else None
-        decision = decide(conversation, event, now, known=known, rules=self._rules.of(key.source_id))
+        rules = self._rules.of(key.source_id)
+        if conversation.status is Status.PENDING and isinstance(event, NewMessage):
+            rules = self._holding.room(key.source_id, rules)
+        decision = decide(conversation, event, now, known=known, rules=rules)
         self._take(decision)
+        if decision.verdict is Verdict.HELD:
+            self._holding.add(key.source_id, decision.conversation.held[-1:])
         if decision.verdict is None:
             raise AssertionError("an event always gets a verdict")
         return decision.verdict

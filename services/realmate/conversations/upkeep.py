@@ -25,6 +25,8 @@ FORGET_KEYS_AFTER_S = 24 * 3600.0
 ROWS_PER_PORTION = 5_000
 PAUSE_S = 0.1
 """After a portion of conversations: those who send and read come first."""
+COUNTED_GROUPS = 100_000
+"""So many waiting groups are counted, at most."""
 FORGET_APPLIED_AFTER_S = 300.0
 """Twice the longest deadline a command can have, and more: no batch is delivered again after that."""
 
@@ -33,10 +35,9 @@ def tidy(db: Transactions) -> None:
     """Forget applied batches nobody can deliver again, and read the gauges."""
     with within(time.monotonic() + TRANSACTION_TIMEOUT_S), db.begin() as transaction:
         transaction.add(statements.FORGET_APPLIED, FORGET_APPLIED_AFTER_S)
-        [(groups, overdue_s, held)] = transaction.fetch(statements.BACKLOG)
+        [(groups, overdue_s)] = transaction.fetch(statements.BACKLOG, COUNTED_GROUPS)
         transaction.commit()
     observation.PENDING_GROUPS.set(groups)
-    observation.HELD_MESSAGES.set(held)
     observation.OVERDUE_SECONDS.set(max(0.0, float(overdue_s)))
 
 

@@ -58,3 +58,5 @@ class Verdict(StrEnum):
 
 
 PROMISES = frozenset({Verdict.CREATED, Verdict.ACCEPTED, Verdict.HELD, Verdict.DUPLICATE, Verdict.CLOSED})
+PASSING = frozenset({Verdict.TOO_MANY_HELD})
+"""Refusals for now. The event leaves no trace, not even under its idempotency key; its sender is told to come again."""

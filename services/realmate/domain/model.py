@@ -67,6 +67,9 @@ class Rules:
     """So many messages wait for one conversation at the same time, at most."""
     hold_max_bytes: int | None = None
     """So many bytes of content wait for one conversation at the same time, at most."""
+    hold_total_messages: int | None = None
+    """So many messages of one source wait at the same time, at most."""
+    hold_total_bytes: int | None = None
     replies: bool = True
     """False: there are no groups, and nobody is answered."""
 

@@ -65,8 +65,36 @@ class Settings(BaseSettings):
     group_window_s: float = Field(
         5.0, gt=0, le=3600, description="Seconds of silence that end a group of messages and bring its reply."
     )
+    group_max_messages: int = Field(
+        10_000,
+        ge=1,
+        le=100_000,
+        description="Messages in one group, at most: with so many it is answered at once, so that every reply has a"
+        " bound.",
+    )
     hold_tolerance_s: float = Field(
         6.0, ge=0, le=3600, description="Seconds a message waits for its conversation before it expires."
+    )
+    hold_max_messages: int = Field(
+        1_000,
+        ge=1,
+        description="Messages that may wait for one conversation at the same time; further ones get 429"
+        " `too_many_held`.",
+    )
+    hold_max_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=262_144,
+        description="Bytes of content that may wait for one conversation; not less than one message of 65,536"
+        " characters can have.",
+    )
+    hold_total_messages: int = Field(
+        50_000,
+        ge=1,
+        description="Messages of one source that may wait at the same time, all its conversations together;"
+        " counted each second.",
+    )
+    hold_total_bytes: int = Field(
+        128 * 1024 * 1024, ge=262_144, description="Bytes of content of one source that may wait at the same time."
     )
 
     # Who may send, and who may read.

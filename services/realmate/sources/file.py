@@ -101,11 +101,15 @@ class _Limit(msgspec.Struct, forbid_unknown_fields=True):
 class _Grouping(msgspec.Struct, forbid_unknown_fields=True):
     window_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] | None = None
     max_wait_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] | None = None
-    max_messages: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_messages: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
 
 
 class _Hold(msgspec.Struct, forbid_unknown_fields=True):
-    tolerance_s: Annotated[float, msgspec.Meta(ge=0, le=3600)]
+    tolerance_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
+    max_messages: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
+    max_bytes: Annotated[int, msgspec.Meta(ge=262_144, le=1_073_741_824)] | None = None
+    total_messages: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] | None = None
+    total_bytes: Annotated[int, msgspec.Meta(ge=262_144, le=1_099_511_627_776)] | None = None
 
 
 class _IdsReply(msgspec.Struct, forbid_unknown_fields=True, tag_field="kind", tag="ids"):
@@ -166,6 +170,10 @@ class _Source(msgspec.Struct, forbid_unknown_fields=True):
             given["group_max_messages"] = self.grouping.max_messages
         if self.hold is not None:
             given["hold_tolerance"] = _duration(self.hold.tolerance_s)
+            given["hold_max_messages"] = self.hold.max_messages
+            given["hold_max_bytes"] = self.hold.max_bytes
+            given["hold_total_messages"] = self.hold.total_messages
+            given["hold_total_bytes"] = self.hold.total_bytes
         if self.reply is not None:
             given["replies"] = not isinstance(self.reply, _NoReply)
         return {name: value for name, value in given.items() if value is not None}

@@ -18,6 +18,9 @@ _STATUS: dict[Verdict, int] = {
     Verdict.CLOSED: 200,
 }
 
+HELD_RETRY_AFTER_S = 2
+"""Each message waits for some seconds only, so there is room again soon."""
+
 _REFUSALS: dict[Verdict, str] = {
     Verdict.CONVERSATION_EXISTS: "Conversation {conversation} exists already.",
     Verdict.CONVERSATION_CLOSED: "Conversation {conversation} is closed; it takes no more messages.",
@@ -25,6 +28,8 @@ _REFUSALS: dict[Verdict, str] = {
     Verdict.CONVERSATION_ALREADY_CLOSED: "Conversation {conversation} is closed already.",
     Verdict.HOLD_EXPIRED: "Message {message} waited for conversation {conversation}, which did not come in time;"
     " it will not enter it any more.",
+    Verdict.TOO_MANY_HELD: "Too many messages wait already, for conversation {conversation} or for others of this"
+    " source that do not exist yet. Open the conversation first, or send the message again later.",
     Verdict.IDEMPOTENCY_MISMATCH: "This idempotency key came with another body before.",
     Verdict.UNSTORABLE: "The event holds something that cannot be stored; sent again, it would be refused again.",
     Verdict.FAILED: "The event could not be processed.",
@@ -36,6 +41,8 @@ def answer(command: EventCommand, verdict: Verdict) -> Response:
     if verdict is Verdict.FAILED:
         return unavailable("The event could not be processed now; send it again.")
     status = _STATUS.get(verdict)
+    if verdict is Verdict.TOO_MANY_HELD:
+        return problem(429, verdict, refused(command, verdict), headers=(("Retry-After", str(HELD_RETRY_AFTER_S)),))
     if status is None:
         return problem(400, verdict, refused(command, verdict))
     # Written by hand: three fixed shapes of UUIDs and enum members, nothing in them can need escaping.

@@ -108,9 +108,22 @@ Command = EventCommand | RefusedCommand
 Received = Command | UnreadCommand
 
 
+VERDICTS = 1
+"""The generation of verdicts that this intake understands. It grows by one when verdicts are added."""
+_SAID_TO_OLDER = {
+    Verdict.TOO_MANY_HELD: (1, Verdict.CONVERSATION_NOT_FOUND),
+    Verdict.UNSTORABLE: (1, None),
+    Verdict.FAILED: (1, None),
+}
+"""A verdict, the generation that brought it, and what an intake of the generation before is told instead. That must be
+true as well and promise nothing. None: nothing is said of the whole batch, and sending it again is right."""
+
+
 class _Envelope(msgspec.Struct, array_like=True):
     version: int
     body: msgspec.Raw
+    verdicts: int = 0
+    """With commands: which generation of verdicts their sender understands."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -122,7 +135,7 @@ _verdicts = msgspec.msgpack.Decoder(list[Verdict] | None)
 
 
 def encode_commands(commands: Sequence[Command]) -> bytes:
-    return _encoder.encode((VERSION, commands))
+    return _encoder.encode((VERSION, commands, VERDICTS))
 
 
 def decode_commands(payload: bytes) -> list[Received]:
@@ -157,9 +170,26 @@ def _ids(commands: Iterable[Command]) -> list[str]:
     return ids + [each.message_id for each in commands if isinstance(each, MessageCommand)]
 
 
-def encode_verdicts(verdicts: Sequence[Verdict] | None) -> bytes:
-    """One verdict a command, in order; None: nothing was decided, sending again is right."""
+def understood_verdicts(payload: bytes) -> int:
+    """Which generation of verdicts the sender of these commands understands. Raises as `decode_commands` does."""
+    return _envelopes.decode(payload).verdicts
+
+
+def encode_verdicts(verdicts: Sequence[Verdict] | None, understood: int = VERDICTS) -> bytes:
+    """One verdict a command, in order; None: nothing was decided, sending again is right.
+
+    `understood` is the generation of the intake that asked: during a rolling update it may be an older one.
+    """
+    if verdicts is not None and understood < VERDICTS:
+        told = [_as_understood(verdict, understood) for verdict in verdicts]
+        known = [verdict for verdict in told if verdict is not None]
+        verdicts = known if len(known) == len(told) else None
     return _encoder.encode((VERSION, verdicts))
+
+
+def _as_understood(verdict: Verdict, understood: int) -> Verdict | None:
+    generation, instead = _SAID_TO_OLDER.get(verdict, (0, verdict))
+    return instead if understood < generation else verdict
 
 
 def decode_verdicts(payload: bytes, *, count: int | None = None) -> list[Verdict] | None:
