@@ -20,7 +20,7 @@ import msgspec
 import psycopg2
 import pytest
 
-from realmate.conversations.sweep import erase_outdated, forget_keys, forget_rejections, sweep
+from realmate.conversations.upkeep import erase_outdated, forget_keys, forget_rejections
 from realmate.domain.events import Verdict
 from realmate.sources.model import Source
 from realmate.sources.responders import Responder
@@ -71,7 +71,7 @@ class Places:
         for command in (opening(who.conversation, who.source), *say[:2], opening(who.conversation, who.source)):
             self.plain.apply(keyed(command, f"key {who.word}"))
         time.sleep(0.4)
-        sweep(self.plain.db, self.plain.rules)  # writes the reply
+        self.plain.sweep()  # writes the reply
         taken = msgspec.structs.replace(say[0], content=f"{who.word} under an id that is taken")
         assert self.plain.apply(taken) == [Verdict.MESSAGE_CONFLICT]
         self.asking.apply(say[2], closing(who.conversation, who.source))  # leaves a call for the last reply
@@ -79,7 +79,7 @@ class Places:
         early = saying(who.unopened, f"{who.word} too early", source=who.source)
         assert self.plain.apply(keyed(early, f"early {who.word}")) == [Verdict.HELD]
         time.sleep(0.5)
-        sweep(self.plain.db, self.plain.rules)  # lets it expire
+        self.plain.sweep()  # lets it expire
         assert self.plain.apply(early) == [Verdict.HOLD_EXPIRED]
         self.plain.apply(*(refused(who, body, number) for number, body in enumerate(bodies(who, say[0].message_id))))
 

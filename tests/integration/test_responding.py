@@ -12,7 +12,6 @@ import pytest
 
 from realmate.conversations import responding
 from realmate.conversations.responding import Responding
-from realmate.conversations.sweep import sweep
 from realmate.runtime.outgoing import CallAnswer
 from realmate.sources.model import DEFAULT, Source
 from realmate.sources.responders import Responder
@@ -75,7 +74,7 @@ def asking(database_url: str) -> Iterator[Asking]:
         give_up_at = time.monotonic() + 30
         while store.scalar("SELECT count(*) FROM reply_calls") == 0:
             assert time.monotonic() < give_up_at
-            sweep(store.db, store.rules)
+            store.sweep()
         yield Asking(store, conversation_id, message.message_id)
 
 
