@@ -15,6 +15,7 @@ import yaml
 
 from helm import helm
 from realmate.kube_operator.reconcile import installation_of
+from realmate.runtime.postgres import QUIET
 from realmate.runtime.settings import Settings
 from realmate.runtime.transport import amqp_link, redis_link
 from rendered import CHART, NAMESPACE, RELEASE, Object, RenderError, environment, found, pods, render
@@ -295,6 +296,16 @@ def test_keda_looks_at_what_waits_for_conversations(transport: str) -> None:
         "from"
     ]
     assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "keda"}}} in peers
+
+
+def test_no_postgres_of_ours_logs_what_people_write() -> None:
+    [container] = found(render(), "StatefulSet", "postgres")["spec"]["template"]["spec"]["containers"]
+    wanted = {f"{name}={value}" for name, value in QUIET.items()}
+    assert wanted <= set(container["args"])
+    cluster = found(render(MATRIX["CloudNativePG"]), "Cluster", "postgres")
+    # CloudNativePG would load auto_explain for its setting; without it there is nothing to turn off.
+    expected = {name: value for name, value in QUIET.items() if not name.startswith("auto_explain")}
+    assert expected.items() <= cluster["spec"]["postgresql"]["parameters"].items()
 
 
 def test_a_database_of_cloudnativepg_is_reached_by_its_own_secret() -> None:

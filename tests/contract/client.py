@@ -28,6 +28,9 @@ Conversation = dict[str, Any]
 SIGNING_SOURCE = "signing"
 
 TIMESTAMP = "2025-06-04T14:20:05Z"
+MARKER = "segredo-5b1e7c"
+"""In what people write and in idempotency keys: it must be in no log."""
+SAID = f"Oi, {MARKER}"
 REPLY_HEADER = "Mensagens recebidas:"
 WINDOW_S = 5.0
 PATIENCE_S = 30.0
@@ -64,6 +67,8 @@ class Client:
 
     def request(self, method: str, path: str, body: bytes | None = None) -> Answer:
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        if method == "POST":
+            headers["Idempotency-Key"] = f"{MARKER}-{uuid4()}"
         if self._signs and path.startswith("/webhook"):
             headers |= signature(body or b"")
             path = f"/webhook/{SIGNING_SOURCE}{'/' * path.endswith('/')}"
@@ -90,18 +95,18 @@ class Client:
         return answer.body["conversation_id"]
 
     def say(
-        self, conversation_id: str, content: str = "Oi", *, message_id: str | None = None, timestamp: str = TIMESTAMP
+        self, conversation_id: str, content: str = SAID, *, message_id: str | None = None, timestamp: str = TIMESTAMP
     ) -> Answer:
         message = {"id": message_id or str(uuid4()), "content": content, "conversation_id": conversation_id}
         return self.post(event("NEW_MESSAGE", timestamp=timestamp, **message))
 
-    def accepted(self, conversation_id: str, content: str = "Oi", *, timestamp: str = TIMESTAMP) -> str:
+    def accepted(self, conversation_id: str, content: str = SAID, *, timestamp: str = TIMESTAMP) -> str:
         """The id of a message that the conversation just accepted."""
         answer = self.say(conversation_id, content, timestamp=timestamp)
         assert answer.verdict == (202, "accepted")
         return answer.body["message_id"]
 
-    def held(self, conversation_id: str, content: str = "Oi", *, message_id: str | None = None) -> str:
+    def held(self, conversation_id: str, content: str = SAID, *, message_id: str | None = None) -> str:
         """The id of a message that now waits for its conversation."""
         answer = self.say(conversation_id, content, message_id=message_id)
         assert answer.verdict == (202, "held")

@@ -17,7 +17,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from client import SIGNING_SOURCE
+from client import MARKER, SIGNING_SOURCE
+from log_files import leaks
 from rabbitmq import RabbitMQ
 from realmate.local.ports import free_port
 from realmate.runtime.settings import Settings
@@ -67,8 +68,16 @@ class SharedServer:
             _stop(self._process)
             if self._rabbitmq is not None:
                 self._rabbitmq.stop()
+            self._check_logs()
             shutil.rmtree(self._directory / "data", ignore_errors=True)  # 80 MB, and pytest would keep the last three
         self._users.close()
+
+    def _check_logs(self) -> None:
+        """Raise where a log of the server or of its stores has something that people wrote, a key or a secret."""
+        logs = [path for path in self._directory.rglob("*") if ".log" in path.suffixes and path.is_file()]
+        found = leaks(logs, [MARKER, SECRET])
+        if found:
+            raise RuntimeError(f"in logs there is what must not be there: {found}")
 
     def _start(self) -> str:
         port, data, output = free_port(), self._directory / "data", self._directory / "output.log"

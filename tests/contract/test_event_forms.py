@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from client import TIMESTAMP, Client, event, inbound, named
+from client import SAID, TIMESTAMP, Client, event, inbound, named
 
 ID_FORMS = {
     "lower case": str,
@@ -137,7 +137,7 @@ RARE_FORMS: dict[str, Callable[[str, str], tuple[str, str]]] = {
 
 
 def a_message(**changes: object) -> dict[str, object]:
-    return event("NEW_MESSAGE", **{"id": str(uuid4()), "content": "Oi", "conversation_id": str(uuid4()), **changes})
+    return event("NEW_MESSAGE", **{"id": str(uuid4()), "content": SAID, "conversation_id": str(uuid4()), **changes})
 
 
 def test_webhook_without_the_slash_is_the_same_endpoint(client: Client) -> None:

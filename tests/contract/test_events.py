@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from client import Client, event, replies
+from client import SAID, Client, event, replies
 
 
 def test_a_new_conversation_is_created(client: Client) -> None:
@@ -88,7 +88,7 @@ def test_an_id_with_other_content_conflicts(client: Client) -> None:
     conversation_id = client.opened()
     message_id = client.accepted(conversation_id, "Oi")
     assert client.say(conversation_id, "Olá", message_id=message_id).verdict == (400, "message_conflict")
-    assert [message["content"] for message in client.read(conversation_id)["messages"]] == ["Oi"]
+    assert [message["content"] for message in client.read(conversation_id)["messages"]] == [SAID]
 
 
 def test_an_id_in_another_conversation_conflicts(client: Client) -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from client import Answer, Client, inbound, named, replies, reply_to, together
+from client import MARKER, Answer, Client, inbound, named, replies, reply_to, together
 
 ROUNDS = range(3)
 """A race is lost by luck, too: each is run some times over."""
@@ -58,7 +58,7 @@ def test_of_identical_early_messages_one_is_held(client: Client, _: int) -> None
 @pytest.mark.parametrize("_", ROUNDS)
 def test_of_different_contents_under_one_id_one_wins(client: Client, _: int) -> None:
     conversation_id, message_id = client.opened(), str(uuid4())
-    contents = [f"version {number}" for number in range(10)]
+    contents = [f"version {number}, {MARKER}" for number in range(10)]
     answers = together([partial(client.say, conversation_id, it, message_id=message_id) for it in contents])
     assert verdicts(answers) == {(202, "accepted"): 1, (400, "message_conflict"): 9}
     [winner] = [it for it, answer in zip(contents, answers, strict=True) if answer.status == 202]

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from realmate.runtime.postgres import QUIET
 from realmate.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,9 @@ class TestTheEnvironment:
         postgres = {name: interpolated(value, {}) for name, value in SERVICES["postgres"]["environment"].items()}
         user, password, name = (postgres[f"POSTGRES_{part}"] for part in ("USER", "PASSWORD", "DB"))
         assert settings_of("query").database == f"postgresql://{user}:{password}@postgres:5432/{name}"
+
+    def test_lets_postgres_log_nothing_that_people_write(self) -> None:
+        assert {f"{name}={value}" for name, value in QUIET.items()} <= set(SERVICES["postgres"]["command"])
 
 
 class TestTheExampleOfAnEnvironmentFile:

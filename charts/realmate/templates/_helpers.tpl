@@ -126,3 +126,19 @@ securityContext:
 {{- randAlphaNum 40 -}}
 {{- end -}}
 {{- end }}
+
+{{/*
+What keeps the values of statements, and with them what people write to each other, out of Postgres' log.
+A test compares it with services/realmate/runtime/postgres.py.
+*/}}
+{{- define "realmate.quietPostgres" -}}
+log_min_error_statement: "panic"
+log_error_verbosity: "terse"
+log_statement: "none"
+log_min_duration_statement: "-1"
+log_min_duration_sample: "-1"
+log_transaction_sample_rate: "0"
+log_parameter_max_length: "0"
+log_parameter_max_length_on_error: "0"
+auto_explain.log_min_duration: "-1"
+{{- end }}
