@@ -86,7 +86,7 @@ def test_a_refused_message_does_not_take_its_id(client: Client) -> None:
 
 def test_an_id_with_other_content_conflicts(client: Client) -> None:
     conversation_id = client.opened()
-    message_id = client.accepted(conversation_id, "Oi")
+    message_id = client.accepted(conversation_id, SAID)
     assert client.say(conversation_id, "Olá", message_id=message_id).verdict == (400, "message_conflict")
     assert [message["content"] for message in client.read(conversation_id)["messages"]] == [SAID]
 

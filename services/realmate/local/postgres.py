@@ -2,7 +2,7 @@
 
 We run `postgres` in the foreground, as a child, with every durability setting on. It listens on 127.0.0.1 alone, with
 a password, and refuses a data directory that another server still uses. Root may start it: Postgres itself refuses
-to be root, so it runs as `nobody` then (see `_unprivileged`).
+to be root, so it runs as `nobody` then (see `unprivileged`).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Postgres(Child):
             (self._cluster / "postmaster.pid").unlink(missing_ok=True)
             options = [f"--{name}={value}" for name, value in {**self.settings, "port": str(self.port)}.items()]
             self._spawn(
-                [*self._unprivileged(), binary("postgres"), "-D", str(self._cluster), *options],
+                [*unprivileged(self.death_signal), binary("postgres"), "-D", str(self._cluster), *options],
                 env=without_libpq_variables(os.environ),
                 pass_fds=[lock],
             )
@@ -138,7 +138,7 @@ class Postgres(Child):
             shutil.chown(unfinished, user="nobody")
         kept_password(self._password_file)
         options = [*INITDB_OPTIONS, f"--pwfile={self._password_file}", "-D", str(unfinished)]
-        command = [*self._unprivileged(), binary("initdb"), *options]
+        command = [*unprivileged(self.death_signal), binary("initdb"), *options]
         initdb = self._spawn(command, env=without_libpq_variables(os.environ))
         try:
             failed = initdb.wait()
@@ -167,31 +167,30 @@ class Postgres(Child):
             connection.close()
         return True
 
-    def _unprivileged(self) -> list[str]:
-        """What to put before a command of Postgres, which refuses to be root: nothing, unless we are.
 
-        `nobody` keeps one of root's capabilities, to pass through directories that are closed to others: a virtual
-        environment or a data directory below a 0700 home works, and nobody's permissions need to change for it.
-        """
-        if os.geteuid() != 0:
-            return []
-        setpriv = shutil.which("setpriv")
-        if setpriv is None:
-            raise LocalError(
-                "Postgres refuses to run as root, and setpriv (util-linux) to change that is not installed"
-            )
-        nobody = pwd.getpwnam("nobody")
-        return [
-            setpriv,
-            f"--reuid={nobody.pw_uid}",
-            f"--regid={nobody.pw_gid}",
-            "--clear-groups",
-            "--inh-caps=+dac_override",
-            "--ambient-caps=+dac_override",
-            # The kernel forgets a death signal when the user changes, so it is said once more.
-            f"--pdeathsig={self.death_signal.name.removeprefix('SIG')}",
-            "--",
-        ]
+def unprivileged(death_signal: signal.Signals) -> list[str]:
+    """What to put before a command of Postgres, which refuses to be root: nothing, unless we are.
+
+    `nobody` keeps one of root's capabilities, to pass through directories that are closed to others: a virtual
+    environment or a data directory below a 0700 home works, and nobody's permissions need to change for it.
+    """
+    if os.geteuid() != 0:
+        return []
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise LocalError("Postgres refuses to run as root, and setpriv (util-linux) to change that is not installed")
+    nobody = pwd.getpwnam("nobody")
+    return [
+        setpriv,
+        f"--reuid={nobody.pw_uid}",
+        f"--regid={nobody.pw_gid}",
+        "--clear-groups",
+        "--inh-caps=+dac_override",
+        "--ambient-caps=+dac_override",
+        # The kernel forgets a death signal when the user changes, so it is said once more.
+        f"--pdeathsig={death_signal.name.removeprefix('SIG')}",
+        "--",
+    ]
 
 
 def binary(name: str) -> str:

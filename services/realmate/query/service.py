@@ -11,7 +11,7 @@ import structlog
 from realmate.query.reads import Ambiguous, ConversationView, Wanted, read
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database, is_outage, patiently
-from realmate.runtime.http import Request, http_batch
+from realmate.runtime.http import Request, http_batch, isolated
 from realmate.runtime.readers import readers
 from realmate.sources.file import is_name
 from realmate.wire.ids import parse_uuid
@@ -30,6 +30,9 @@ class QueryService:
 
     @http_batch("GET", "/conversations/{id}/")
     def show(self, requests: Sequence[Request]) -> list[Response]:
+        return isolated(self._show, requests)
+
+    def _show(self, requests: Sequence[Request]) -> list[Response]:
         wanted = [_wanted(request) for request in requests]
         deadline = requests[0].arrived_at + self.settings.command_timeout_s
         try:

@@ -13,7 +13,7 @@ import structlog
 
 from realmate.domain.events import Verdict
 from realmate.runtime.config import ServiceSettings
-from realmate.runtime.http import Request, http_batch
+from realmate.runtime.http import Request, http_batch, isolated
 from realmate.runtime.limits import Limits
 from realmate.runtime.sources import Sources
 from realmate.runtime.transport import CommandCaller
@@ -94,12 +94,16 @@ class WebhookService:
     @http_batch("POST", "/webhook/{source}/", admit=admit)
     def receive(self, requests: Sequence[Request]) -> list[Response]:
         """Answer a batch of events: they travel together, as one command message."""
+        return self._decide(isolated(self._understand, requests), oldest_at=requests[0].arrived_at)
+
+    def _understand(self, requests: Sequence[Request]) -> list[_Sent | Response]:
+        """What each asks for, or why it is refused here. Nothing is sent yet."""
         admitted = self._within_limits(requests, [self._admit(request) for request in requests])
         understood = [
             _parse(request, item) if isinstance(item, Source) else item
             for request, item in zip(requests, admitted, strict=True)
         ]
-        return self._decide(self._bounded(understood), oldest_at=requests[0].arrived_at)
+        return self._bounded(understood)
 
     def _admit(self, request: Request) -> Source | Response:
         """Whose the request is, or why it is nobody's. The file of sources may have changed since its head came."""

@@ -8,6 +8,8 @@ extensions of all this.
 from __future__ import annotations
 
 from realmate.runtime.http.entrypoint import HealthServer, http_batch
+from realmate.runtime.http.isolation import isolated
+from realmate.runtime.http.refusals import FAILED
 from realmate.runtime.http.request import Request
 
-__all__ = ["HealthServer", "Request", "http_batch"]
+__all__ = ["FAILED", "HealthServer", "Request", "http_batch", "isolated"]
