@@ -23,6 +23,7 @@ COUNTING = (
     "realmate.runtime.limits",
     "realmate.runtime.readers",
     "realmate.runtime.database",
+    "realmate.runtime.timers",
     "realmate.runtime.transport.metrics",
     "realmate.webhook.observation",
 )

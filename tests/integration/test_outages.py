@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import time
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +120,32 @@ def test_an_outage_is_told_of_and_is_no_error(installation: Installation) -> Non
         levels = [json.loads(line).get("level") for line in service.log.read_text().splitlines()]
         assert "warning" in levels  # "not ready: waiting"
         assert "error" not in levels
+
+
+def test_each_timer_tells_of_an_outage_once_and_of_its_end(installation: Installation) -> None:
+    """Not with each of its runs, of which there are ten a second, and not in silence either."""
+    installation.postgres.kill()
+    time.sleep(TIDY_PAUSE_S + 1)
+    installation.postgres.start()
+    wait_ready(installation)
+    time.sleep(TIDY_PAUSE_S + 1)
+    for service in installation.state:
+        lines = [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith('{"')]
+        fails = [line["timer"] for line in lines if line.get("event") == "timer fails: it goes on trying"]
+        works = [line["timer"] for line in lines if line.get("event") == "timer does its work again"]
+        assert {"sweep", "respond", "count_held", "tidy"} <= set(fails)
+        assert sorted(fails) == sorted(works)
+        assert len(fails) <= 2 * len(set(fails)), "an outage may end in between, when a connection still answers"
+        _, metrics = ask_metrics(service)
+        assert re.search(r'realmate_timer_failures_total\{timer="sweep"\} [1-9]', metrics)
+        last = re.search(r'realmate_timer_last_success_timestamp_seconds\{timer="sweep"\} (\S+)', metrics)
+        assert last is not None
+        assert abs(time.time() - float(last[1])) < 10
+
+
+def ask_metrics(service: Service) -> tuple[int, str]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/metrics", timeout=5) as response:
+        return response.status, response.read().decode()
 
 
 def test_a_postgres_that_hangs_costs_a_503_and_no_restart(installation: Installation) -> None:
