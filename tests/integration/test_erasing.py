@@ -13,10 +13,11 @@ from uuid import uuid4
 import pytest
 
 from realmate.conversations import upkeep
-from realmate.conversations.erasing import CONVERSATIONS_PER_PORTION
+from realmate.conversations.erasing import CONVERSATIONS_PER_PORTION, ROWS_PER_PORTION
 from realmate.conversations.upkeep import erase_outdated
 from realmate.domain.events import Verdict
 from realmate.local.postgres import Postgres
+from realmate.runtime.transaction import StatementFailed
 from realmate.sources.file import SourceFile, Sources
 from realmate.wire.commands import Origin, RefusedCommand
 from store import PATIENT, Store, closing, open_store, opening, saying
@@ -77,6 +78,60 @@ def test_more_than_a_portion_is_one_run(store: Store, sources: Sources, monkeypa
     erase_outdated(store.db, sources)
     assert store.scalar("SELECT count(*) FROM conversations") == 0
     assert store.scalar("SELECT min(conversations) FROM erasures") == len(keys)
+
+
+MANY_MESSAGES = """
+    INSERT INTO messages (id, source_id, conversation_id, seq, kind, content, timestamp, arrived_at)
+    SELECT gen_random_uuid(), (SELECT id FROM sources WHERE name = 'shop'), CAST(:key AS uuid), 10 + n, 1, 'Oi', now(),
+        now()
+    FROM generate_series(1, 30000) AS n
+"""
+
+
+def test_a_conversation_of_many_messages_is_erased_in_parts(
+    store: Store, database_url: str, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No statement erases more than a portion, whatever hangs on one conversation."""
+    monkeypatch.setattr(upkeep, "PAUSE_S", 0)
+    by_hand, by_age, kept = closed(store), closed(store), closed(store)
+    for key in (by_hand, by_age):
+        store.execute(MANY_MESSAGES, key=key)
+    store.execute(OUTDATE, key=by_age)
+    store.execute(COUNT_DELETED)
+    done = realmate(database_url, "erase", "conversation", by_hand, "--source", "shop", "--yes")
+    assert done.stdout == "Erased: 1 conversations, 30,002 messages, 1 rejections.\n"
+    erase_outdated(store.db, sources)
+    assert store.view(by_age) is None
+    assert store.view(kept) is not None
+    assert store.scalar("SELECT sum(rows) FROM deleted") == 60_004
+    assert store.scalar("SELECT max(rows) FROM deleted") == ROWS_PER_PORTION
+
+
+COUNT_DELETED = """
+    CREATE TABLE deleted (rows bigint);
+    CREATE FUNCTION count_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN INSERT INTO deleted SELECT count(*) FROM old; RETURN NULL; END $$;
+    CREATE TRIGGER count_deleted AFTER DELETE ON messages REFERENCING OLD TABLE AS old
+    FOR EACH STATEMENT EXECUTE FUNCTION count_deleted()
+"""
+FAIL_ON_ERASING = """
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'broken'; END $$;
+    CREATE TRIGGER fail BEFORE DELETE ON messages FOR EACH ROW
+    WHEN (OLD.conversation_id = '{}') EXECUTE FUNCTION fail()
+"""
+
+
+def test_what_cannot_be_erased_of_one_source_does_not_keep_another_s(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "sources.toml"
+    path.write_text("[sources.shop.retention]\nclosed_days = 1\n[sources.tail.retention]\nclosed_days = 1\n")
+    broken, other = closed(store), closed(store, "tail")
+    for key in (broken, other):
+        store.execute(OUTDATE, key=key)
+    store.execute(FAIL_ON_ERASING.format(broken))
+    with pytest.raises(StatementFailed):  # the timer counts it, and the log tells of it
+        erase_outdated(store.db, SourceFile(path, {}).content)
+    assert store.view(broken) is not None
+    assert store.view(other) is None
 
 
 def test_two_may_erase_at_once(store: Store, sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:

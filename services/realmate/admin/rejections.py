@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, text
 
 PAGE = 500
+PAGE_BYTES = 16 * 1024 * 1024
 
 
 class Filter(NamedTuple):
@@ -84,15 +86,24 @@ def oldest_first(connection: Connection, which: Filter) -> Iterator[Rejection]:
     """All there are now. Those that come meanwhile are not among them."""
     where, values = which.where()
     last = connection.execute(text("SELECT coalesce(max(id), 0) FROM rejections")).scalar_one()
-    statement = text(
-        f"{_SELECT} WHERE {where} AND rejection.id > :after AND rejection.id <= :last"
-        " ORDER BY rejection.id LIMIT :limit"
+    numbers = text(
+        f"SELECT rejection.id, octet_length(body) {_FROM} WHERE {where} AND rejection.id > :after"
+        " AND rejection.id <= :last ORDER BY rejection.id LIMIT :limit"
     )
+    rejections = text(f"{_SELECT} WHERE rejection.id = ANY(:numbers) ORDER BY rejection.id")
     after = 0
-    while page := connection.execute(statement, values | {"after": after, "last": last, "limit": PAGE}).all():
-        for row in page:
+    while found := connection.execute(numbers, values | {"after": after, "last": last, "limit": PAGE}).all():
+        page = _within_bytes([(number, size) for number, size in found])
+        for row in connection.execute(rejections, {"numbers": page}).all():
             yield _rejection(row)
-        after = page[-1][0]
+        after = page[-1]
+
+
+def _within_bytes(found: Sequence[tuple[int, int]]) -> list[int]:
+    """The first of these numbers whose bodies fit into memory together, one at least."""
+    sizes = accumulate(size for _, size in found)
+    fitting = [number for (number, _), size in zip(found, sizes, strict=True) if size <= PAGE_BYTES]
+    return fitting or [found[0][0]]
 
 
 def mark_replayed(connection: Connection, number: int, status: int, code: str | None) -> None:

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from realmate.conversations import statements
+from realmate.conversations.portions import in_portions
 from realmate.conversations.spelling import digits_of
+from realmate.runtime.database_errors import is_timeout
 from realmate.runtime.transaction import Statement, Transaction, Transactions
 
 CONVERSATIONS_PER_PORTION = 100
+ROWS_PER_PORTION = 5_000
+"""Of each kind that is about these conversations. A conversation with more takes several portions."""
 REJECTIONS_PER_PORTION = 5_000
 KEYS_PER_PORTION = 5_000
 SEARCHED_BYTES_PER_PORTION = 16 * 1024 * 1024
@@ -41,7 +46,7 @@ class Run:
     erased: Erased = field(default_factory=Erased)
 
     def portion(self, statement: Statement, *values: object) -> tuple[Erased, str | None]:
-        """Erase what the statement chooses; what that was, and the greatest conversation's id among it."""
+        """Erase what the statement chooses; what that was, and how to go on: None where nothing is left of it."""
         with self.db.begin() as transaction:
             [(*counts, last)] = transaction.fetch(statement, self.source_id, *values)
             erased = Erased(*counts)
@@ -60,11 +65,15 @@ class Run:
 def erase_conversation(db: Transactions, source_id: int, conversation_id: str) -> Erased:
     """Erase one conversation, whatever its status, and what was refused about it even where it never was."""
     run = Run(db, source_id, "conversation")
-    run.portion(statements.ERASE_CONVERSATION, conversation_id)
-    run.portion(statements.ERASE_REJECTIONS_ABOUT, conversation_id)
-    run.portion(statements.ERASE_KEYS_ABOUT, conversation_id)
+    for statement in (statements.ERASE_CONVERSATION, statements.ERASE_REJECTIONS_ABOUT, statements.ERASE_KEYS_ABOUT):
+        in_portions(partial(_goes_on, run, statement, conversation_id), ROWS_PER_PORTION)
     _erase_what_names(run, digits_of(conversation_id))
     return run.erased
+
+
+def _goes_on(run: Run, statement: Statement, *values: object) -> bool:
+    """Erase a portion; whether there is more. The statement has the number of rows as its last value."""
+    return run.portion(statement, *values)[1] is not None
 
 
 def _erase_what_names(run: Run, digits: str) -> None:
@@ -81,11 +90,21 @@ def _erase_what_names(run: Run, digits: str) -> None:
 def erase_source(db: Transactions, source_id: int) -> Iterator[Erased]:
     """Erase all that a source ever sent; after each portion, what it was."""
     run = Run(db, source_id, "source")
-    last: str | None = FIRST_ID
-    while last is not None:
-        erased, last = run.portion(statements.ERASE_CONVERSATIONS_AFTER, last, CONVERSATIONS_PER_PORTION)
+    cursor: str | None = FIRST_ID
+    rows = ROWS_PER_PORTION
+    while cursor is not None:
+        try:
+            erased, cursor = run.portion(
+                statements.ERASE_CONVERSATIONS_AFTER, cursor, min(rows, CONVERSATIONS_PER_PORTION), rows
+            )
+            rows = min(2 * rows, ROWS_PER_PORTION)
+        except Exception as error:
+            if not is_timeout(error) or rows == 1:
+                raise
+            rows //= 2
+            continue
         yield erased
-    while any(erased := run.portion(statements.ERASE_REJECTIONS, REJECTIONS_PER_PORTION)[0]):
-        yield erased
-    while db.fetch(statements.ERASE_KEYS, source_id, KEYS_PER_PORTION) == [(KEYS_PER_PORTION,)]:
-        pass
+    about_conversations = run.erased.rejections
+    in_portions(partial(_goes_on, run, statements.ERASE_REJECTIONS), REJECTIONS_PER_PORTION)
+    in_portions(lambda rows: db.fetch(statements.ERASE_KEYS, source_id, rows) == [(rows,)], KEYS_PER_PORTION)
+    yield Erased(rejections=run.erased.rejections - about_conversations)

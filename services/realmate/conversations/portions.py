@@ -1,11 +1,13 @@
-"""How much one transaction of the sweep takes on: a portion, which sources share and which is halved when it fails."""
+"""How much one transaction takes on: a portion, which is halved when it fails, and which sources share in the sweep."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from realmate.domain.model import Conversation, ConversationId, HeldMessage
+from realmate.runtime.database_errors import is_timeout
 
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 300.0
@@ -84,3 +86,22 @@ def cut(
         if part or not messages:
             taken[key] = (tuple(part), len(part) < len(messages))
     return taken
+
+
+def in_portions(work: Callable[[int], bool], rows: int, *, until: float = float("inf"), pause_s: float = 0.0) -> None:
+    """Call `work` with a number of rows until it says that nothing is left, or until `time.monotonic()` is `until`.
+
+    After a timeout half as many rows are tried, down to one, and twice as many after each success, up to `rows`.
+    Raises what `work` raises on a single row, and what is no timeout.
+    """
+    size = rows
+    while time.monotonic() < until:
+        try:
+            if not work(size):
+                return
+            size = min(2 * size, rows)
+        except Exception as error:
+            if not is_timeout(error) or size == 1:
+                raise
+            size //= 2
+        time.sleep(pause_s)

@@ -36,6 +36,7 @@ LEASE_BEYOND_TIMEOUT_S = 5.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 GIVEN_UP_AT_ONCE = 100
+GIVING_UP_S = 0.5
 
 _PASSING = {408, 425, 429}
 """The client errors that another try may not meet."""
@@ -148,7 +149,10 @@ class Responding:
 def give_up(db: Transactions, source_id: int, responder: Responder | None) -> None:
     """Answer without a call what has waited long enough; all of it where there is no responder any more."""
     age_s, fallback = (0.0, None) if responder is None else (responder.retry_for_s, responder.fallback)
+    until = time.monotonic() + GIVING_UP_S
     for call in _claim(db, source_id, GIVEN_UP_AT_ONCE, age_s=age_s):
+        if time.monotonic() > until:
+            return  # other sources are waiting; the leases of the rest run out, and they are claimed again
         _finish(db, call, None, fallback)
 
 

@@ -332,17 +332,27 @@ FORGET_REJECTIONS = Statement(
 
 # docs/personal-data.md lists every place where something about a person is kept, and so what must be erased here.
 
-# Conversations with all that is about them; how many of each there were, and the greatest conversation's id.
+# Conversations with all that is about them, at most so many rows of each kind. A conversation goes with the last rows
+# about it. Tells how many of each there were, and how to go on: null where all that was chosen is gone.
 _ERASE = """
     WITH chosen AS MATERIALIZED (SELECT id, source_id FROM conversations WHERE source_id = $1 AND {which}),
+    some_said AS MATERIALIZED (
+        SELECT messages.id, messages.source_id FROM chosen JOIN messages
+            ON messages.conversation_id = chosen.id AND messages.source_id = chosen.source_id
+        LIMIT {rows}
+    ),
     said AS (
-        DELETE FROM messages USING chosen
-        WHERE messages.conversation_id = chosen.id AND messages.source_id = chosen.source_id
+        DELETE FROM messages USING some_said
+        WHERE messages.id = some_said.id AND messages.source_id = some_said.source_id
         RETURNING messages.id, messages.source_id
     ),
+    some_refused AS MATERIALIZED (
+        SELECT rejections.id FROM chosen JOIN rejections
+            ON rejections.conversation_id = chosen.id AND rejections.source_id = chosen.source_id
+        LIMIT {rows}
+    ),
     refused AS (
-        DELETE FROM rejections USING chosen
-        WHERE rejections.conversation_id = chosen.id AND rejections.source_id = chosen.source_id
+        DELETE FROM rejections USING some_refused WHERE rejections.id = some_refused.id
         RETURNING rejections.source_id, idempotency_key
     ),
     refused_alone AS (
@@ -351,9 +361,14 @@ _ERASE = """
             AND rejections.conversation_id IS NULL
         RETURNING rejections.source_id, idempotency_key
     ),
+    some_remembered AS MATERIALIZED (
+        SELECT idempotency_keys.source_id, key FROM chosen JOIN idempotency_keys
+            ON idempotency_keys.conversation_id = chosen.id AND idempotency_keys.source_id = chosen.source_id
+        LIMIT {rows}
+    ),
     remembered AS (
-        DELETE FROM idempotency_keys USING chosen
-        WHERE idempotency_keys.conversation_id = chosen.id AND idempotency_keys.source_id = chosen.source_id
+        DELETE FROM idempotency_keys USING some_remembered
+        WHERE idempotency_keys.key = some_remembered.key AND idempotency_keys.source_id = some_remembered.source_id
     ),
     remembered_alone AS (
         DELETE FROM idempotency_keys USING refused_alone
@@ -363,31 +378,46 @@ _ERASE = """
         DELETE FROM reply_calls USING chosen
         WHERE reply_calls.conversation_id = chosen.id AND reply_calls.source_id = chosen.source_id
     ),
+    rest AS MATERIALIZED (
+        SELECT {rows} <= greatest(
+            (SELECT count(*) FROM some_said),
+            (SELECT count(*) FROM some_refused),
+            (SELECT count(*) FROM some_remembered)
+        ) AS is_left
+    ),
     gone AS (
         DELETE FROM conversations USING chosen
-        WHERE conversations.id = chosen.id AND conversations.source_id = chosen.source_id RETURNING 1
+        WHERE conversations.id = chosen.id AND conversations.source_id = chosen.source_id
+            AND NOT (SELECT is_left FROM rest)
+        RETURNING 1
     )
     SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM said),
         (SELECT count(*) FROM refused) + (SELECT count(*) FROM refused_alone),
-        (SELECT CAST(id AS text) FROM chosen ORDER BY id DESC LIMIT 1)
+        CASE WHEN is_left THEN {again} ELSE {after} END
+    FROM rest
 """
+_AGAIN = {"again": "'again'", "after": "NULL"}
 
 ERASE_CLOSED = Statement(
     "erase_closed",
-    ("integer", "double precision", "integer"),
+    ("integer", "double precision", "integer", "integer"),
     _ERASE.format(
         which="status = 2 AND updated_at < now() - make_interval(secs => $2)"
-        " ORDER BY updated_at LIMIT $3 FOR UPDATE SKIP LOCKED"
+        " ORDER BY updated_at LIMIT $3 FOR UPDATE SKIP LOCKED",
+        rows="$4",
+        **_AGAIN,
     ),
 )
 
 # Conversations that never opened, and with them what expired: it is what was refused, and kept for as long.
 ERASE_UNOPENED = Statement(
     "erase_unopened",
-    ("integer", "double precision", "integer"),
+    ("integer", "double precision", "integer", "integer"),
     _ERASE.format(
         which="status = 0 AND due_at IS NULL AND updated_at < now() - make_interval(secs => $2)"
-        " ORDER BY updated_at LIMIT $3 FOR UPDATE SKIP LOCKED"
+        " ORDER BY updated_at LIMIT $3 FOR UPDATE SKIP LOCKED",
+        rows="$4",
+        **_AGAIN,
     ),
 )
 
@@ -408,12 +438,22 @@ DATE_UNOPENED = Statement(
     """,
 )
 
-ERASE_CONVERSATION = Statement("erase_conversation", ("integer", "uuid"), _ERASE.format(which="id = $2 FOR UPDATE"))
+ERASE_CONVERSATION = Statement(
+    "erase_conversation",
+    ("integer", "uuid", "integer"),
+    _ERASE.format(which="id = $2 FOR UPDATE", rows="$3", **_AGAIN),
+)
 
+# In the order of their ids: the cursor is the id after which to go on.
 ERASE_CONVERSATIONS_AFTER = Statement(
     "erase_conversations_after",
-    ("integer", "uuid", "integer"),
-    _ERASE.format(which="id > $2 ORDER BY id LIMIT $3 FOR UPDATE"),
+    ("integer", "uuid", "integer", "integer"),
+    _ERASE.format(
+        which="id > $2 ORDER BY id LIMIT $3 FOR UPDATE",
+        rows="$4",
+        again="CAST($2 AS text)",
+        after="(SELECT CAST(id AS text) FROM chosen ORDER BY id DESC LIMIT 1)",
+    ),
 )
 
 _ERASE_REJECTIONS = """
@@ -422,17 +462,23 @@ _ERASE_REJECTIONS = """
         DELETE FROM idempotency_keys USING refused
         WHERE key = idempotency_key AND idempotency_keys.source_id = refused.source_id
     )
-    SELECT 0, 0, (SELECT count(*) FROM refused), CAST(NULL AS text)
+    SELECT 0, 0, (SELECT count(*) FROM refused), CASE WHEN (SELECT count(*) FROM refused) >= {rows} THEN 'again' END
 """
 
 ERASE_REJECTIONS_ABOUT = Statement(
-    "erase_rejections_about", ("integer", "uuid"), _ERASE_REJECTIONS.format(which="conversation_id = $2")
+    "erase_rejections_about",
+    ("integer", "uuid", "integer"),
+    _ERASE_REJECTIONS.format(
+        which="id IN (SELECT id FROM rejections WHERE source_id = $1 AND conversation_id = $2 LIMIT $3)", rows="$3"
+    ),
 )
 
 ERASE_REJECTIONS = Statement(
     "erase_rejections",
     ("integer", "integer"),
-    _ERASE_REJECTIONS.format(which="id IN (SELECT id FROM rejections WHERE source_id = $1 ORDER BY id LIMIT $2)"),
+    _ERASE_REJECTIONS.format(
+        which="id IN (SELECT id FROM rejections WHERE source_id = $1 ORDER BY id LIMIT $2)", rows="$2"
+    ),
 )
 
 # Those of a source's rejections whose text has the digits of an id; looked at are so many after one, or so many bytes.
@@ -484,10 +530,14 @@ ERASE_KEYS_NAMING = Statement(
 
 ERASE_KEYS_ABOUT = Statement(
     "erase_keys_about",
-    ("integer", "uuid"),
+    ("integer", "uuid", "integer"),
     """
-    WITH gone AS (DELETE FROM idempotency_keys WHERE source_id = $1 AND conversation_id = $2)
-    SELECT 0, 0, 0, CAST(NULL AS text)
+    WITH gone AS (
+        DELETE FROM idempotency_keys WHERE source_id = $1 AND key IN (
+            SELECT key FROM idempotency_keys WHERE source_id = $1 AND conversation_id = $2 LIMIT $3
+        ) RETURNING 1
+    )
+    SELECT 0, 0, 0, CASE WHEN (SELECT count(*) FROM gone) >= $3 THEN 'again' END
     """,
 )
 
@@ -557,8 +607,16 @@ INSERT_SOURCES = Statement(
 
 FORGET_APPLIED = Statement(
     "forget_applied",
-    ("double precision",),
-    "DELETE FROM applied_batches WHERE applied_at < now() - make_interval(secs => $1)",
+    ("double precision", "integer"),
+    """
+    WITH forgotten AS (
+        DELETE FROM applied_batches WHERE id IN (
+            SELECT id FROM applied_batches WHERE applied_at < now() - make_interval(secs => $1)
+            ORDER BY applied_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) RETURNING 1
+    )
+    SELECT count(*) FROM forgotten
+    """,
 )
 
 # By an index of the conversations that hold something: so many rows as the bounds of holding allow.

@@ -10,8 +10,10 @@ from typing import TypeVar
 import structlog
 
 from realmate.conversations import observation, statements
-from realmate.conversations.erasing import CONVERSATIONS_PER_PORTION, Run
-from realmate.runtime.database import within
+from realmate.conversations.erasing import CONVERSATIONS_PER_PORTION, ROWS_PER_PORTION, Run
+from realmate.conversations.portions import in_portions
+from realmate.runtime.database import is_outage, within
+from realmate.runtime.database_errors import is_timeout
 from realmate.runtime.transaction import Statement, Transactions
 from realmate.sources.file import Sources
 from realmate.sources.model import Source
@@ -22,9 +24,10 @@ log = structlog.get_logger(__name__)
 
 TRANSACTION_TIMEOUT_S = 5.0
 FORGET_KEYS_AFTER_S = 24 * 3600.0
-ROWS_PER_PORTION = 5_000
 PAUSE_S = 0.1
 """After a portion of conversations: those who send and read come first."""
+SOURCE_S = 10.0
+"""For one source in one turn: the next one need not wait for all that another has to erase."""
 COUNTED_GROUPS = 100_000
 """So many waiting groups are counted, at most."""
 FORGET_APPLIED_AFTER_S = 300.0
@@ -32,11 +35,9 @@ FORGET_APPLIED_AFTER_S = 300.0
 
 
 def tidy(db: Transactions) -> None:
-    """Forget applied batches nobody can deliver again, and read the gauges."""
-    with within(time.monotonic() + TRANSACTION_TIMEOUT_S), db.begin() as transaction:
-        transaction.add(statements.FORGET_APPLIED, FORGET_APPLIED_AFTER_S)
-        [(groups, overdue_s)] = transaction.fetch(statements.BACKLOG, COUNTED_GROUPS)
-        transaction.commit()
+    """Forget applied batches that nobody can deliver again, and read the gauges."""
+    _delete(db, statements.FORGET_APPLIED, FORGET_APPLIED_AFTER_S)
+    [(groups, overdue_s)] = _in_time(lambda: db.fetch(statements.BACKLOG, COUNTED_GROUPS))
     observation.PENDING_GROUPS.set(groups)
     observation.OVERDUE_SECONDS.set(max(0.0, float(overdue_s)))
 
@@ -48,9 +49,12 @@ def forget_keys(db: Transactions) -> None:
 
 def forget_rejections(db: Transactions, sources: Sources, retention_s: float | None = None) -> None:
     """Forget what is older, and more, than each source has kept of what was refused."""
-    for source_id, name in _in_time(lambda: db.fetch(statements.ALL_SOURCES)):
+
+    def forget(source_id: int, name: str) -> None:
         source = _of(sources, name, retention_s)
         _delete(db, statements.FORGET_REJECTIONS, source_id, source.refusals_kept_s, source.keep.max_count)
+
+    _for_each_source(db, forget)
 
 
 def erase_outdated(db: Transactions, sources: Sources, retention_s: float | None = None) -> None:
@@ -58,14 +62,34 @@ def erase_outdated(db: Transactions, sources: Sources, retention_s: float | None
 
     `retention_s` is for the sources that say nothing of their own, or that the file does not name.
     """
-    for source_id, name in _in_time(lambda: db.fetch(statements.ALL_SOURCES)):
+
+    def erase(source_id: int, name: str) -> None:
         source, run = _of(sources, name, retention_s), Run(db, source_id, "retention")
-        _delete(db, statements.DATE_UNOPENED, source_id)
-        _erase(run, statements.ERASE_UNOPENED, source.refusals_kept_s)
-        if source.retention_s is not None:
-            _erase(run, statements.ERASE_CLOSED, source.retention_s)
-        if any(run.erased):
-            log.info("erased what was kept long enough", source=name, **run.erased._asdict())
+        try:
+            _delete(db, statements.DATE_UNOPENED, source_id)
+            _erase(run, statements.ERASE_UNOPENED, source.refusals_kept_s)
+            if source.retention_s is not None:
+                _erase(run, statements.ERASE_CLOSED, source.retention_s)
+        finally:
+            if any(run.erased):
+                log.info("erased what was kept long enough", source=name, **run.erased._asdict())
+
+    _for_each_source(db, erase)
+
+
+def _for_each_source(db: Transactions, work: Callable[[int, str], None]) -> None:
+    """Do it for all of them, even if it fails for one; then raise what the last one raised that failed."""
+    failed: Exception | None = None
+    for source_id, name in _in_time(lambda: db.fetch(statements.ALL_SOURCES)):
+        try:
+            work(source_id, name)
+        except Exception as error:
+            if is_outage(error) and not is_timeout(error):
+                raise
+            log.warning("upkeep of a source failed", source=name, reason=str(error).partition("\n")[0])
+            failed = error
+    if failed is not None:
+        raise failed
 
 
 def _of(sources: Sources, name: str, retention_s: float | None) -> Source:
@@ -75,14 +99,21 @@ def _of(sources: Sources, name: str, retention_s: float | None) -> Source:
 
 
 def _erase(run: Run, statement: Statement, kept_s: float) -> None:
-    while _in_time(lambda: run.portion(statement, kept_s, CONVERSATIONS_PER_PORTION))[0].conversations:
-        time.sleep(PAUSE_S)
+    def portion(rows: int) -> bool:
+        conversations = min(rows, CONVERSATIONS_PER_PORTION)
+        erased, rest = _in_time(lambda: run.portion(statement, kept_s, conversations, rows))
+        return rest is not None or erased.conversations > 0
+
+    in_portions(portion, ROWS_PER_PORTION, until=time.monotonic() + SOURCE_S, pause_s=PAUSE_S)
 
 
 def _delete(db: Transactions, statement: Statement, *values: object) -> None:
     """In portions, so that nobody waits long for a lock or a disk. The statement has their size last, and counts."""
-    while _in_time(lambda: db.fetch(statement, *values, ROWS_PER_PORTION)) == [(ROWS_PER_PORTION,)]:
-        pass
+    in_portions(
+        lambda rows: _in_time(lambda: db.fetch(statement, *values, rows)) == [(rows,)],
+        ROWS_PER_PORTION,
+        until=time.monotonic() + SOURCE_S,
+    )
 
 
 def _in_time(work: Callable[[], T]) -> T:
