@@ -89,20 +89,28 @@ def up(*, exit_with_parent: bool) -> None:
 @main.command()
 @click.option("--wait", "wait_s", default=10.0, show_default=True, help="Seconds to wait for a starting database.")
 def migrate(wait_s: float) -> None:
-    """Bring the database at DATABASE_URL to this version's schema. Safe to run twice, and at the same time."""
+    """Bring the database at DATABASE_URL to this version's schema. Safe to run twice, and at the same time.
+
+    The roles of DATABASE_WRITER_URL (conversations) and DATABASE_READER_URL (query) are made, and given the rights that
+    these services need and no other (docs/privileges.md). Where this may not be done, a line says so.
+    """
+    from realmate.migrations.roles import RolesError, logins
     from realmate.migrations.runner import DatabaseUnreachable, MigrationRefused, upgrade
     from realmate.runtime.settings import SettingsError, load
 
-    with one_line_for(SettingsError):
-        url = load().database
-    with one_line_for(DatabaseUnreachable, MigrationRefused):
-        done = _patiently(lambda: upgrade(url), DatabaseUnreachable, wait_s)
+    with one_line_for(SettingsError, RolesError):
+        settings = load()
+        url, roles = settings.database, logins(settings.database_writer_url, settings.database_reader_url)
+    with one_line_for(DatabaseUnreachable, MigrationRefused, RolesError):
+        done = _patiently(lambda: upgrade(url, roles), DatabaseUnreachable, wait_s)
     if done.is_ahead:
         click.echo(f"The database is that of a later version ({done.after}), which serves this one too: nothing to do.")
     elif done.before == done.after:
         click.echo(f"The database is up to date ({done.after}).")
     else:
         click.echo(f"The database is migrated: {done.before or 'empty'} → {done.after}.")
+    for line in done.refused:
+        click.echo(line, err=True)
 
 
 def _patiently(attempt: Callable[[], T], passing: type[Exception], patience_s: float) -> T:

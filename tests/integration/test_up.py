@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,11 +23,24 @@ import pytest
 import requests
 
 from realmate.local.ports import free_port
+from realmate.local.postgres import running_url
 from realmate.local.valkey import Valkey
 
 START_S = 60
 STOP_S = 20  # the promise is 10; a machine that runs eight tests at once is given twice that
 UP = (sys.executable, "-m", "realmate", "up")
+
+
+def roles_at_work(directory: Path) -> set[tuple[str, str]]:
+    """Which service is logged in as which role."""
+    url = running_url(directory / "postgres")
+    assert url
+    connection = psycopg2.connect(url)
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT application_name, usename FROM pg_stat_activity WHERE application_name LIKE 'realmate-%'"
+        )
+        return {(name, role) for name, role in cursor.fetchall()}
 
 
 class Unavailable(Exception):
@@ -161,6 +174,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One for the tests that leave it running."""
     with up(tmp_path_factory.mktemp("up") / "data") as installation:
         yield installation
+
+
+def test_each_service_is_logged_in_as_itself(tmp_path: Path) -> None:
+    with up(tmp_path / "data") as running:
+        assert running.works()
+        assert roles_at_work(tmp_path / "data") == {
+            ("realmate-conversations", "realmate_writer"),
+            ("realmate-query", "realmate_reader"),
+        }
 
 
 def test_it_serves_everything_on_one_port(running: Up) -> None:

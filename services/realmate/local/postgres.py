@@ -94,6 +94,11 @@ class Postgres(Child):
         """The URL of one of this server's databases."""
         return f"postgresql://{USER}:{kept_password(self._password_file)}@127.0.0.1:{self.port}/{database}"
 
+    def role_url(self, role: str) -> str:
+        """The URL of a role that `realmate migrate` makes: writer or reader. Its password is made and kept here."""
+        password = kept_password(self.data_dir / f"password-{role}")
+        return f"postgresql://{USER}_{role}:{password}@127.0.0.1:{self.port}/{DATABASE}"
+
     def start(self) -> None:
         """Start the server, making its cluster and its database the first time. Returns when it takes queries."""
         self.data_dir.mkdir(parents=True, exist_ok=True)

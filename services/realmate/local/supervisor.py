@@ -82,7 +82,7 @@ class Installation:
         self._lock = locked(self._data_dir)
         if self._settings.transport_url is not None:
             check_transport(self._settings.transport_url)
-        environment = self._environment(self._database_url(), self._redis_url())
+        environment = self._environment(self._database_urls(), self._redis_url())
         with progress("Migrating the database"):
             Migration(environment, self._log("migrate")).start()
         self._start_services(environment)
@@ -110,13 +110,16 @@ class Installation:
             return False
         return True
 
-    def _database_url(self) -> str:
+    def _database_urls(self) -> dict[str, str]:
+        """Of the owner, who migrates, and of the roles of the services, where there are such."""
         if self._settings.database_url is not None:
             check_database(self._settings.database_url)
-            return self._settings.database_url
+            return {"DATABASE_URL": self._settings.database_url}  # the others are in our environment, if they are set
         postgres = Postgres(self._data_dir / "postgres")
         self._start_store(postgres)
-        return postgres.url
+        return {"DATABASE_URL": postgres.url} | {
+            f"DATABASE_{role.upper()}_URL": postgres.role_url(role) for role in ("writer", "reader")
+        }
 
     def _redis_url(self) -> str:
         if self._settings.redis_url is not None:
@@ -136,6 +139,9 @@ class Installation:
         public = {"HOST": self._settings.host, "PORT": str(self._port)}
         if "ADMIN_PORT" in environment:  # the metrics of all processes; two cannot listen on it
             public["ADMIN_PORT"] = environment.pop("ADMIN_PORT")
+        owner = environment.pop("DATABASE_URL")
+        internal["DATABASE_URL"] = environment.pop("DATABASE_WRITER_URL", "") or owner
+        public["DATABASE_URL"] = environment.pop("DATABASE_READER_URL", "") or owner
         self._services = [
             Service(["conversations"], environment | internal, self._log("conversations")),
             Service(["webhook", "query"], environment | public, self._log("webhook-query")),
@@ -146,14 +152,14 @@ class Installation:
             with progress(f"Starting {service.name}"):
                 service.wait_ready()
 
-    def _environment(self, database_url: str, redis_url: str) -> dict[str, str]:
+    def _environment(self, database_urls: dict[str, str], redis_url: str) -> dict[str, str]:
         """What the services' environment has beyond, or in place of, ours."""
         metrics = self._data_dir / "metrics"
         shutil.rmtree(metrics, ignore_errors=True)  # of processes that are gone
         metrics.mkdir()
         return {
             **os.environ,
-            "DATABASE_URL": database_url,
+            **database_urls,
             "REDIS_URL": redis_url,
             "DRAIN_DELAY_S": "0",  # nobody chooses between replicas here
             "DRAIN_TIMEOUT_S": str(min(self._settings.drain_timeout_s, SERVICES_DRAIN_S)),

@@ -19,6 +19,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
+from realmate.migrations import roles
+from realmate.migrations.roles import Logins
 from realmate.runtime.postgres import open_engine, wrong_encoding
 
 LOCK_INTERVAL_S = 0.2
@@ -42,17 +44,22 @@ class Upgrade:
     after: str
     is_ahead: bool = False
     """The database is that of a later version."""
+    refused: tuple[str, ...] = ()
+    """What could not be done for the services' roles, a line each."""
 
 
-def upgrade(database_url: str, *, connect_timeout_s: int = 5) -> Upgrade:
-    """Apply what is missing, each revision all or nothing. Raise DatabaseUnreachable or MigrationRefused."""
+def upgrade(database_url: str, logins: Logins | None = None, *, connect_timeout_s: int = 5) -> Upgrade:
+    """Apply what is missing, each revision all or nothing, and give the roles their rights.
+
+    Raise DatabaseUnreachable, MigrationRefused or RolesError.
+    """
     engine = open_engine(
         database_url, "realmate-migrate", network={"connect_timeout": connect_timeout_s}, poolclass=NullPool
     )
     try:
         with engine.connect() as connection:
             _check(connection)
-            return _upgrade(connection)
+            return _upgrade(connection, logins or Logins())
     except OperationalError as error:
         raise DatabaseUnreachable(_first_line(error)) from error
     except DBAPIError as error:
@@ -87,20 +94,25 @@ def _first_line(error: DBAPIError) -> str:
     return str(error.orig).strip().partition("\n")[0]
 
 
-def _upgrade(connection: Connection) -> Upgrade:
+def _upgrade(connection: Connection, logins: Logins) -> Upgrade:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection
+    # With each revision, in its transaction: whoever sees the new tables may use them.
+    config.attributes["on_version_apply"] = lambda **_: roles.grant(connection, logins)
     _lock(connection)
     before = MigrationContext.configure(connection).get_current_revision()
     connection.commit()  # the lock is the session's, not the transaction's
     head = ScriptDirectory.from_config(config).get_current_head() or ""
     is_ahead = before is not None and before.isdigit() and before > head  # our revisions are 0001, 0002, …
+    refused = roles.make(connection, logins)
+    connection.commit()
     if not is_ahead:
         command.upgrade(config, "head")
+    refused += roles.grant(connection, logins)
     connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
     connection.commit()
-    return Upgrade(before, before if before and is_ahead else head, is_ahead=is_ahead)
+    return Upgrade(before, before if before and is_ahead else head, is_ahead=is_ahead, refused=tuple(refused))
 
 
 def _lock(connection: Connection) -> None:

@@ -49,6 +49,14 @@ class Settings(BaseSettings):
         description="Seconds after which a connection to Postgres is made anew, so that an address that has moved is"
         " found even where nothing fails at the old one.",
     )
+    database_writer_url: str | None = Field(
+        None,
+        description="For `realmate migrate` and `realmate up`: the `DATABASE_URL` that conversations is given."
+        " `migrate` makes the role that it names and gives it the rights of the writer: docs/privileges.md.",
+    )
+    database_reader_url: str | None = Field(
+        None, description="The same for query, whose role may only read, and only conversations."
+    )
     redis_url: str | None = Field(
         None, description="Redis or Valkey, `redis://host:6379/0`; `realmate up` starts one where this is not set."
     )
@@ -206,7 +214,7 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_writer_url", "database_reader_url")
     @classmethod
     def _postgres_only(cls, url: str | None) -> str | None:
         if url is None:
