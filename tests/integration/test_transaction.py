@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from realmate.runtime.database_errors import DatabaseUnavailable, is_outage
-from realmate.runtime.postgres import connect, open_engine
+from realmate.runtime.postgres import QUIET, connect, open_engine
 from realmate.runtime.transaction import Overtaken, Statement, StatementFailed, Transactions
 
 APPLIED = Statement("applied", (), "SELECT id FROM applied_batches ORDER BY id")
@@ -22,9 +23,11 @@ APPLY = Statement(
 ADD = Statement("add", ("integer", "integer"), "SELECT $1 + $2")
 
 
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """One connection, so that each test sees what the one before it left behind."""
+@pytest.fixture(params=["logs nothing", "logs what fails"])
+def engine(database_url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """One connection, so that each test sees what the one before it left behind; writes go out in both ways."""
+    if request.param == "logs what fails":
+        monkeypatch.setitem(QUIET, "log_min_error_statement", "error")
     engine = open_engine(database_url, "realmate-test", pool_size=1, max_overflow=0, isolation_level="AUTOCOMMIT")
     yield engine
     engine.dispose()
@@ -117,3 +120,31 @@ def test_text_of_any_kind_arrives_as_it_was_sent(db: Transactions) -> None:
     name = f"'; -- \\ %s $1 {{}} \N{GRINNING FACE} {uuid.uuid4()}"
     apply(db, name)
     assert db.fetch(APPLIED) == [(name,)]
+
+
+def test_what_was_tried_out_never_was_and_fails_as_the_commit_would(db: Transactions) -> None:
+    with db.begin() as transaction:
+        transaction.add(APPLY, rows("a"))
+        transaction.try_out()
+    assert db.fetch(APPLIED) == []
+    apply(db, "a")
+    with db.begin() as transaction:
+        transaction.add(APPLY, rows("a"))
+        with pytest.raises(Overtaken):
+            transaction.try_out()
+    with db.begin() as transaction:
+        transaction.add(APPLY, '[{"id": a secret}]')
+        with pytest.raises(StatementFailed, match=r"^22P0\d: "):
+            transaction.commit()
+
+
+def test_a_connection_is_made_anew_when_it_is_old(database_url: str) -> None:
+    """So an address that has moved is found even where nothing fails at the old one."""
+    pid = Statement("pid", (), "SELECT pg_backend_pid()")
+    engine = open_engine(database_url, "realmate-test", pool_size=1, pool_recycle=1, isolation_level="AUTOCOMMIT")
+    db = Transactions(engine)
+    first = db.fetch(pid)
+    assert db.fetch(pid) == first
+    time.sleep(1.1)
+    assert db.fetch(pid) != first
+    engine.dispose()

@@ -90,9 +90,14 @@ _QUIET_SINCE_15 = """
     WHERE has_parameter_privilege(name, 'SET')
 """
 
+_LOGS_FAILURES = """
+    SELECT current_setting('log_min_error_statement') NOT IN ('fatal', 'panic')
+        OR current_setting('log_error_verbosity') <> 'terse'
+"""
+
 
 class Connection(extensions.connection):
-    """A connection that knows which statements it has prepared, and whether it is shared behind a pooler."""
+    """A connection that knows which statements it has prepared, and what is special about its server."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -103,6 +108,8 @@ class Connection(extensions.connection):
         Consecutive transactions may then run in different sessions, so neither settings nor prepared statements last.
         """
         self.settings: dict[str, str] = {}
+        self.logs_failures = True
+        """Postgres logs the text of a statement that fails, with the values in it."""
 
 
 def connect(url: str, application_name: str, *, session: Mapping[str, str] | None = None, **network: Any) -> Connection:
@@ -184,4 +191,6 @@ def _configure(connection: Connection, settings: dict[str, str]) -> None:
         connection.settings = settings
         if has_parameter_privileges and not connection.pooled:
             cursor.execute(_QUIET_SINCE_15, {"names": list(QUIET), "values": list(QUIET.values())})
+        cursor.execute(_LOGS_FAILURES)
+        [connection.logs_failures] = cursor.fetchone() or (True,)
     connection.autocommit = False
