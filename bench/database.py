@@ -63,7 +63,7 @@ class Database:
     def begin_anew(self) -> None:
         """The same with empty tables: without the dead rows of the measurement before."""
         self.settle()
-        self.do("TRUNCATE conversations, messages, applied_batches")
+        self.do("TRUNCATE conversations, messages, applied_batches, rejections")
         self.do("CHECKPOINT")
 
     def all(self, query: str) -> list[tuple[Any, ...]]:

@@ -31,6 +31,7 @@ SECTIONS = {
     "long": "a message to a conversation of 100,000, beside one to a new one",
     "sources": "what a signature, a limit and an idempotency key add to an event",
     "neighbours": "what a source feels of another one, over its limit or without one",
+    "fairness": "how late a source's replies are while all that another one has piled up falls due",
     "growth": "the rate with 10,000,000 messages stored, beside empty tables (10 minutes)",
     "soak": "memory over an hour at half the peak",
 }
