@@ -149,6 +149,51 @@ def test_two_may_erase_at_once(store: Store, sources: Sources, monkeypatch: pyte
     assert store.scalar("SELECT sum(conversations) FROM erasures") == len(keys)
 
 
+def large(store: Store) -> str:
+    """A closed conversation about which there is more than one portion takes."""
+    key = str(uuid4())
+    store.apply(opening(key, "shop"), *(saying(key, source="shop") for _ in range(1_200)))
+    store.apply(closing(key, "shop"), *(closing(key, "shop") for _ in range(1_100)))
+    store.execute(OUTDATE, key=key)
+    return key
+
+
+@pytest.mark.parametrize("how", ["retention", "conversation", "source"])
+def test_a_conversation_larger_than_a_portion_is_erased_in_several(
+    store: Store, sources: Sources, database_url: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "PAUSE_S", 0)
+    kept = closed(store, "other")
+    keys = [large(store), closed(store), large(store)]
+    store.execute(OUTDATE, key=keys[1])
+    if how == "retention":
+        erase_outdated(store.db, sources)
+    for key in keys if how == "conversation" else ():
+        assert realmate(database_url, "erase", "conversation", key, "--source", "shop", "--yes").returncode == 0
+    if how == "source":
+        assert realmate(database_url, "erase", "source", "shop", "--yes").returncode == 0
+    assert store.view(kept) is not None
+    assert counts(store) == {"conversations": 1, "messages": 2, "rejections": 1, "idempotency_keys": 0}
+    assert store.scalar("SELECT sum(messages) FROM erasures") == 2 * (1_200 + 1) + 2
+
+
+def test_a_portion_that_takes_too_long_is_tried_smaller(
+    store: Store, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "PAUSE_S", 0)
+    keys = [closed(store) for _ in range(12)]
+    store.execute("UPDATE conversations SET updated_at = updated_at - interval '2 days'")
+    store.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.1); RETURN OLD; END$$"
+    )
+    store.execute("CREATE TRIGGER slow BEFORE DELETE ON conversations FOR EACH ROW EXECUTE FUNCTION slow()")
+    name = store.scalar("SELECT current_database()")
+    store.execute(f"ALTER DATABASE {name} SET statement_timeout = '500ms'")  # services set it by themselves
+    store.engine.dispose()
+    erase_outdated(store.db, sources)
+    assert all(store.view(key) is None for key in keys)
+
+
 def test_an_erased_conversation_s_id_is_free(store: Store, sources: Sources) -> None:
     key = closed(store)
     store.execute(OUTDATE, key=key)
