@@ -194,7 +194,7 @@ def test_a_selector_does_not_depend_on_a_version(objects: list[Object]) -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_what_our_pods_are_told_is_what_our_code_reads(plain: list[Object], name: str) -> None:
     variables = environment(found(plain, "Deployment", name)["spec"]["template"]["spec"])
-    assert {variable.lower() for variable in variables} <= Settings.model_fields.keys()
+    assert {variable.lower() for variable in variables} - {"transport_keys_file"} <= Settings.model_fields.keys()
     needs = {
         "webhook": {"TRANSPORT_URL", "REDIS_URL"},
         "conversations": {"TRANSPORT_URL", "DATABASE_URL"},
@@ -282,7 +282,8 @@ def test_keda_looks_at_what_waits_for_conversations(transport: str) -> None:
     deployment = found(objects, "Deployment", scaled["scaleTargetRef"]["name"].removeprefix(f"{RELEASE}-"))
     assert "replicas" not in deployment["spec"]
     [trigger] = scaled["triggers"]
-    [secret] = found(objects, "TriggerAuthentication", "conversations")["spec"]["secretTargetRef"]
+    secret, *others = found(objects, "TriggerAuthentication", "conversations")["spec"]["secretTargetRef"]
+    user = others[0] if others else {}
     broker = found(objects, "Secret", secret["name"].removeprefix(f"{RELEASE}-"))
     if transport == "amqp":
         assert trigger["metadata"]["queueName"] == amqp_link.QUEUE
@@ -290,7 +291,8 @@ def test_keda_looks_at_what_waits_for_conversations(transport: str) -> None:
     else:
         wanted = (trigger["metadata"]["stream"], trigger["metadata"]["consumerGroup"])
         assert wanted == (redis_link.COMMANDS, redis_link.GROUP)
-        assert f"@{RELEASE}-redis:6379" in broker["stringData"]["REDIS_URL"]
+        assert secret == {"name": f"{RELEASE}-redis", "parameter": "password", "key": "scaler-password"}
+        assert broker["stringData"][user["key"]] == "scaler"
         assert trigger["metadata"]["address"] == f"{RELEASE}-redis.{NAMESPACE}.svc:6379"
     peers = found(objects, "NetworkPolicy", "rabbitmq" if transport == "amqp" else "redis")["spec"]["ingress"][0][
         "from"
@@ -360,13 +362,17 @@ def test_query_sees_no_secret_of_a_source() -> None:
     for name in OURS:
         pod = found(objects, "Deployment", name)["spec"]["template"]["spec"]
         mounted = {volume["name"] for volume in pod["volumes"]}
-        assert mounted == {"tmp", "readers"} | ({"sources"} if name != "query" else set())
+        assert mounted == {"tmp", "readers"} | ({"sources", "transport"} if name != "query" else set())
         assert "TOKENS_FILE" in environment(pod)
 
 
 def with_content(objects: list[Object]) -> list[Object]:
-    """The Secrets that Helm fills itself."""
-    return [each for each in objects if each["kind"] == "Secret" and {"data", "stringData"} & each.keys()]
+    """The Secrets of stores that Helm fills itself."""
+    return [
+        each
+        for each in objects
+        if each["kind"] == "Secret" and {"data", "stringData"} & each.keys() and "-keys" not in each["metadata"]["name"]
+    ]
 
 
 def test_external_stores_bring_none_of_ours_and_no_password() -> None:
@@ -394,10 +400,13 @@ def test_each_password_is_in_its_url_and_no_two_are_the_same() -> None:
     passwords = set()
     for store in ("postgres", "redis", "rabbitmq"):
         data = found(objects, "Secret", store)["stringData"]
-        (url,) = (value for key, value in data.items() if key != "password")
-        assert f":{data['password']}@{RELEASE}-{store}:" in url
-        passwords.add(data["password"])
-    assert len(passwords) == 3
+        own = {key: value for key, value in data.items() if key == "password" or key.endswith("-password")}
+        urls = [value for key, value in data.items() if key.endswith("_URL")]
+        assert len(urls) == 3
+        for url in urls:
+            assert re.search(f":({'|'.join(own.values())})@{RELEASE}-{store}:", url)
+        passwords |= {*own.values()}
+    assert len(passwords) == 10
     assert all(len(each) == 40 for each in passwords)
 
 

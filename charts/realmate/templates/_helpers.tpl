@@ -102,26 +102,66 @@ securityContext:
 {{- end -}}
 {{- end }}
 
-{{/* Where a variable's secret is. (list $ store variable) */}}
+{{/*
+Whether each service has a user of its own in a store: where the store's Secret is ours, or yours and says under which keys.
+(list $ store)
+*/}}
+{{- define "realmate.separate" -}}
+{{- $store := index (index . 0).Values (index . 1) -}}
+{{- if not (dig "cloudnativepg" "enabled" false $store) -}}
+{{- $keys := pick $store.external "writerKey" "readerKey" "webhookKey" "conversationsKey" | values | compact -}}
+{{- if or $keys (include "realmate.ours" .) -}}true{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Whether the store's Secret is made by this chart. (list $ store) */}}
+{{- define "realmate.ours" -}}
+{{- $store := index (index . 0).Values (index . 1) -}}
+{{- if not (or $store.external.existingSecret $store.existingSecret (dig "cloudnativepg" "enabled" false $store)) -}}true{{- end -}}
+{{- end }}
+
+{{/* Under which key a store's Secret has the URL of this user. (list $ store user) */}}
+{{- define "realmate.key" -}}
+{{- $store := index (index . 0).Values (index . 1) -}}
+{{- $user := index . 2 -}}
+{{- if dig "cloudnativepg" "enabled" false $store -}}
+uri
+{{- else if eq $user "owner" -}}
+{{ $store.external.key }}
+{{- else if include "realmate.ours" . -}}
+{{ upper $user }}_URL
+{{- else -}}
+{{ default $store.external.key (index $store.external (printf "%sKey" $user)) }}
+{{- end -}}
+{{- end }}
+
+{{/* A variable with a store's URL, for this user. (list $ store user variable) */}}
 {{- define "realmate.connection" -}}
-- name: {{ index . 2 }}
+- name: {{ index . 3 }}
   valueFrom:
     secretKeyRef:
       name: {{ include "realmate.secret" . }}
-      {{- $store := index (index . 0).Values (index . 1) }}
-      key: {{ ternary "uri" $store.external.key (dig "cloudnativepg" "enabled" false $store) }}
+      key: {{ include "realmate.key" . }}
+{{- end }}
+
+{{/* As whom a service logs in to a store. (list store service) */}}
+{{- define "realmate.user" -}}
+{{- if eq (index . 0) "postgres" -}}
+{{ ternary "reader" "writer" (eq (index . 1) "query") }}
+{{- else -}}
+{{ index . 1 }}
+{{- end -}}
 {{- end }}
 
 {{- define "realmate.broker" -}}
 {{ ternary "rabbitmq" "redis" (eq .Values.transport.kind "amqp") }}
 {{- end }}
 
-{{/* The password in a Secret of ours: that which it has, or else a new one. (list $ name) */}}
+{{/* A password in a Secret of ours: that which it has, or else a new one. (list $ name key) */}}
 {{- define "realmate.password" -}}
-{{- $root := index . 0 -}}
-{{- $secret := lookup "v1" "Secret" $root.Release.Namespace (index . 1) -}}
-{{- if $secret -}}
-{{- $secret.data.password | b64dec -}}
+{{- $secret := lookup "v1" "Secret" (index . 0).Release.Namespace (index . 1) | default dict -}}
+{{- with index ($secret.data | default dict) (index . 2) -}}
+{{- . | b64dec -}}
 {{- else -}}
 {{- randAlphaNum 40 -}}
 {{- end -}}
@@ -141,4 +181,16 @@ log_transaction_sample_rate: "0"
 log_parameter_max_length: "0"
 log_parameter_max_length_on_error: "0"
 auto_explain.log_min_duration: "-1"
+{{- end }}
+
+{{/* The Secret with the keys that sign what goes from webhook to conversations. */}}
+{{- define "realmate.transportKeys" -}}
+{{ default (printf "%s-transport-keys" (include "realmate.fullname" .)) .Values.transport.keys.existingSecret }}
+{{- end }}
+
+{{/* Redis' users, as docs/privileges.md has them, with their passwords in $(NAME_PASSWORD). One rule an argument. */}}
+{{- define "realmate.redisUsers" -}}
+- webhook on >$(WEBHOOK_PASSWORD) resetchannels &realmate:replies:* -@all +ping +time +subscribe +unsubscribe +publish +script|load (%W~realmate:commands +xadd) (%RW~realmate:limit:* +get +set +eval +evalsha)
+- conversations on >$(CONVERSATIONS_PASSWORD) resetchannels &realmate:replies:* -@all +ping +time +publish (%RW~realmate:commands +xreadgroup +xautoclaim +xclaim +xack +xdel +xpending +xrange +xgroup|create +xgroup|delconsumer +xinfo|consumers) (%RW~realmate:commands %RW~realmate:set-aside +eval +evalsha) (%W~realmate:set-aside +xadd +expire)
+- scaler on >$(SCALER_PASSWORD) resetchannels -@all +ping (%R~realmate:commands +xlen +xpending +xinfo|groups)
 {{- end }}

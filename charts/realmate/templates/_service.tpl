@@ -76,10 +76,11 @@ spec:
             - {name: ADMIN_PORT, value: "9000"}
             - {name: LOG_FORMAT, value: json}
             {{- range $store, $variable := .stores }}
-            {{- include "realmate.connection" (list $root $store $variable) | nindent 12 }}
+            {{- include "realmate.connection" (list $root $store (include "realmate.user" (list $store $.name)) $variable) | nindent 12 }}
             {{- end }}
             {{- if .broker }}
-            {{- include "realmate.connection" (list $root (include "realmate.broker" $root) "TRANSPORT_URL") | nindent 12 }}
+            {{- include "realmate.connection" (list $root (include "realmate.broker" $root) .name "TRANSPORT_URL") | nindent 12 }}
+            - {name: TRANSPORT_KEYS_FILE, value: /etc/realmate/transport/keys}
             {{- end }}
             {{- if and .sources (include "realmate.sources" $root) }}
             - {name: SOURCES_FILE, value: /etc/realmate/sources/{{ include "realmate.sourcesFile" $root }}}
@@ -95,18 +96,19 @@ spec:
             {{- end }}
             - {{ mergeOverwrite (deepCopy .) $value | toJson }}
             {{- end }}
+          # On the port that no sender reaches: a pod whose connections are all taken is well, and must not be killed for it.
           # Alive: the process turns over. A store that is away is no reason to kill it; ready: it can do its work now.
           startupProbe:
-            httpGet: {path: /healthz, port: http}
+            httpGet: {path: /healthz, port: admin}
             periodSeconds: 1
             failureThreshold: 60
           livenessProbe:
-            httpGet: {path: /healthz, port: http}
+            httpGet: {path: /healthz, port: admin}
             periodSeconds: 10
             timeoutSeconds: 5
             failureThreshold: 3
           readinessProbe:
-            httpGet: {path: /readyz, port: http}
+            httpGet: {path: /readyz, port: admin}
             periodSeconds: 1
             timeoutSeconds: 3
             failureThreshold: 2
@@ -114,6 +116,9 @@ spec:
             {{- toYaml $own.resources | nindent 12 }}
           volumeMounts:
             - {name: tmp, mountPath: /tmp}
+            {{- if .broker }}
+            - {name: transport, mountPath: /etc/realmate/transport, readOnly: true}
+            {{- end }}
             {{- if and .sources (include "realmate.sources" $root) }}
             - {name: sources, mountPath: /etc/realmate/sources, readOnly: true}
             {{- end }}
@@ -123,6 +128,12 @@ spec:
       volumes:
         - name: tmp
           emptyDir: {sizeLimit: 64Mi}
+        {{- if .broker }}
+        - name: transport
+          secret:
+            secretName: {{ include "realmate.transportKeys" $root }}
+            items: [{key: {{ $root.Values.transport.keys.key }}, path: keys}]
+        {{- end }}
         # Their content is followed by the processes themselves: a change needs no restart, and so no checksum here.
         {{- if and .sources (include "realmate.sources" $root) }}
         {{- include "realmate.sourcesVolume" $root | nindent 8 }}
