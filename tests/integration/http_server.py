@@ -22,12 +22,13 @@ START_TIMEOUT_S = 30.0
 class Server:
     """A running http_process.py; settings are given as environment variables."""
 
-    def __init__(self, log: Path, *services: str, **settings: object) -> None:
+    def __init__(self, log: Path, *services: str, descriptors: int | None = None, **settings: object) -> None:
         self._log = log
+        self._admin_port = settings.get("ADMIN_PORT")
         environment = {"PORT": "0", "LOG_FORMAT": "json"} | {name: str(value) for name, value in settings.items()}
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, HERE / "http_process.py", *services],
+                [*_limited(descriptors), sys.executable, HERE / "http_process.py", *services],
                 env=os.environ | environment,
                 stdout=output,
                 stderr=output,
@@ -38,13 +39,19 @@ class Server:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self.process.poll() is None:
             for line in self.log_lines("listening"):
-                return int(line["port"])
+                if line["port"] != self._admin_port:
+                    return int(line["port"])
             time.sleep(0.02)
         raise RuntimeError(f"did not start: {self._log.read_text()}")
 
     def log_lines(self, event: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith('{"')]
         return [line for line in lines if line["event"] == event]
+
+    def warnings(self, beginning: str) -> list[dict[str, Any]]:
+        """The lines of the log that start so."""
+        lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith('{"')]
+        return [line for line in lines if line["event"].startswith(beginning)]
 
     def connect(self, *, timeout_s: float = 20.0, receive_buffer: int | None = None) -> RawConnection:
         return RawConnection(self.address, timeout_s=timeout_s, receive_buffer=receive_buffer)
@@ -73,12 +80,18 @@ def starting(directory: Path) -> Iterator[Start]:
     """A function that starts a server with these services and settings; all are stopped in the end."""
     with ExitStack() as running:
 
-        def start(*services: str, **settings: object) -> Server:
-            server = Server(directory / f"{len(list(directory.iterdir()))}.log", *services, **settings)
+        def start(*services: str, descriptors: int | None = None, **settings: object) -> Server:
+            log = directory / f"{len(list(directory.iterdir()))}.log"
+            server = Server(log, *services, descriptors=descriptors, **settings)
             running.callback(server.stop)
             return server
 
         yield start
+
+
+def _limited(descriptors: int | None) -> list[str]:
+    """The beginning of a command that may open no more files than this."""
+    return [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"]
 
 
 def wait_for_workers(server: Server, workers: int) -> None:

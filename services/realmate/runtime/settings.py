@@ -159,7 +159,18 @@ class Settings(BaseSettings):
     http_queue: int = Field(
         4096, ge=1, description="Requests that may wait for a batch; beyond it the answer is 503 at once."
     )
-    http_max_connections: int = Field(10_000, ge=1, description="Open connections, at most; further ones get 503.")
+    http_max_connections: int = Field(
+        10_000,
+        ge=1,
+        description="Open connections, at most. Beyond it, idle ones are closed for newcomers; where none is, newcomers"
+        " get 503, except to ask for the process's health.",
+    )
+    http_max_connections_per_peer: int | None = Field(
+        None,
+        ge=1,
+        description="Open connections of one address (of IPv6: one /64), at most. Behind a proxy all are the proxy's."
+        " Default: three quarters of HTTP_MAX_CONNECTIONS, so that no address alone can take all.",
+    )
     http_max_body_bytes: int = Field(
         16 * MAX_CONTENT_CHARS,
         ge=1,

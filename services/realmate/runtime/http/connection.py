@@ -27,7 +27,7 @@ from realmate.runtime.http import observation
 from realmate.runtime.http.answers import CONTINUE, encode, encode_or_fail
 from realmate.runtime.http.budget import SMALL_BYTES, ByteBudget
 from realmate.runtime.http.parser import RequestParser
-from realmate.runtime.http.refusals import NO_ROOM, TIMED_OUT
+from realmate.runtime.http.refusals import NO_ROOM, TIMED_OUT, TOO_MANY_CONNECTIONS
 from realmate.runtime.http.request import Request, choose_request_id
 from realmate.runtime.http.unsent import Unsent
 from realmate.runtime.settings import Settings
@@ -46,6 +46,7 @@ MAX_PIPELINED = 16
 MAX_UNSENT_BYTES = 65_536
 """No further request of a connection is started, nor read, while it has more than this to send."""
 LINGER_S = 1.0
+GUEST_S = 1.0
 LINGER_BYTES = 2_097_152
 
 log = structlog.get_logger(__name__)
@@ -64,6 +65,9 @@ class Owner(Protocol):
     def admit(self, request: Request, announced_bytes: int | None) -> Response | int:
         """As `parser.Admit`."""
 
+    def admit_guest(self, request: Request, announced_bytes: int | None) -> Response | int:
+        """The same for a connection beyond the limit."""
+
     def take(self, request: Request, connection: Connection) -> Response | None:
         """Answer at once, or return None and let `connection.answer(request, …)` follow. Never blocks."""
 
@@ -76,7 +80,10 @@ def _ignore(_error: BaseException) -> None:
 
 
 class Connection:
-    def __init__(self, client: socket.socket, owner: Owner) -> None:
+    def __init__(self, client: socket.socket, owner: Owner, peer: str, *, is_guest: bool = False) -> None:
+        """A guest is beyond the limit of connections: it may ask for the process's health, once and soon."""
+        self.peer = peer
+        self._is_guest = is_guest
         self._socket = client
         self._fd = client.fileno()
         self._owner = owner
@@ -87,7 +94,7 @@ class Connection:
         self._parser = RequestParser(
             max_head_bytes=settings.http_max_head_bytes,
             max_body_bytes=settings.http_max_body_bytes,
-            admit=owner.admit,
+            admit=owner.admit_guest if is_guest else owner.admit,
         )
         self._waiting: deque[Request] = deque()
         self._at_work: Request | None = None
@@ -111,6 +118,25 @@ class Connection:
         """True between two requests, with nothing to read, to do or to send."""
         busy = self._at_work or self._waiting or self._unsent or self._ending or self._waits_since is not None
         return not (busy or self._parser.began_at)
+
+    @property
+    def idle_since(self) -> float | None:
+        """When it became idle, if it is."""
+        return self._moved_at if self.is_idle else None
+
+    @property
+    def arriving_since(self) -> float | None:
+        """When the request that arrives began, if the connection does nothing else."""
+        return None if self._at_work or self._waiting or self._unsent or self._ending else self._parser.began_at
+
+    def make_place(self) -> None:
+        """Close, for somebody else, unless a request has come in this very moment."""
+        if self.is_idle:
+            self.drain()
+        elif self.arriving_since is not None:
+            observation.rejected("slow_sender")
+            self.refuse(TIMED_OUT)
+            self.close()
 
     @property
     def owes(self) -> bool:
@@ -140,7 +166,9 @@ class Connection:
     def expire(self, now: float) -> None:
         """Enforce the time limits; the server's reaper calls this about once a second."""
         settings = self._owner.settings
-        if self._lingers_until is not None:
+        if self._is_guest and not self._ending and self._at_work is None and now - self._moved_at > GUEST_S:
+            self.refuse(TOO_MANY_CONNECTIONS)
+        elif self._lingers_until is not None:
             if now > self._lingers_until:
                 self.close()
         elif self._unsent:
@@ -318,7 +346,7 @@ class Connection:
         self._at_work = None
         self._requests_bytes -= request.held_bytes
         self._moved_at = time.monotonic()
-        keep_alive = request.keep_alive and (bool(self._waiting) or not self._owner.draining)
+        keep_alive = request.keep_alive and not self._is_guest and (bool(self._waiting) or not self._owner.draining)
         connection = None if keep_alive else "close"
         if keep_alive and request.version == "1.0":
             connection = "keep-alive"

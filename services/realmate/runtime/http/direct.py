@@ -21,7 +21,9 @@ log = structlog.get_logger(__name__)
 class DirectRoute:
     """The handler behind a direct route. `respond` may block its greenlet, and should not for long."""
 
-    def __init__(self, template: str, respond: Callable[[Request], Response]) -> None:
+    def __init__(self, template: str, respond: Callable[[Request], Response], *, for_guests: bool = False) -> None:
+        """With `for_guests`, connections beyond the limit are answered, too."""
+        self.for_guests = for_guests
         self._template = template
         self._respond = respond
         self._metrics = RouteMetrics(template)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import eventlet
@@ -22,6 +23,7 @@ from realmate.runtime.http import observation
 from realmate.runtime.http.budget import ByteBudget, process_budget
 from realmate.runtime.http.connection import Connection
 from realmate.runtime.http.direct import DirectRoute, metrics
+from realmate.runtime.http.places import Places, peer_of, places
 from realmate.runtime.http.refusals import TOO_MANY_CONNECTIONS
 from realmate.runtime.http.request import Request
 from realmate.runtime.http.routes import Handler, Routes
@@ -36,8 +38,10 @@ UNSENT_IN_KERNEL_BYTES = 131_072
 ACCEPTS_PER_TURN = 64
 """So that a flood of newcomers does not starve those who are connected."""
 ACCEPT_PAUSE_S = 0.2
-TURNED_AWAY_AT_ONCE = 64
-"""Connections beyond the limit that are kept for a moment, so that their 503 is not lost in a reset."""
+GUESTS = 64
+"""Connections beyond the limit, at most; then the oldest of them has to go."""
+ADMIN_CONNECTIONS = 64
+ADMIN_SPARE_DESCRIPTORS = 4
 ADMIN_BUDGET_BYTES = 4_194_304
 """Of the administrators' server, which must answer when the other's budget is used up."""
 REAP_INTERVAL_S = 1.0
@@ -62,12 +66,22 @@ class User(Protocol):
 class HttpServer:
     """Use `share` or `open_admin` to get one."""
 
-    def __init__(self, settings: Settings, port: int, budget: ByteBudget, *, shows_metrics: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        port: int,
+        budget: ByteBudget,
+        places: Places,
+        *,
+        shows_metrics: bool,
+    ) -> None:
         self.settings = settings
         self.budget = budget
+        self._places = places
+        self._guests: dict[Connection, None] = {}  # the oldest first
         self.routes = Routes()
-        self.routes.add("GET", "/healthz", DirectRoute("/healthz", lambda _request: health.live()))
-        self.routes.add("GET", "/readyz", DirectRoute("/readyz", lambda _request: health.ready()))
+        self.routes.add("GET", "/healthz", _health_route("/healthz", health.live))
+        self.routes.add("GET", "/readyz", _health_route("/readyz", health.ready))
         if shows_metrics:
             self.routes.add("GET", "/metrics", DirectRoute("/metrics", readers.only("admin", metrics)))
         self._unmatched = observation.RouteMetrics("unmatched")
@@ -139,12 +153,23 @@ class HttpServer:
         request.handler = handler
         return handler.admit(request, announced_bytes)
 
+    def admit_guest(self, request: Request, announced_bytes: int | None) -> Response | int:
+        """Answer a guest's question after the process's health, and nothing else."""
+        handler = self.routes.match(request)
+        if isinstance(handler, DirectRoute) and handler.for_guests:
+            request.handler = handler
+            return handler.admit(request, announced_bytes)
+        return TOO_MANY_CONNECTIONS
+
     def take(self, request: Request, connection: Connection) -> Response | None:
         handler: Handler = request.handler
         return handler.take(request, connection)
 
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self._places.give_back(connection)
+        self._guests.pop(connection, None)
+        self._places.spares.refill()
         observation.connections.dec()
 
     def _on_acceptable(self, _fd: int) -> None:
@@ -155,31 +180,37 @@ class HttpServer:
     def _accept(self) -> bool:
         """Accept one connection; False if there is none, or no descriptor for it."""
         try:
-            client, _address = self._socket.accept()
+            client, address = self._socket.accept()
         except BlockingIOError:
             return False
         except OSError as error:
             if error.errno in _OUT_OF_DESCRIPTORS:
+                if self._places.spares.give_up_one():
+                    return True
                 self._wait_for_descriptors(error)
                 return False
             return True  # a client that was gone before it was accepted
-        self._welcome(client)
+        self._welcome(client, peer_of(address))
         return True
 
-    def _welcome(self, client: socket.socket) -> None:
-        limit = self.settings.http_max_connections
-        if len(self._connections) >= limit + TURNED_AWAY_AT_ONCE:
-            observation.rejected("too_many_connections")
-            client.close()
-            return
+    def _welcome(self, client: socket.socket, peer: str) -> None:
         client.setblocking(False)  # noqa: FBT003 (socket's signature)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = Connection(client, self)
+        is_guest = not self._places.find(peer)
+        connection = Connection(client, self, peer, is_guest=is_guest)
         self._connections.add(connection)
         observation.connections.inc()
-        if len(self._connections) > limit:
+        if is_guest:
             observation.rejected("too_many_connections")
-            connection.refuse(TOO_MANY_CONNECTIONS)
+            self._receive_guest(connection)
+        else:
+            self._places.take(connection)
+
+    def _receive_guest(self, connection: Connection) -> None:
+        """Beyond the limit, a few are kept for a moment: one may be a probe, and a 503 must not be lost in a reset."""
+        self._guests[connection] = None
+        if len(self._guests) > GUESTS:
+            next(iter(self._guests)).close()
 
     def _wait_for_descriptors(self, error: OSError) -> None:
         """The listener stays readable while descriptors are short; without a pause, we would spin on it."""
@@ -215,6 +246,10 @@ class HttpServer:
             log.exception("connection failed")
 
 
+def _health_route(path: str, respond: Callable[[], Response]) -> DirectRoute:
+    return DirectRoute(path, lambda _request: respond(), for_guests=True)
+
+
 _servers: dict[tuple[str, int], HttpServer] = {}
 
 
@@ -223,7 +258,8 @@ def share(settings: Settings, user: User) -> HttpServer:
     key = (settings.host, settings.port)
     if key not in _servers:
         budget = process_budget(settings)
-        _servers[key] = HttpServer(settings, settings.port, budget, shows_metrics=settings.admin_port is None)
+        shows_metrics = settings.admin_port is None
+        _servers[key] = HttpServer(settings, settings.port, budget, places(settings), shows_metrics=shows_metrics)
     server = _servers[key]
     server.join(user)
     return server
@@ -239,7 +275,13 @@ def open_admin(settings: Settings) -> None:
     """Serve health and metrics on ADMIN_PORT, if that is set, until the process ends. Raises OSError."""
     if settings.admin_port is not None:
         budget = ByteBudget(ADMIN_BUDGET_BYTES)
-        server = HttpServer(settings, settings.admin_port, budget, shows_metrics=True)
+        server = HttpServer(
+            settings,
+            settings.admin_port,
+            budget,
+            Places(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS, spare_descriptors=ADMIN_SPARE_DESCRIPTORS),
+            shows_metrics=True,
+        )
         server.join(process := _Process())
         server.start(process)
 
