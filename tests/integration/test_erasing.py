@@ -218,6 +218,9 @@ def test_one_conversation_is_erased_by_hand(store: Store, database_url: str) -> 
     asked = realmate(database_url, "erase", "conversation", key, "--source", "shop", stdin="n\n")
     assert asked.returncode == 1
     assert store.view(key) is not None
+    wrong = realmate(database_url, "erase", "conversation", key, "--yes")
+    hint = "; to erase it, say whose it is: --source shop"
+    assert wrong.stderr == f"Error: source default has nothing of conversation {key}{hint}\n"
     done = realmate(database_url, "erase", "conversation", key, "--source", "shop", "--yes")
     assert done.stdout == "Erased: 1 conversations, 2 messages, 1 rejections.\n"
     assert store.view(key) is None

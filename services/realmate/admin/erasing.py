@@ -14,8 +14,21 @@ def conversation(engine: Engine, source: str, conversation_id: str) -> None:
     """Raises AdminError where there is nothing of it."""
     erased = erase_conversation(Transactions(engine), _number(engine, source), conversation_id)
     if not any(erased):
-        raise AdminError(f"source {source} has nothing of conversation {conversation_id}")
+        raise AdminError(
+            f"source {source} has nothing of conversation {conversation_id}{_hint(engine, conversation_id)}"
+        )
     click.echo(f"Erased: {_told(erased)}.")
+
+
+def _hint(engine: Engine, conversation_id: str) -> str:
+    """Who has a conversation of this id, for a person who did not name its source."""
+    with engine.connect() as connection:
+        statement = text(
+            "SELECT DISTINCT name FROM conversations JOIN sources ON sources.id = source_id"
+            " WHERE conversations.id = CAST(:id AS uuid) ORDER BY name"
+        )
+        names = connection.execute(statement, {"id": conversation_id}).scalars().all()
+    return f"; to erase it, say whose it is: --source {' or --source '.join(names)}" if names else ""
 
 
 def whole_source(engine: Engine, source: str, *, if_exists: bool) -> None:
