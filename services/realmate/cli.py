@@ -4,6 +4,7 @@ first to touch anything that eventlet patches.
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
 import click
+
+from realmate.wire.printable import printable
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -38,10 +41,27 @@ def one_line_for(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(printable(_told(error))) from error
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _told(error: Exception) -> str:
+    """An OSError's own text begins with its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+class Commands(click.Group):
+    """Whatever the terminal's encoding is, no text is an error: what it has not is written as `\\u2192`."""
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **settings)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="realmate", prog_name="realmate")
 def main() -> None:
     """Realmate keeps WhatsApp-style conversations: events come in by webhook, messages typed in bursts are grouped,
@@ -82,7 +102,7 @@ def up(*, exit_with_parent: bool) -> None:
     from realmate.local.supervisor import run
     from realmate.runtime.settings import SettingsError, load
 
-    with one_line_for(LocalError, SettingsError):
+    with one_line_for(LocalError, SettingsError, OSError):
         sys.exit(run(load(), exit_with_parent=exit_with_parent))
 
 
@@ -184,8 +204,8 @@ def send(
     if file is not None and say:
         raise click.UsageError("--say plays a conversation and FILE sends events: choose one")
     source = _only(_sources()) if name is None else _sources().get(name) or Source(name)
-    server = Server(url, read_url=read_url, token=token)
     with one_line_for(SendError):
+        server = Server(url, read_url=read_url, token=token)
         well = converse(server, source, say) if file is None else replay(server, file, source, rate=rate)
     sys.exit(0 if well else 1)
 

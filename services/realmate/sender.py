@@ -20,6 +20,7 @@ import click
 import requests
 
 from realmate.sources.model import DEFAULT, Source
+from realmate.wire.printable import printable_line
 from realmate.wire.webhook import InvalidEvent, InvalidJson, named_type
 
 BURST = (
@@ -48,10 +49,10 @@ class Server:
         """`read_url` is where GETs go, if not there; `token` is the reader's, where the server wants one."""
         self.url = url.rstrip("/")
         self._read_url = (read_url or url).rstrip("/")
-        self._reader = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._reader = {} if token is None else {"Authorization": f"Bearer {_clean(token)}"}
         self._session = requests.Session()
         # A proxy from the environment is for the world outside, never for this machine.
-        self._session.trust_env = urlsplit(self.url).hostname not in {"127.0.0.1", "::1", "localhost"}
+        self._session.trust_env = _host(self.url) not in {"127.0.0.1", "::1", "localhost"}
 
     def post(self, event: bytes, *, source: Source = ANYONE, key: str | None = None) -> requests.Response:
         """The answer to one event of `source`, signed as it signs; `key` is an idempotency key.
@@ -87,6 +88,22 @@ class Server:
             raise SendError(f"cannot send to {self.url}: {error}") from error
 
 
+def _host(url: str) -> str | None:
+    """Raises SendError."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError as error:
+        raise SendError(f"{url} is no URL: {error}") from None
+
+
+def _clean(token: str) -> str:
+    """Without a line end from a file. Raises SendError, which does not show the token."""
+    cleaned = token.strip()
+    if not (cleaned.isascii() and cleaned.isprintable()) or " " in cleaned:
+        raise SendError("the token has other characters than a token's: it is one word, as `realmate token` made it")
+    return cleaned
+
+
 def _headers(event: bytes, source: Source, key: str | None) -> dict[str, str]:
     """Made for each attempt: a signature does not last."""
     headers = {"Content-Type": "application/json"}
@@ -120,7 +137,7 @@ def replay(server: Server, lines: Iterable[bytes], source: Source = ANYONE, *, r
     for number, line in _paced(lines, rate):
         answer = server.post(line, source=source)
         statuses[answer.status_code] += 1
-        click.echo(f"{number:>6}  {_event_type(line):18}  {_verdict(answer)}")
+        click.echo(f"{number:>6}  {printable_line(_event_type(line)):18}  {_verdict(answer)}")
     counts = ", ".join(f"{count} answered {status}" for status, count in sorted(statuses.items()))
     click.echo(f"\n{statuses.total()} sent" + (f": {counts}" if counts else ""))
     return all(_is_welcome(status) for status in statuses)
@@ -149,7 +166,7 @@ def _without_mark(line: bytes) -> bytes:
 def _play(server: Server, source: Source, kind: str, data: dict[str, str]) -> bool:
     event = {"type": kind, "timestamp": datetime.now(UTC).isoformat(), "data": data}
     answer = server.post(json.dumps(event).encode(), source=source)
-    click.echo(f"  → {data.get('content', kind):45}  {_verdict(answer, with_body=False)}")
+    click.echo(f"  → {printable_line(data.get('content', kind)):45}  {_verdict(answer, with_body=False)}")
     return _is_welcome(answer.status_code)
 
 
@@ -168,14 +185,14 @@ def _show_conversation(conversation: dict[str, Any]) -> None:
     click.echo(f"\nThe conversation as anybody reads it now ({conversation['status']}):\n")
     for message in conversation["messages"]:
         inbound = message["type"] == "INBOUND"
-        click.secho(f"  {message['timestamp']}  {message['type']}", fg="cyan" if inbound else "green")
+        click.secho(printable_line(f"  {message['timestamp']}  {message['type']}"), fg="cyan" if inbound else "green")
         for line in message["content"].splitlines():
-            click.echo(f"      {line}")
+            click.echo(f"      {printable_line(line)}")
 
 
 def _verdict(answer: requests.Response, *, with_body: bool = True) -> str:
     """Status and meaning of an answer, in the colour of its kind."""
-    said = _said(answer, with_body=with_body)
+    said = printable_line(_said(answer, with_body=with_body))
     return click.style(f"{answer.status_code} {said}", fg="green" if _is_welcome(answer.status_code) else "red")
 
 
@@ -186,11 +203,16 @@ def _said(answer: requests.Response, *, with_body: bool = True) -> str:
     except requests.JSONDecodeError:
         return answer.text.strip().partition("\n")[0]
     if isinstance(body, dict) and "code" in body:
-        fields = [f"{error.get('field')}: {error.get('message')}" for error in body.get("errors", [])]
+        errors = [error for error in _list(body.get("errors")) if isinstance(error, dict)]
+        fields = [f"{error.get('field')}: {error.get('message')}" for error in errors]
         return f"{body['code']}: {'; '.join(fields) or body.get('detail', '')}"
     if isinstance(body, dict) and "status" in body and not with_body:
         return str(body["status"])
     return json.dumps(body, ensure_ascii=False)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _event_type(line: bytes) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 import msgspec
 from sqlalchemy import Connection
@@ -11,20 +13,21 @@ from realmate.admin.database import AdminError
 from realmate.admin.rejections import Filter, Rejection
 from realmate.admin.replay import Plan, Replay, plan
 from realmate.admin.report import Report
+from realmate.wire.printable import printable, printable_json, printable_line
 
 
 def show_list(connection: Connection, which: Filter, *, limit: int, as_json: bool) -> None:
     found = rejections.newest(connection, which, limit)
     if as_json:
         for rejection in found:
-            click.echo(msgspec.json.encode(_as_json(rejection)))
+            click.echo(_encoded(rejection))
         return
     for rejection in found:
         code = click.style(f"{rejection.code:24}", fg="red")
         replayed = "" if rejection.replay_status is None else f"  (replayed: {rejection.replay_status})"
         click.echo(
             f"{rejection.id:>8}  {rejection.at:%Y-%m-%d %H:%M:%S}  {rejection.source:12}  {code}"
-            f"  {rejection.detail}{replayed}"
+            f"  {printable_line(rejection.detail)}{replayed}"
         )
     counts = rejections.count(connection, which)
     total = sum(counts.values())
@@ -38,13 +41,13 @@ def show_one(connection: Connection, number: int, *, body_only: bool, as_json: b
     if rejection is None:
         raise AdminError(f"there is no rejection {number}; it may have been forgotten, or erased")
     if body_only:
-        click.echo(rejection.body)
+        _show_body(rejection.body)
     elif as_json:
-        click.echo(msgspec.json.encode(_as_json(rejection)))
+        click.echo(_encoded(rejection))
     else:
         for name, value in _as_json(rejection).items():
             if value is not None:
-                click.echo(f"{name:16}  {value}")
+                click.echo(f"{name:16}  {printable(str(value))}")
 
 
 def replay(connection: Connection, which: Filter, run: Replay, report: Report, *, send: bool) -> bool:
@@ -71,6 +74,15 @@ def replay(connection: Connection, which: Filter, run: Replay, report: Report, *
                 bar.update(1)
     click.echo("\n" + ", ".join(f"{number:,} answered {answer}" for answer, number in sorted(run.answers.items())))
     return all(answer.startswith("2") for answer in run.answers)
+
+
+def _show_body(body: bytes) -> None:
+    """As it came, for a file or another program; a terminal gets nothing that it would obey."""
+    click.echo(printable(body.decode(errors="backslashreplace")) if sys.stdout.isatty() else body)
+
+
+def _encoded(rejection: Rejection) -> bytes:
+    return printable_json(msgspec.json.encode(_as_json(rejection)).decode()).encode()
 
 
 def _as_json(rejection: Rejection) -> dict[str, object]:

@@ -24,6 +24,8 @@ from realmate.kube_operator.reconcile import Reconciler, of_namespace
 from realmate.kube_operator.settings import OperatorSettings, load
 from realmate.kube_operator.watch import PATIENCE_S, Watch
 from realmate.runtime import logs
+from realmate.runtime.listening import cannot_listen
+from realmate.runtime.settings import SettingsError
 
 UNSETTLED_INTERVAL_S = 2.0
 REST_S = 0.5
@@ -105,7 +107,10 @@ def run() -> None:
     for chatty in ("aiohttp.access", "kopf.activities.probe", "kopf.objects"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     _register(settings)
-    prometheus_client.start_http_server(settings.admin_port, settings.host)
+    try:
+        prometheus_client.start_http_server(settings.admin_port, settings.host)
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(cannot_listen(settings.host, settings.admin_port, error, variable="ADMIN_PORT")) from error
     only = settings.operator_namespace
     kopf.run(
         standalone=True,  # one replica; two would only do the same twice: see desired

@@ -7,6 +7,7 @@ import random
 import socket
 
 from realmate.local.child import LocalError
+from realmate.runtime.listening import cannot_listen
 
 BELOW_EPHEMERAL = range(15_000, 32_000)
 """Linux and macOS give outgoing connections ports above these, so nobody takes ours between the look and the use."""
@@ -27,10 +28,10 @@ def free_port(host: str = "127.0.0.1") -> int:
         try:
             claim.bind((host, port))
             _check(host, port)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             claim.close()
-            if error.errno != errno.EADDRINUSE:
-                raise LocalError(f"cannot listen on {host}: {error.strerror}") from None
+            if isinstance(error, UnicodeError) or error.errno != errno.EADDRINUSE:
+                raise LocalError(cannot_listen(host, port, error)) from None
         else:
             _claims.append(claim)
             return port
@@ -40,10 +41,8 @@ def check_free(host: str, port: int) -> None:
     """Raises LocalError, with what to do about it, when `port` cannot be listened on."""
     try:
         _check(host, port)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise LocalError(f"port {port} is taken; choose another with PORT=…") from None
-        raise LocalError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    except (OSError, UnicodeError) as error:
+        raise LocalError(cannot_listen(host, port, error)) from None
 
 
 def _check(host: str, port: int) -> None:

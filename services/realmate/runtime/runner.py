@@ -6,7 +6,6 @@ patched before this module is imported (`realmate.runtime.green`).
 
 from __future__ import annotations
 
-import errno
 import faulthandler
 import gc
 import os
@@ -26,6 +25,7 @@ from realmate.runtime import green, logs
 from realmate.runtime.config import nameko_config
 from realmate.runtime.health import health
 from realmate.runtime.http.server import open_admin
+from realmate.runtime.listening import cannot_listen
 from realmate.runtime.loops import loops
 from realmate.runtime.readers import readers
 from realmate.runtime.settings import Settings, load
@@ -100,10 +100,8 @@ def _one_line_for(variable: str, host: str, port: int | None) -> Iterator[None]:
     """A port that cannot be listened on is a StartError, with what to do about it."""
     try:
         yield
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise StartError(f"port {port} is taken; choose another with {variable}=…") from error
-        raise StartError(f"cannot start on {host}:{port}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:
+        raise StartError(cannot_listen(host, port, error, variable=variable)) from error
 
 
 def _collect_seldom() -> None:

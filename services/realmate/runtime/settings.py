@@ -7,17 +7,15 @@ two. A wrong value or a contradiction stops the process with one clear line.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from realmate.runtime.store_urls import MAX_PORT, check_redis_url, check_transport_url
 from realmate.sources.model import DAY_S
 from realmate.wire.webhook import MAX_CONTENT_CHARS
-
-MAX_PORT = 65535
-TRANSPORT_SCHEMES = ("redis", "rediss", "unix", "amqp", "amqps")
 
 
 class SettingsError(Exception):
@@ -25,7 +23,16 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=False, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", case_sensitive=False, env_ignore_empty=True, allow_inf_nan=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_space_around(cls, given: Any) -> Any:
+        """A line end from a file, or a blank: what is around a value does not count, and nothing but it is no value."""
+        stripped = {name: value.strip() if isinstance(value, str) else value for name, value in dict(given).items()}
+        return {name: value for name, value in stripped.items() if value != ""}
 
     # Where to listen and where the stores are.
     host: str = Field("127.0.0.1", description="Address to listen on. Pods and containers set `0.0.0.0`.")
@@ -58,7 +65,9 @@ class Settings(BaseSettings):
         None, description="The same for query, whose role may only read, and only conversations."
     )
     redis_url: str | None = Field(
-        None, description="Redis or Valkey, `redis://host:6379/0`; `realmate up` starts one where this is not set."
+        None,
+        description="Redis or Valkey, `redis://host:6379/0`; `realmate up` starts one where this is not set."
+        " `rediss://` is TLS, with redis-py's parameters `ssl_ca_certs`, `ssl_cert_reqs` and the like.",
     )
     transport_url: str | None = Field(
         None,
@@ -247,16 +256,15 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_only(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must start with redis://, rediss:// or unix://")
+        if url is not None:
+            check_redis_url(url)
         return url
 
     @field_validator("transport_url")
     @classmethod
     def _known_transport(cls, url: str | None) -> str | None:
-        if url is not None and urlsplit(url).scheme not in TRANSPORT_SCHEMES:
-            known = ", ".join(f"{scheme}://" for scheme in TRANSPORT_SCHEMES)
-            raise ValueError(f"must start with one of {known}")
+        if url is not None:
+            check_transport_url(url)
         return url
 
     @model_validator(mode="after")

@@ -296,7 +296,7 @@ def _listen(host: str, port: int) -> Any:
         listener.bind((host, port))
         listener.listen(BACKLOG)
         listener.setblocking(False)  # noqa: FBT003 (socket's signature)
-    except OSError as error:
+    except BaseException:
         listener.close()
-        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise
     return listener
