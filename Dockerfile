@@ -35,7 +35,9 @@ LABEL org.opencontainers.image.title="Realmate" \
       org.opencontainers.image.revision="${REVISION}"
 # A number, so that Kubernetes can see that it is not root; and a name, which getpwuid() wants.
 RUN groupadd --gid 10001 realmate \
- && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin realmate
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin realmate \
+# A volume that is mounted there the first time becomes that user's.
+ && install --directory --owner 10001 --group 10001 /etc/realmate/transport
 COPY --from=dependencies /opt/realmate /opt/realmate
 COPY --from=application /application /opt/realmate
 ENV PATH=/opt/realmate/bin:$PATH \

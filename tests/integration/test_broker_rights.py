@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from urllib.request import urlopen
 import kombu
 import pytest
 import redis
+import yaml
 from amqp.exceptions import AccessRefused
 from redis.exceptions import NoPermissionError
 
@@ -26,7 +28,9 @@ from realmate.local.postgres import Postgres
 from realmate.local.service import Migration, Service
 from realmate.local.valkey import Valkey
 
-DOCS = (Path(__file__).parents[2] / "docs" / "privileges.md").read_text()
+ROOT = Path(__file__).parents[2]
+COMPOSE = ROOT / "docker-compose.yml"
+DOCS = (ROOT / "docs" / "privileges.md").read_text()
 [REDIS_USERS] = re.findall(r"```redis\n(.*?)```", DOCS, re.DOTALL)
 [RABBITMQ_USERS] = re.findall(r"```bash\n(rabbitmqctl.*?)```", DOCS, re.DOTALL)
 LIMITED = "[sources.default.limit]\nevents_per_s = 1000\nburst = 1000\n"
@@ -51,6 +55,34 @@ class RestrictedRabbitMQ(RabbitMQ):
         super().start()
         script = 'rabbitmqctl() { /usr/lib/rabbitmq/bin/rabbitmqctl --quiet "$@"; }\n' + RABBITMQ_USERS
         subprocess.run(["bash", "-e", "-c", script], env=self._environment(), check=True)
+
+
+class ComposedRabbitMQ(RabbitMQ):
+    """With the users that docker-compose.yml gives it, and no other."""
+
+    url = property(lambda self: as_user(f"amqp://x@127.0.0.1:{self.port}//", "webhook"))  # type: ignore[assignment]
+
+    def _environment(self) -> dict[str, str]:
+        *shell, script = yaml.safe_load(COMPOSE.read_text())["services"]["rabbitmq"]["command"]
+        script = script.replace("$$", "$").replace("/tmp", str(self.directory))  # noqa: S108 (the container's)
+        passwords = {f"{name.upper()}_PASSWORD": f"{name}-password" for name in ("webhook", "conversations")}
+        script = script.replace("exec docker-entrypoint.sh", "#")
+        subprocess.run([*shell, script], env=os.environ | passwords, check=True)
+        conf_d = self.directory / "conf.d"
+        conf_d.mkdir(exist_ok=True)
+        (self.directory / "users.conf").rename(conf_d / "users.conf")
+        return super()._environment() | {"RABBITMQ_CONFIG_FILES": str(conf_d)}
+
+
+def test_rabbitmq_takes_the_users_of_docker_compose(tmp_path: Path) -> None:
+    with ComposedRabbitMQ(tmp_path / "rabbitmq") as server:
+        for name in ("webhook", "conversations"):
+            with kombu.Connection(as_user(server.url, name)) as connection:
+                connection.ensure_connection(max_retries=0)
+            assert refused(server, name, AMQP["publish straight into any queue"])
+        for url in (as_user(server.url, "webhook").replace("-password", "-passwort"), as_user(server.url, "guest")):
+            with kombu.Connection(url) as connection, pytest.raises(AccessRefused):
+                connection.connect()
 
 
 def start_services(directory: Path, broker: Valkey | RabbitMQ, limits: Valkey) -> Iterator[Installation]:

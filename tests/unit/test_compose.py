@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +29,8 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 NEEDS = {"webhook": ["transport"], "conversations": ["database", "transport"], "query": ["database"]}
 """Of our long-running services, the settings that each reads and that have no default."""
 OURS = [*NEEDS, "migrate"]
-LONG_RUNNING = [name for name in SERVICES if name != "migrate"]
+LONG_RUNNING = [name for name in SERVICES if name not in {"migrate", "transport-keys"}]
+DOCS = (ROOT / "docs/privileges.md").read_text()
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
@@ -67,7 +72,7 @@ class TestTheEnvironment:
     @pytest.mark.parametrize("service", OURS)
     def test_of_a_service_of_ours_is_read_by_its_code(self, service: str) -> None:
         unread = {name for name in SERVICES[service]["environment"] if name.lower() not in Settings.model_fields}
-        assert unread == set()
+        assert unread - {"TRANSPORT_KEYS_FILE"} == set()
 
     @pytest.mark.parametrize("service", OURS)
     def test_of_a_service_of_ours_has_what_it_needs(self, service: str) -> None:
@@ -76,16 +81,26 @@ class TestTheEnvironment:
 
     @pytest.mark.parametrize("service", OURS)
     def test_gives_a_service_no_secret_that_it_does_not_need(self, service: str) -> None:
-        needs = {f"{need.upper()}_URL" for need in NEEDS.get(service, ["database"])}
+        needs = {
+            f"{need.upper()}_URL" for need in NEEDS.get(service, ["database", "database_writer", "database_reader"])
+        }
+        needs |= {"REDIS_URL"} if service == "webhook" else set()
         assert {name for name in SERVICES[service]["environment"] if name.endswith("_URL")} == needs
 
     def test_leads_webhook_and_conversations_to_the_same_transport(self) -> None:
-        assert settings_of("webhook").transport == settings_of("conversations").transport == "redis://redis:6379/0"
+        ends = {service: settings_of(service).transport for service in ("webhook", "conversations")}
+        assert ends == {service: f"redis://{service}:{service}@redis:6379/0" for service in ends}
 
     def test_gives_the_services_the_password_that_the_database_has(self) -> None:
         postgres = {name: interpolated(value, {}) for name, value in SERVICES["postgres"]["environment"].items()}
         user, password, name = (postgres[f"POSTGRES_{part}"] for part in ("USER", "PASSWORD", "DB"))
-        assert settings_of("query").database == f"postgresql://{user}:{password}@postgres:5432/{name}"
+        assert settings_of("migrate").database == f"postgresql://{user}:{password}@postgres:5432/{name}"
+
+    def test_gives_each_service_the_role_that_migrate_makes_for_it(self) -> None:
+        made = settings_of("migrate")
+        assert made.database_writer_url == settings_of("conversations").database
+        assert made.database_reader_url == settings_of("query").database
+        assert len({made.database, made.database_writer_url, made.database_reader_url}) == 3
 
     def test_lets_postgres_log_nothing_that_people_write(self) -> None:
         assert {f"{name}={value}" for name, value in QUIET.items()} <= set(SERVICES["postgres"]["command"])
@@ -113,11 +128,8 @@ class TestTheExampleOfAnEnvironmentFile:
     def test_tells_how_to_move_to_rabbitmq(self) -> None:
         advice = dict(re.findall(r"^#   (\w+)=(.*)$", EXAMPLE, re.MULTILINE))
         environment = {**assigned(EXAMPLE), **advice}
-        rabbitmq = {
-            name: interpolated(value, environment) for name, value in SERVICES["rabbitmq"]["environment"].items()
-        }
-        user, password = rabbitmq["RABBITMQ_DEFAULT_USER"], rabbitmq["RABBITMQ_DEFAULT_PASS"]
-        assert settings_of("webhook", **environment).transport == f"amqp://{user}:{password}@rabbitmq:5672/"
+        for user in ("webhook", "conversations"):
+            assert settings_of(user, **environment).transport == f"amqp://{user}:{user}@rabbitmq:5672/"
         assert SERVICES["rabbitmq"]["profiles"] == [environment["COMPOSE_PROFILES"]]
 
 
@@ -157,6 +169,66 @@ class TestEveryContainer:
         settings = settings_of(service)
         takes = settings.drain_delay_s + settings.drain_timeout_s + 3
         assert seconds(SERVICES[service]["stop_grace_period"]) > takes
+
+
+class TestTheBrokersUsers:
+    def test_of_redis_are_those_of_the_docs_and_nobody_else_can_do_anything(self) -> None:
+        [lines] = re.findall(r"```redis\n(.*?)```", DOCS, re.DOTALL)
+        wanted = [line.replace("-password", "").split()[1:] for line in lines.splitlines()]
+        given = [interpolated(str(word), {}) for word in SERVICES["redis"]["command"]]
+        starts = [place for place, word in enumerate(given) if word == "--user"]
+        default, *users = [given[start + 1 : end] for start, end in zip(starts, [*starts[1:], None], strict=True)]
+        assert default == ["default", "on", "nopass", "resetchannels", "-@all", "+ping"]
+        assert users == [rule for rule in wanted if rule[0] != "scaler"]
+
+    def test_of_rabbitmq_are_those_of_the_docs(self, tmp_path: Path) -> None:
+        [lines] = re.findall(r"```bash\n(rabbitmqctl.*?)```", DOCS, re.DOTALL)
+        loaded = rabbitmq_users(tmp_path)
+        assert {user["name"]: user["password"] for user in loaded["users"]} == {"webhook": "a", "conversations": "b"}
+        said = [
+            *(["add_user", user["name"], f"{user['name']}-password"] for user in loaded["users"]),
+            *(
+                ["set_permissions", rule["user"], rule["configure"], rule["write"], rule["read"]]
+                for rule in loaded["permissions"]
+            ),
+            *(
+                ["set_topic_permissions", rule["user"], rule["exchange"], rule["write"], rule["read"]]
+                for rule in loaded["topic_permissions"]
+            ),
+        ]
+        assert sorted(said) == sorted(shlex.split(line)[1:] for line in lines.splitlines())
+
+
+def rabbitmq_users(directory: Path) -> Any:
+    """The definitions that RabbitMQ's container loads, as its command writes them."""
+    *shell, script = SERVICES["rabbitmq"]["command"]
+    script = script.replace("$$", "$").replace("/tmp", str(directory))  # noqa: S108 (the container's)
+    script = script.replace("exec docker-entrypoint.sh", "#")
+    environment = {**os.environ, "WEBHOOK_PASSWORD": "a", "CONVERSATIONS_PASSWORD": "b"}
+    subprocess.run([*shell, script], env=environment, check=True)
+    return json.loads((directory / "users.json").read_text())
+
+
+def test_the_transport_s_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    maker = SERVICES["transport-keys"]
+    [script] = maker["command"]
+    script = script.replace("/etc/realmate/transport", str(tmp_path))
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", script], check=True)
+        keys = (tmp_path / "keys").read_text()
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert (tmp_path / "keys").read_text() == keys
+    assert len(keys.strip()) >= 32
+    assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o600
+    mounting = {name for name, each in SERVICES.items() if any("transport:" in str(v) for v in each.get("volumes", []))}
+    assert mounting == {"transport-keys", "webhook", "conversations"}
+
+
+@pytest.mark.parametrize("service", NEEDS)
+def test_health_is_asked_on_the_port_that_no_sender_can_fill(service: str) -> None:
+    port = settings_of(service).admin_port
+    assert f"127.0.0.1:{port}/readyz" in SERVICES[service]["healthcheck"]["test"][-1]
+    assert f":8000 port {port} " in (ROOT / "edge/servers.cfg").read_text()
 
 
 def test_the_stores_are_in_a_network_without_a_way_out() -> None:
