@@ -63,7 +63,10 @@ ALL_ON: dict[str, Any] = {
         'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "{{ .Release.Name }}-two"}',
     ],
 }
-OPERATED_ELSEWHERE: dict[str, Any] = {"operator": {"mode": "elsewhere"}, "crds": {"enabled": False}}
+OPERATED_ELSEWHERE: dict[str, Any] = {
+    "operator": {"mode": "elsewhere", "serviceAccount": {"name": "central-operator", "namespace": "central"}},
+    "crds": {"enabled": False},
+}
 FROM_A_FILE: dict[str, Any] = {"operator": {"mode": "none"}, "sources": {"content": "[sources.shop]\n"}}
 MATRIX: dict[str, dict[str, Any]] = {
     "as it is": {},
@@ -237,21 +240,48 @@ def test_the_operator_may_do_no_more_than_it_does(plain: list[Object]) -> None:
         ("batch", "jobs"): {"get", "create"},
         ("apps", "deployments"): {"get", "patch"},
     }
-    for objects, kind, names in (
-        (plain, "Role", None),
-        (render(ALL_ON), "ClusterRole", {"keys", f"{RELEASE}-webhooksources"}),
-    ):
-        [role] = [each for each in objects if each["kind"] == kind]
+    for objects, names in ((plain, None), (render(ALL_ON), {"keys", f"{RELEASE}-webhooksources"})):
+        role = found(objects, "Role", "operator")
         of_secrets = [rule for rule in role["rules"] if "secrets" in rule["resources"]]
         assert {verb for rule in of_secrets for verb in rule["verbs"]} == {"get", "patch", "create"}
         named = [set(rule["resourceNames"]) for rule in of_secrets if "resourceNames" in rule]
         assert named == ([names] if names else [])
 
 
+def test_over_the_whole_cluster_the_operator_may_only_watch_and_tell() -> None:
+    """No Secret, no Job, no pod: these it may touch where a release is, by a Role in its namespace."""
+    objects = render(ALL_ON)
+    [role] = [each for each in objects if each["kind"] == "ClusterRole"]
+    rights = {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert {(group, resource) for group, resource, _ in rights if group != "realmate.dev"} == {("", "podtemplates")}
+    assert {verb for _, resource, verb in rights if resource == "podtemplates"} == {"list"}
+    [binding] = [each for each in objects if each["kind"] == "ClusterRoleBinding"]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    bound = found(objects, "RoleBinding", "operator")
+    assert bound["metadata"]["namespace"] == NAMESPACE
+    assert bound["subjects"] == [{"kind": "ServiceAccount", "name": f"{RELEASE}-operator", "namespace": NAMESPACE}]
+
+
+def test_a_release_lets_an_operator_of_elsewhere_into_its_own_namespace() -> None:
+    objects = render(OPERATED_ELSEWHERE)
+    binding = found(objects, "RoleBinding", "operator")
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "central-operator", "namespace": "central"}]
+    role = found(objects, "Role", binding["roleRef"]["name"].removeprefix(f"{RELEASE}-"))
+    assert {each["metadata"]["namespace"] for each in (role, binding)} == {NAMESPACE}
+    resources = {resource for rule in role["rules"] for resource in rule["resources"]}
+    assert resources == {"secrets", "events", "pods", "jobs"}
+
+
 def test_one_operator_is_enough_for_several_releases() -> None:
     kinds = {each["kind"] for each in render(OPERATED_ELSEWHERE)}
-    assert "PodTemplate" in kinds
-    assert not {"Role", "ClusterRole", "ServiceAccount", "CustomResourceDefinition"} & kinds
+    assert {"PodTemplate", "Role", "RoleBinding"} <= kinds
+    assert not {"ClusterRole", "ServiceAccount", "CustomResourceDefinition"} & kinds
     objects = render(OPERATED_ELSEWHERE)
     [peer] = [
         peer
@@ -259,7 +289,7 @@ def test_one_operator_is_enough_for_several_releases() -> None:
         for peer in rule.get("from", [])
         if peer["podSelector"]["matchLabels"].get("app.kubernetes.io/component") == "operator"
     ]
-    assert peer["namespaceSelector"] == {}
+    assert peer["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "central"}}
 
 
 def test_the_operator_knows_the_installation_by_its_pod_template() -> None:
@@ -446,6 +476,7 @@ def test_the_way_in_shows_events_and_conversations_and_nothing_else() -> None:
         ({"metrics": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}}, "counted twice"),
         ({"postgres": {"cloudnativepg": {"enabled": True}, "existingSecret": "x"}}, "brings its own Secret"),
         ({"httpRoute": {"enabled": True}}, "of which Gateway"),
+        ({"operator": {"mode": "elsewhere"}}, "say which operator may work here"),
     ],
 )
 def test_what_is_wrong_is_refused_with_a_reason(values: dict[str, Any], complaint: str) -> None:

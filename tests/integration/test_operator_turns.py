@@ -152,6 +152,16 @@ async def test_what_the_api_server_refuses_is_told_in_the_status(world: World) -
     assert "no rights" in str((await world.source("shop"))["status"])
 
 
+async def test_where_the_operator_has_no_rights_the_status_says_so_and_nothing_else_happens(world: World) -> None:
+    world.make("shop", **GENERATED)
+    refusal = {"message": "pods is forbidden: no rights", "code": 403}
+    world.server["get", "/api/v1/namespaces/here/pods"] << kmocks.Response(payload=refusal, status=403)
+    assert await world.turn() is True
+    assert await world.ready("shop") == "NoRights"
+    assert "operator.serviceAccount" in str((await world.source("shop"))["status"])
+    assert "secret" not in await world.secret("webhooksource-shop")
+
+
 async def test_an_answer_that_is_a_refusal_has_its_reason(world: World) -> None:
     world.server["get", "/apis/realmate.dev/v1alpha1/namespaces/here/webhooksources"] << kmocks.Response(
         payload={"message": "no rights"}, status=403

@@ -15,7 +15,7 @@ from realmate.kube_operator.kinds import Kind, Object
 
 FIELD_MANAGER = "realmate-operator"
 TIMEOUT_S = 10
-CONFLICT, NOT_FOUND = 409, 404
+CONFLICT, FORBIDDEN, NOT_FOUND = 409, 403, 404
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 

@@ -95,7 +95,7 @@ class Operator:
             return True
         observation.TURNS.labels("well").inc()
         observation.LAST_TURN.set_to_current_time()
-        for reason in ("NoInstallation", "SecretMissing", "Invalid", "Paused", "Published"):
+        for reason in ("NoInstallation", "NoRights", "SecretMissing", "Invalid", "Paused", "Published"):
             observation.SOURCES.labels(namespace, reason).set(turn.reasons.count(reason))
         return turn.is_settled
 

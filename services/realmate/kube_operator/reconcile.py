@@ -17,7 +17,7 @@ import structlog
 
 from realmate.kube_operator import replays, spec
 from realmate.kube_operator import status as statuses
-from realmate.kube_operator.cluster import CONFLICT, Cluster, ClusterError
+from realmate.kube_operator.cluster import CONFLICT, FORBIDDEN, Cluster, ClusterError
 from realmate.kube_operator.desired import Actual, Installation, Plan, Pod, Published, desired, has_loaded, is_deleted
 from realmate.kube_operator.keyring import Keyring
 from realmate.kube_operator.kinds import (
@@ -75,6 +75,22 @@ class Reconciler:
                 await self._tell(source, statuses.not_ready(source, "NoInstallation", message, _now()))
             return Turn(is_settled=True, reasons=["NoInstallation"] * len(sources))
         installation = installation_of(found[0])
+        try:
+            return await self._turn_over(installation, sources)
+        except ClusterError as error:
+            if error.status != FORBIDDEN:
+                raise
+            return await self._shut_out(sources, str(error))
+
+    async def _shut_out(self, sources: Sequence[Object], refusal: str) -> Turn:
+        """The release in this namespace has not let this operator in. What it published once goes on as it is."""
+        message = f"The operator has no right to work in this namespace; operator.serviceAccount gives it: {refusal}"
+        log.warning("shut out", namespace=sources[0]["metadata"]["namespace"] if sources else None, error=refusal)
+        for source in sources:
+            await self._tell(source, statuses.not_ready(source, "NoRights", message, _now()))
+        return Turn(is_settled=True, reasons=["NoRights"] * len(sources))
+
+    async def _turn_over(self, installation: Installation, sources: Sequence[Object]) -> Turn:
         for source in sources:
             await self._hold(source)
         pods = await self._pods(installation)
@@ -84,7 +100,7 @@ class Reconciler:
         if failure is None and plan.published.document != actual.published.document:
             await self._hurry(installation, pods, plan.published)
         settled = [await self._care_for(source, plan, installation, pods, failure) for source in sources]
-        settled.append(await self._replay(namespace, installation))
+        settled.append(await self._replay(installation.namespace, installation))
         return Turn(all(settled), [_reason(plan, source) for source in sources])
 
     # --- gathering ---
