@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -99,7 +100,24 @@ def test_after_a_switchover_events_and_reads_go_to_the_new_primary(pair: Pair) -
     give_up_at = time.monotonic() + HEALS_WITHIN_S
     while pair.installation.ask("GET", f"/conversations/{key}/")[0] != 200:
         assert time.monotonic() < give_up_at
-    assert pair.is_ready()
+    while not pair.is_ready():
+        assert time.monotonic() < give_up_at
+
+
+def test_a_first_host_that_hangs_does_not_keep_services_from_the_second(pair: Pair, tmp_path: Path) -> None:
+    """It takes the connection and never answers, as a frozen server does."""
+    (tmp_path / "more").mkdir()
+    first = pair.first
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        url = first.url.replace(f":{first.port}/", f":{port},127.0.0.1:{first.port}/")
+        environment = environment_of(first, None, tmp_path / "more") | {
+            "DATABASE_URL": url,
+            "TRANSPORT_URL": pair.installation.broker.url,
+            "PORT": str(free_port()),
+        }
+        with Service(["conversations"], environment, tmp_path / "hanging-host.log") as service:
+            service.wait_ready()
 
 
 def test_a_url_of_both_servers_finds_the_one_that_takes_writes(pair: Pair, tmp_path: Path) -> None:

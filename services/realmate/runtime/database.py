@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import eventlet
 import nameko_sqlalchemy
+import psycopg2
 import structlog
 from nameko_sqlalchemy import DB_URIS_KEY
 from prometheus_client import Counter
@@ -60,6 +61,7 @@ class Database(nameko_sqlalchemy.Database):
             f"realmate-{name}",
             session=_session(settings.command_timeout_s, read_only=self.read_only),
             network={"tcp_user_timeout": int(settings.command_timeout_s * 1000)},
+            bounded=_bounded,
         )
         self.container.config.setdefault(DB_URIS_KEY, {})[f"{name}:{Schema.__name__}"] = options.pop("url")
         self.engine_options = {
@@ -96,6 +98,20 @@ class Database(nameko_sqlalchemy.Database):
         if is_standby and self._was_primary:
             self._transactions.renew()
         self._was_primary = self._was_primary or not is_standby
+
+
+@contextmanager
+def _bounded(seconds: float) -> Iterator[None]:
+    """For connecting: libpq's own `connect_timeout` does not work where another greenlet runs meanwhile."""
+    timer = eventlet.Timeout(seconds)
+    try:
+        yield
+    except eventlet.Timeout as fired:
+        if fired is not timer:
+            raise
+        raise psycopg2.OperationalError("no answer to a connection in time") from None
+    finally:
+        timer.cancel()
 
 
 def _session(timeout_s: float, *, read_only: bool) -> dict[str, str]:

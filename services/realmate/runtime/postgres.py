@@ -18,6 +18,8 @@ import psycopg2
 from psycopg2 import extensions
 from sqlalchemy import Engine, create_engine
 
+from realmate.runtime.postgres_hosts import Bounded, open_first, unbounded
+
 CONNECT_TIMEOUT_S = 3
 
 # fmt: off
@@ -32,6 +34,8 @@ LIBPQ_VARIABLES = frozenset({
 })
 # fmt: on
 """Every environment variable that libpq reads (PostgreSQL's documentation, "Environment Variables")."""
+
+_QUOTING = "standard_conforming_strings"
 
 NETWORK: dict[str, Any] = {
     "connect_timeout": CONNECT_TIMEOUT_S,
@@ -112,23 +116,39 @@ class Connection(extensions.connection):
         """Postgres logs the text of a statement that fails, with the values in it."""
 
 
-def connect(url: str, application_name: str, *, session: Mapping[str, str] | None = None, **network: Any) -> Connection:
+def connect(
+    url: str,
+    application_name: str,
+    *,
+    session: Mapping[str, str] | None = None,
+    bounded: Bounded = unbounded,
+    **network: Any,
+) -> Connection:
     """A connection with all our settings. Raises psycopg2.OperationalError where the server is not reachable."""
     forget_libpq_environment()
     defaults = {**NETWORK, "application_name": application_name, **network}
     parameters = {**defaults, **extensions.parse_dsn(url), "client_encoding": "UTF8"}
-    connection: Connection = psycopg2.connect(connection_factory=Connection, **parameters)
-    if connection.get_parameter_status("standard_conforming_strings") != "on":
-        # psycopg2 looks once how strings are quoted. Changed later, a backslash would end a string (an injection).
-        connection.close()
-        parameters["options"] = f"{parameters.get('options', '')} -c standard_conforming_strings=on"
-        connection = psycopg2.connect(connection_factory=Connection, **parameters)
+    connection = open_first(parameters, _open, bounded)
     try:
         _configure(connection, {**SESSION, **(session or {})})
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _open(parameters: dict[str, Any]) -> Connection:
+    """psycopg2 looks once how strings are quoted. Set after connecting, a backslash would end one (an injection)."""
+    connection: Connection = psycopg2.connect(connection_factory=Connection, **parameters)
+    if connection.get_parameter_status(_QUOTING) == "on":
+        return connection
+    connection.close()
+    options = f"{parameters.get('options', '')} -c {_QUOTING}=on"
+    connection = psycopg2.connect(connection_factory=Connection, **{**parameters, "options": options})
+    if connection.get_parameter_status(_QUOTING) == "on":
+        return connection
+    connection.close()
+    raise psycopg2.OperationalError(f"{_QUOTING} is off, and cannot be set here: ALTER ROLE ... SET {_QUOTING} = on")
 
 
 def open_engine(
@@ -149,11 +169,12 @@ def engine_options(
     *,
     session: Mapping[str, str] | None = None,
     network: Mapping[str, Any] | None = None,
+    bounded: Bounded = unbounded,
 ) -> dict[str, Any]:
     """The arguments of `create_engine`, without pool and isolation level."""
 
     def creator() -> Connection:
-        return connect(url, application_name, session=session, **(network or {}))
+        return connect(url, application_name, session=session, bounded=bounded, **(network or {}))
 
     return {"url": "postgresql+psycopg2://", "creator": creator, "hide_parameters": True}
 
