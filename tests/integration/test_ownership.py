@@ -132,7 +132,7 @@ def test_reading_looks_at_indexes_alone(store: Store) -> None:
         connection.execute(text("SET plan_cache_mode = force_generic_plan"))
         types = ", ".join(_CONVERSATIONS.types)
         connection.exec_driver_sql(f"PREPARE reading ({types}) AS {_CONVERSATIONS.text}")
-        rows = connection.exec_driver_sql("EXPLAIN EXECUTE reading ('{}', '{}', '{}', '{}', '{}')")
+        rows = connection.exec_driver_sql("EXPLAIN EXECUTE reading ('{}', '{}', '{}', '{}', '{}', 1000000)")
         plan = "\n".join(row[0] for row in rows)
     assert plan.count("using conversations_pkey") == 2
     assert "using messages_in_conversation" in plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -12,13 +12,21 @@ import msgspec
 
 from realmate.domain.model import Kind, Status
 from realmate.runtime.transaction import Statement, Transactions, uuid_array
+from realmate.wire.webhook import MAX_CONTENT_CHARS
 
+MAX_CONTENT_BYTES = 4 * MAX_CONTENT_CHARS
+MESSAGE_BYTES = 200
+"""What a message takes up in an answer beside its content, at most."""
+PORTION_MESSAGES = 32
+"""Of a conversation that is read alone: with the largest contents 8 MB in memory."""
+
+# The contents of one answer are read up to $6 bytes in all. A conversation beyond that is told as Unread.
 # Whose a conversation may be is a part of the search: one of another source is neither found nor read, so nobody learns
 # from the answer's time that it exists. Where several fit, their messages stay unread: the answer is a question.
 # A conversation's own columns come with each of its messages, so its moments as text: read once, where they change.
 _CONVERSATIONS = Statement(
     "conversations_with_messages",
-    ("integer[]", "uuid[]", "integer[]", "uuid[]", "text[]"),
+    ("integer[]", "uuid[]", "integer[]", "uuid[]", "text[]", "bigint"),
     """
     WITH found AS (
         SELECT number, conversation.id, source.name, source_id, status, created_at, updated_at
@@ -34,11 +42,31 @@ _CONVERSATIONS = Statement(
     ),
     counted AS (SELECT *, count(*) OVER (PARTITION BY number) AS fitting FROM found)
     SELECT number, CAST(counted.id AS text), name, status, CAST(created_at AS text), CAST(updated_at AS text),
-        CAST(message.id AS text), kind, content, "timestamp"
+        CAST(message.id AS text), kind, CASE WHEN {total} <= $6 THEN content END, "timestamp", {total}
     FROM counted LEFT JOIN messages AS message
         ON conversation_id = CASE fitting WHEN 1 THEN counted.id END AND message.source_id = counted.source_id
             AND kind <= 2
+    WINDOW until_here AS (ORDER BY number, name, "timestamp", seq)
     ORDER BY number, name, "timestamp", seq
+    """.replace("{total}", f"sum(octet_length(content) + {MESSAGE_BYTES}) OVER until_here"),
+)
+_ALONE = Statement(
+    "conversation_alone",
+    ("uuid", "text"),
+    """
+    SELECT source.id, status, CAST(created_at AS text), CAST(updated_at AS text), last_seq
+    FROM conversations AS conversation JOIN sources AS source ON source.id = source_id
+    WHERE conversation.id = $1 AND source.name = $2 AND status > 0
+    """,
+)
+# All portions are of the messages that there were when the first was read: what comes later has a higher seq.
+_PORTION = Statement(
+    "conversation_portion",
+    ("uuid", "integer", "integer", "timestamptz", "integer", "integer"),
+    """
+    SELECT CAST(id AS text), kind, content, "timestamp", seq FROM messages
+    WHERE conversation_id = $1 AND source_id = $2 AND seq <= $3 AND kind <= 2 AND ("timestamp", seq) > ($4, $5)
+    ORDER BY "timestamp", seq LIMIT $6
     """,
 )
 _TYPES = {int(kind): kind.name for kind in Kind}
@@ -66,6 +94,14 @@ class Ambiguous(NamedTuple):
     """Of those that were asked for."""
 
 
+class Unread(NamedTuple):
+    """It is there, and there was no room for all of its messages."""
+
+    source: str
+    bytes: int
+    """What its messages take up in an answer, roughly."""
+
+
 class Wanted(NamedTuple):
     """What a reader asks for."""
 
@@ -74,11 +110,17 @@ class Wanted(NamedTuple):
     """Whose it may be; None: anybody's."""
 
 
-def read(db: Transactions, wanted: Collection[Wanted]) -> dict[Wanted, ConversationView | Ambiguous]:
-    """What was found for each reader; what does not exist for him is missing. Nobody's answer is made of another's."""
+Found = ConversationView | Ambiguous | Unread
+
+
+def read(db: Transactions, wanted: Collection[Wanted], limit_bytes: int = 2**40) -> dict[Wanted, Found]:
+    """What was found for each reader; what does not exist for him is missing. Nobody's answer is made of another's.
+
+    Messages of `limit_bytes` are read in all. Conversations for which that is not enough are Unread.
+    """
     asked = list(wanted)
-    views: dict[Wanted, ConversationView | Ambiguous] = {}
-    for number, rows in groupby(db.fetch(_CONVERSATIONS, *_parameters(asked)), key=itemgetter(0)):
+    views: dict[Wanted, Found] = {}
+    for number, rows in groupby(db.fetch(_CONVERSATIONS, *_parameters(asked), limit_bytes), key=itemgetter(0)):
         views[asked[number]] = _view(list(rows))
     return views
 
@@ -96,13 +138,29 @@ def _parameters(asked: Sequence[Wanted]) -> tuple[object, ...]:
     )
 
 
-def _view(rows: Sequence[tuple[Any, ...]]) -> ConversationView | Ambiguous:
+def read_in_portions(db: Transactions, conversation_id: str, source: str) -> Iterator[ConversationView]:
+    """A large conversation: the same view again and again, each time with the next of its messages."""
+    for source_id, status, created_at, updated_at, last_seq in db.fetch(_ALONE, conversation_id, source):
+        opened, changed = datetime.fromisoformat(created_at), datetime.fromisoformat(updated_at)
+        after: tuple[object, int] = ("-infinity", 0)
+        while True:
+            rows = db.fetch(_PORTION, conversation_id, source_id, last_seq, *after, PORTION_MESSAGES)
+            messages = [MessageView(key, _TYPES[kind], content, timestamp) for key, kind, content, timestamp, _ in rows]
+            yield ConversationView(conversation_id, Status(status).name, opened, changed, messages)
+            if len(rows) < PORTION_MESSAGES:
+                return
+            after = rows[-1][3:]
+
+
+def _view(rows: Sequence[tuple[Any, ...]]) -> Found:
     _, key, source, status, created_at, updated_at, *_ = rows[0]
     if rows[-1][2] != source:  # in the order of the names
         return Ambiguous(tuple(row[2] for row in rows))
+    if any(row[8] is None and row[6] is not None for row in rows):
+        return Unread(source, rows[-1][-1] - rows[0][-1] + MAX_CONTENT_BYTES)
     messages = [
         MessageView(message_id, _TYPES[kind], content, timestamp)
-        for *_, message_id, kind, content, timestamp in rows
+        for *_, message_id, kind, content, timestamp, _total in rows
         if message_id is not None
     ]
     opened, changed = datetime.fromisoformat(created_at), datetime.fromisoformat(updated_at)

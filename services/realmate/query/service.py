@@ -8,10 +8,10 @@ from urllib.parse import parse_qs
 import msgspec
 import structlog
 
-from realmate.query.reads import Ambiguous, ConversationView, Wanted, read
+from realmate.query.reads import Ambiguous, ConversationView, Unread, Wanted, read, read_in_portions
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database, is_outage, patiently
-from realmate.runtime.http import Request, http_batch, isolated
+from realmate.runtime.http import NOT_YET, AnswerRoom, NoRoom, Request, http_batch, isolated
 from realmate.runtime.readers import readers
 from realmate.sources.file import is_name
 from realmate.wire.ids import parse_uuid
@@ -20,6 +20,9 @@ from realmate.wire.responses import Response, problem, unavailable
 log = structlog.get_logger(__name__)
 
 _NOT_FOUND = problem(404, "conversation_not_found", "There is no such conversation.")
+_TOO_LARGE = problem(
+    507, "conversation_too_large", "This conversation is larger than HTTP_BUDGET_BYTES, and so cannot be shown."
+)
 
 
 class QueryService:
@@ -27,6 +30,7 @@ class QueryService:
 
     db = Database(read_only=True)
     settings = ServiceSettings()
+    room = AnswerRoom()
 
     @http_batch("GET", "/conversations/{id}/")
     def show(self, requests: Sequence[Request]) -> list[Response]:
@@ -37,6 +41,8 @@ class QueryService:
         deadline = requests[0].arrived_at + self.settings.command_timeout_s
         try:
             found = self._read({each for each in wanted if not isinstance(each, Response)}, deadline)
+        except NoRoom as error:
+            return [each if isinstance(each, Response) else unavailable(str(error)) for each in wanted]
         except Exception as error:
             if not is_outage(error):
                 raise
@@ -46,10 +52,33 @@ class QueryService:
         return [each if isinstance(each, Response) else found.get(each, _NOT_FOUND) for each in wanted]
 
     def _read(self, wanted: set[Wanted], deadline: float) -> dict[Wanted, Response]:
+        """Answers as far as there is room for them in memory. The rest is NOT_YET, but one at least is answered."""
         if not wanted:
             return {}
-        views = patiently(lambda _attempt: read(self.db, wanted), deadline)
-        return {each: _answer(view) for each, view in views.items()}
+        limit_bytes = self.settings.http_max_batch_bytes
+        with self.room.of(limit_bytes, deadline):
+            views = patiently(lambda _attempt: read(self.db, wanted, limit_bytes), deadline)
+            answers = {each: _answer(view) for each, view in views.items() if not isinstance(view, Unread)}
+        unread = {each: view for each, view in views.items() if isinstance(view, Unread)}
+        if unread and len(unread) == len(wanted):
+            each, view = unread.popitem()
+            with self.room.of(view.bytes, deadline):
+                answers[each] = self._read_alone(each.id, view.source)
+        return answers | dict.fromkeys(unread, NOT_YET)
+
+    def _read_alone(self, conversation_id: str, source: str) -> Response:
+        """The answer of a large conversation, encoded portion by portion."""
+        body = bytearray()
+        for view in read_in_portions(self.db, conversation_id, source):
+            if body and view.messages:
+                body[-2:] = b"," if body[-3:] != b"[]}" else b""
+            if not body:
+                body += msgspec.json.encode(view)
+            elif view.messages:
+                body += msgspec.json.encode(view.messages)[1:] + b"}"
+            if len(body) > self.settings.http_budget_bytes:
+                return _TOO_LARGE
+        return Response(200, bytes(body)) if body else _NOT_FOUND
 
 
 def _answer(found: ConversationView | Ambiguous) -> Response:
