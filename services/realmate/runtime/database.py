@@ -36,6 +36,9 @@ RETRIES = Counter("realmate_transaction_retries", "Transactions tried again", ["
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 
+BESIDE_BATCHES = 7
+"""Connections for what is not a batch: five timers, and two sources that are swept apart."""
+
 
 class Schema:
     """Stands where nameko-sqlalchemy expects a declarative base: it is asked for its name alone. We use Core."""
@@ -66,7 +69,7 @@ class Database(nameko_sqlalchemy.Database):
         self.container.config.setdefault(DB_URIS_KEY, {})[f"{name}:{Schema.__name__}"] = options.pop("url")
         self.engine_options = {
             **options,
-            "pool_size": 4 + max(settings.http_batches_in_flight, settings.consumer_batches_in_flight),
+            "pool_size": BESIDE_BATCHES + max(settings.http_batches_in_flight, settings.consumer_batches_in_flight),
             "max_overflow": 0,
             "isolation_level": "AUTOCOMMIT",  # `Transactions` says BEGIN and COMMIT itself
             "pool_timeout": settings.command_timeout_s,
