@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from client import Client
-from server import SharedServer
+from server import LEAKED, SharedServer
 
 SERVERS = pytest.StashKey[dict[str, SharedServer]]()
 
@@ -71,8 +71,23 @@ def client(base_url: str, transport: str) -> Client:
     return Client(base_url, signs=transport == "rabbitmq")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     # Not in the fixture: waiting there for the other workers would count as a test's time.
     servers = session.config.stash.get(SERVERS, {}).values()
     for server in sorted(servers, key=lambda server: server.started_here):  # or two would wait for each other
         server.leave()
+    if not hasattr(session.config, "workerinput") and _leaked(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for found in _leaked(config):
+        terminalreporter.write_line(f"IN LOGS THERE IS WHAT MUST NOT BE THERE: {found}", red=True)
+
+
+def _leaked(config: pytest.Config) -> list[str]:
+    """What the servers of this session have told their logs; a worker of pytest-xdist cannot fail at its end."""
+    factory = getattr(config, "_tmp_path_factory", None)
+    directories = factory.getbasetemp().glob(f"contract-server-*/{LEAKED}") if factory is not None else []
+    return [path.read_text() for path in directories]

@@ -32,6 +32,8 @@ scheme = "standard-webhooks"
 secrets = [{{ value = "{SECRET}" }}]
 """
 
+LEAKED = "leaked"
+"""The file in a server's directory that tells the whole session what its logs have given away."""
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
 
@@ -73,11 +75,11 @@ class SharedServer:
         self._users.close()
 
     def _check_logs(self) -> None:
-        """Raise where a log of the server or of its stores has something that people wrote, a key or a secret."""
+        """Note where a log of the server or of its stores has something that people wrote, a key or a secret."""
         logs = [path for path in self._directory.rglob("*") if ".log" in path.suffixes and path.is_file()]
         found = leaks(logs, [MARKER, SECRET])
         if found:
-            raise RuntimeError(f"in logs there is what must not be there: {found}")
+            (self._directory / LEAKED).write_text("\n".join(found))
 
     def _start(self) -> str:
         port, data, output = free_port(), self._directory / "data", self._directory / "output.log"
