@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -54,6 +58,32 @@ def test_a_refused_event_is_kept_with_its_reason(store: Store, database_url: str
     assert key in rejection.detail
     assert parse_event(rejection.body, "test", Origin("shop")) == message
     assert abs(datetime.now(UTC) - rejection.at) < timedelta(minutes=1)
+
+
+def test_a_kept_body_drives_no_terminal_and_comes_whole_out_of_a_pipe(store: Store, database_url: str) -> None:
+    body = "\x1b]0;owned\x07\x9b2J\u202e Olá".encode()
+    store.apply(refused(body))
+    [rejection] = kept(database_url)
+    show = [sys.executable, "-m", "realmate", "rejections", "show", str(rejection.id)]
+    environment = os.environ | {"DATABASE_URL": database_url}
+    for arguments in ([], ["--json"], ["--body"]):
+        shown = in_a_terminal([*show, *arguments], environment).decode()
+        assert "owned" in shown
+        assert "Olá" in shown
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown)
+    piped = subprocess.run([*show, "--body"], env=environment, capture_output=True, check=True, timeout=60)
+    assert piped.stdout == body + b"\n"
+
+
+def in_a_terminal(command: list[str], environment: dict[str, str]) -> bytes:
+    """What the command writes there."""
+    ours, its = pty.openpty()
+    done = subprocess.run(command, env=environment, stdout=its, stderr=its, check=False, timeout=60)
+    shown = os.read(ours, 65_536)
+    os.close(its)
+    os.close(ours)
+    assert done.returncode == 0, shown
+    return shown
 
 
 def test_what_is_no_event_is_kept_as_it_came(store: Store, database_url: str) -> None:
