@@ -235,6 +235,14 @@ def test_what_can_be_read_in_two_ways_or_not_at_all_is_refused(status: int, sent
     assert refusal(*(sent[i : i + 1] for i in range(len(sent)))) == status
 
 
+def test_a_header_that_speaks_of_rtsp_may_come_in_a_piece_of_its_own() -> None:
+    assert refusal(b"GET / HTTP/1.1\r\n" + HOST + b"X-Proto", b": use RTSP/1.0\r\n\r\n") is None
+    assert refusal(b"GET / HTTP/1.1\r\n", HOST + b"X-Proto: use RTSP/1.0\r\n\r\n") is None
+    assert refusal(b"GET / HT", b"TP/1.1\r\n" + HOST + b"X-Proto: use RTSP/1.0\r\n\r\n") is None
+    assert refusal(b"GET /", b" RTSP/1.0\r\n" + HOST + b"\r\n") == 400
+    assert refusal(b"\r\nGET /a", b"b RT", b"SP/1.0\r\n" + HOST + b"\r\n") == 400
+
+
 @pytest.mark.parametrize("size", [1, 3, 8, 1000])
 def test_a_request_may_speak_of_rtsp_wherever_it_is_not_its_protocol(size: int) -> None:
     body = b"GET / RTSP/1.0\r\nSOURCE / ICE/1.0\r\n"

@@ -100,6 +100,7 @@ class RequestParser:
             self._parse_by_lines(data)
         else:
             self._parse(data)
+            self._in_request_line = self._in_request_line and self._ends_in_request_line(data)
         if self._in_request_line:
             self._request_line_end = (self._request_line_end + data)[-_LONGEST_PROTOCOL:]
         complete, self._complete = self._complete, []
@@ -127,6 +128,16 @@ class RequestParser:
             except httptools.HttpParserError as error:
                 self._stop_at(refusals.malformed(str(error)))
             return
+
+    def _ends_in_request_line(self, data: bytes) -> bool:
+        """Whether the request line under way goes on in the next piece. llhttp tells of its begin, not of its end."""
+        line = data.rpartition(b"\n")[2]
+        return len(line) == len(data) or not self._target or line.startswith(self._request_line())
+
+    def _request_line(self) -> bytes:
+        """As much of it as is known."""
+        method: bytes = self._llhttp.get_method()
+        return method + b" " + self._target
 
     def _is_body(self, data: bytes) -> bool:
         """Whether all of the next piece is part of the body that is under way."""
