@@ -171,6 +171,18 @@ def test_a_group_is_posted_signed_and_its_answer_is_the_reply(installation: Inst
     assert [(it["id"], it["content"]) for it in asked["data"]["messages"]] == [(ids[0], "Olá"), (ids[1], "Tudo bem?")]
 
 
+def test_of_a_large_group_the_newest_messages_are_posted(installation: Installation, responder: Responder) -> None:
+    key = opened(installation, "asking")
+    ids = [said(installation, "asking", key, "x" * 60_000) for _ in range(7)]
+    eventually(
+        lambda: len(responder.requests) > 0 and responder.requests[-1][1]["data"]["messages"][-1]["id"] == ids[-1]
+    )
+    groups = [asked["data"] for _, asked in responder.requests]
+    assert sum(len(group["messages"]) + group["omitted"] for group in groups) == 7
+    assert all(len(group["messages"]) <= 4 for group in groups)
+    assert sum(group["omitted"] for group in groups) > 0
+
+
 def test_each_group_has_its_own_reply_also_after_the_close(installation: Installation, responder: Responder) -> None:
     responder.answer = lambda asked: (200, json.dumps({"content": asked["data"]["messages"][0]["content"]}).encode())
     key = opened(installation, "asking")

@@ -36,6 +36,8 @@ LEASE_BEYOND_TIMEOUT_S = 5.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 GIVEN_UP_AT_ONCE = 100
+MAX_GROUP_BYTES = 262_144
+"""Of a group's messages the newest are sent, up to this size: one of the largest, or hundreds of the usual ones."""
 GIVING_UP_S = 0.5
 
 _PASSING = {408, 425, 429}
@@ -192,9 +194,12 @@ def _ask(db: Transactions, responder: Responder, call: Call) -> _Outcome:
 
 
 def _request(db: Transactions, call: Call) -> bytes:
-    rows = db.fetch(statements.GROUP, call.conversation_id, call.source_id, call.first_seq, call.last_seq)
-    messages = [{"id": key, "content": content, "timestamp": timestamp} for key, content, timestamp in rows]
-    data = {"conversation_id": call.conversation_id, "messages": messages}
+    rows = db.fetch(
+        statements.GROUP, call.conversation_id, call.source_id, call.first_seq, call.last_seq, MAX_GROUP_BYTES
+    )
+    messages = [{"id": key, "content": content, "timestamp": timestamp} for key, content, timestamp, _ in rows]
+    omitted = rows[0][-1] - len(rows) if rows else 0
+    data = {"conversation_id": call.conversation_id, "messages": messages, "omitted": omitted}
     return msgspec.json.encode({"type": "REPLY_WANTED", "timestamp": call.made_at, "data": data})
 
 

@@ -231,12 +231,21 @@ CLAIM_CALLS = Statement(
     """,
 )
 
+# The newest messages of a group that take up $5 bytes, at least one, and how many there are in all.
 GROUP = Statement(
     "reply_group",
-    ("uuid", "integer", "integer", "integer"),
-    'SELECT CAST(id AS text), content, "timestamp" FROM messages'
-    " WHERE conversation_id = $1 AND source_id = $2 AND seq BETWEEN $3 AND $4 AND kind = 1"
-    ' ORDER BY "timestamp", seq',
+    ("uuid", "integer", "integer", "integer", "bigint"),
+    """
+    SELECT CAST(id AS text), content, "timestamp", size
+    FROM (
+        SELECT id, content, "timestamp", seq, count(*) OVER () AS size, row_number() OVER newest AS place,
+            sum(octet_length(content) + 200) OVER newest AS total
+        FROM messages WHERE conversation_id = $1 AND source_id = $2 AND seq BETWEEN $3 AND $4 AND kind = 1
+        WINDOW newest AS (ORDER BY "timestamp" DESC, seq DESC)
+    ) AS message
+    WHERE place = 1 OR total <= $5
+    ORDER BY "timestamp", seq
+    """,
 )
 
 # The row's deletion is what makes it one reply. The conversation is locked first: it may be erased just now.
