@@ -130,14 +130,13 @@ class RequestParser:
             return
 
     def _ends_in_request_line(self, data: bytes) -> bool:
-        """Whether the request line under way goes on in the next piece. llhttp tells of its begin, not of its end."""
-        line = data.rpartition(b"\n")[2]
-        return len(line) == len(data) or not self._target or line.startswith(self._request_line())
-
-    def _request_line(self) -> bytes:
-        """As much of it as is known."""
-        method: bytes = self._llhttp.get_method()
-        return method + b" " + self._target
+        """Whether the last request line that began in `data` goes on in the next piece. After its end there is at most
+        the beginning of a header, whose name ends with a colon before any space. (llhttp tells of its begin alone.)"""
+        before, _, last_line = data.rpartition(b"\n")
+        if not before or not self._target:
+            return True
+        first_word, space, _ = last_line.partition(b" ")
+        return bool(space) and b":" not in first_word
 
     def _is_body(self, data: bytes) -> bool:
         """Whether all of the next piece is part of the body that is under way."""
