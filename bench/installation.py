@@ -20,6 +20,7 @@ import psutil
 
 from realmate.local.child import LocalError
 from realmate.local.ports import free_port
+from realmate.local.postgres import running_url
 
 ROOT = Path(__file__).resolve().parent.parent
 STOP_TIMEOUT_S = 15.0
@@ -68,7 +69,10 @@ def running(*, transport: str = "redis", settings: Mapping[str, str] | None = No
         )
         stack.callback(_stop, up)
         _wait_until_ready(up)
-        database_url, processes = _look_at(up)
+        processes = _look_at(up)
+        database_url = running_url(directory / "realmate" / "postgres")
+        if database_url is None:
+            raise BenchError("realmate up has started no Postgres")
         yield Installation(f"http://127.0.0.1:{port}", directory, database_url, processes | broker)
 
 
@@ -93,12 +97,12 @@ def _wait_until_ready(up: subprocess.Popen[str]) -> None:
     raise BenchError(f"realmate up did not start: {''.join(said).strip()}")
 
 
-def _look_at(up: subprocess.Popen[str]) -> tuple[str, dict[str, psutil.Process]]:
+def _look_at(up: subprocess.Popen[str]) -> dict[str, psutil.Process]:
     processes = {_name(child): child for child in psutil.Process(up.pid).children()}
     missing = {"webhook", "conversations", "valkey", "postgres"} - processes.keys()
     if missing:
         raise BenchError(f"realmate up runs no process for {', '.join(sorted(missing))}")
-    return str(processes["conversations"].environ()["DATABASE_URL"]), processes
+    return processes
 
 
 def _name(process: psutil.Process) -> str:
