@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import kombu
@@ -71,6 +72,11 @@ class RabbitMQ(Child):
     def stop(self, timeout_s: float = 20.0) -> None:
         super().stop(timeout_s)
         self._epmd.stop()
+
+    def control(self, *arguments: str) -> None:
+        """Run rabbitmqctl against this server."""
+        command = ["/usr/lib/rabbitmq/bin/rabbitmqctl", "--quiet", *arguments]
+        subprocess.run(command, env=self._environment(), check=True)
 
     def _environment(self) -> dict[str, str]:
         return os.environ | {
