@@ -46,6 +46,8 @@ from realmate.wire.responses import Response, said, unavailable
 from realmate.wire.webhook import InvalidEvent, InvalidJson, parse_event
 
 MAX_KEY_CHARS = 255
+NO_LIMIT_OF_ITS_OWN = 1 << 62
+"""Bytes: HTTP_MAX_BODY_BYTES, which bounds every source, is always less."""
 DIGEST_BYTES = 16
 KEPT_REFUSALS = Limit(events_per_s=100, burst=1000)
 """Of each source, in each process: who sends nothing but what is refused must not fill the way of the rest."""
@@ -69,15 +71,17 @@ def admit(injected: Any, request: Request, announced_bytes: int | None) -> Respo
     source: Source | None = injected.sources.get(request.param or DEFAULT)
     if source is None:
         return UNKNOWN_SOURCE
-    limit_bytes = source.max_body_bytes or injected.settings.http_max_body_bytes
-    if (announced_bytes or 0) > limit_bytes:
+    limit_bytes = source.max_body_bytes
+    if limit_bytes is not None and (announced_bytes or 0) > limit_bytes:
         return too_large(limit_bytes)
     if source.verifier is not None:
         try:
             source.verifier.check_headers(request.headers)
         except SignatureRefused as refused:
             return _unproven(source, refused)
-    return PAUSED if source.paused else limit_bytes
+    if source.paused:
+        return PAUSED
+    return NO_LIMIT_OF_ITS_OWN if limit_bytes is None else limit_bytes
 
 
 class WebhookService:

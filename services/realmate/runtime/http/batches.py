@@ -97,7 +97,8 @@ class BatchQueue:
         if request.method in ("GET", "HEAD"):
             return 0
         decision: Response | int = self._settings.http_max_body_bytes
-        if announced_bytes != 0 and request.headers.get("content-encoding", "identity").lower() != "identity":
+        encoding = request.headers.get("content-encoding")
+        if encoding is not None and announced_bytes != 0 and encoding.lower() != "identity":
             decision = UNSUPPORTED_ENCODING
         elif self._admit is not None:
             decision = self._admit(request, announced_bytes)

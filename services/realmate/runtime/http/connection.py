@@ -355,12 +355,13 @@ class Connection:
             self._end()
 
     def _send(self, *pieces: bytes) -> None:
-        was_sending = bool(self._unsent)
-        for piece in pieces:
-            self._unsent.add(piece)
-        if not was_sending:
-            self._send_what_fits()
-        if self._unsent and self._writer is None:
+        try:
+            for piece in pieces:
+                self._unsent.push(self._socket, piece)
+        except OSError:
+            self.close()
+            return
+        if self._unsent.bytes and self._writer is None:
             self._sending_since, self._sending_bytes = time.monotonic(), self._unsent.bytes
             self._writer = self._hub.add(self._hub.WRITE, self._fd, self._on_writable, _ignore, None)
         self._count_held()

@@ -256,7 +256,7 @@ class RequestParser:
             return
         announced = self._announced_bytes
         decision = self._admit(self._request, announced)
-        if not isinstance(decision, Response):
+        if isinstance(decision, int):
             self._limit_bytes = min(decision, self._max_body_bytes)
             if (announced or 0) <= (self._limit_bytes or MAX_DROPPED_BYTES):
                 return

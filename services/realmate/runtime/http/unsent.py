@@ -14,10 +14,18 @@ class Unsent:
     def __bool__(self) -> bool:
         return self.bytes > 0
 
-    def add(self, data: bytes) -> None:
-        if data:
-            self._pieces.append(memoryview(data))
-            self.bytes += len(data)
+    def push(self, client: socket.socket, data: bytes) -> None:
+        """Send the data after what waits already, as much as the client takes now. Raises OSError where it is gone."""
+        sent = 0
+        if not self.bytes:  # nearly always, and then nearly always all of it
+            try:
+                sent = client.send(data)
+            except BlockingIOError:
+                sent = 0
+            if sent == len(data):
+                return
+        self._pieces.append(memoryview(data)[sent:])
+        self.bytes += len(data) - sent
 
     def clear(self) -> None:
         self._pieces.clear()
