@@ -96,7 +96,7 @@ def test_a_failure_that_nobody_foresaw_ends_in_the_fallback(asking: Asking, monk
 
     answer_with(monkeypatch, asking, fail)
     assert asking.reply() == FALLBACK
-    assert len(asking.calls) > 1
+    assert asking.calls
 
 
 @pytest.mark.parametrize(

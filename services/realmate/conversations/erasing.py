@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from realmate.conversations import statements
+from realmate.conversations import erasing_statements
 from realmate.conversations.portions import in_portions
 from realmate.conversations.spelling import digits_of
 from realmate.runtime.database_errors import is_timeout
@@ -58,14 +58,18 @@ class Run:
 
     def _note(self, transaction: Transaction, erased: Erased) -> None:
         if self.number is None:
-            [(self.number,)] = transaction.fetch(statements.BEGIN_ERASURE, self.source_id, self.reason)
-        transaction.add(statements.GO_ON_WITH_ERASURE, self.number, *erased)
+            [(self.number,)] = transaction.fetch(erasing_statements.BEGIN_ERASURE, self.source_id, self.reason)
+        transaction.add(erasing_statements.GO_ON_WITH_ERASURE, self.number, *erased)
 
 
 def erase_conversation(db: Transactions, source_id: int, conversation_id: str) -> Erased:
     """Erase one conversation, whatever its status, and what was refused about it even where it never was."""
     run = Run(db, source_id, "conversation")
-    for statement in (statements.ERASE_CONVERSATION, statements.ERASE_REJECTIONS_ABOUT, statements.ERASE_KEYS_ABOUT):
+    for statement in (
+        erasing_statements.ERASE_CONVERSATION,
+        erasing_statements.ERASE_REJECTIONS_ABOUT,
+        erasing_statements.ERASE_KEYS_ABOUT,
+    ):
         in_portions(partial(_goes_on, run, statement, conversation_id), ROWS_PER_PORTION)
     _erase_what_names(run, digits_of(conversation_id))
     return run.erased
@@ -81,10 +85,10 @@ def _erase_what_names(run: Run, digits: str) -> None:
     bounds = REJECTIONS_PER_PORTION, SEARCHED_BYTES_PER_PORTION
     last: str | None = "0"
     while last is not None:
-        _, last = run.portion(statements.ERASE_REJECTIONS_NAMING, digits, last, *bounds)
+        _, last = run.portion(erasing_statements.ERASE_REJECTIONS_NAMING, digits, last, *bounds)
     last = ""
     while last is not None:
-        _, last = run.portion(statements.ERASE_KEYS_NAMING, digits, last, KEYS_PER_PORTION)
+        _, last = run.portion(erasing_statements.ERASE_KEYS_NAMING, digits, last, KEYS_PER_PORTION)
 
 
 def erase_source(db: Transactions, source_id: int) -> Iterator[Erased]:
@@ -95,7 +99,7 @@ def erase_source(db: Transactions, source_id: int) -> Iterator[Erased]:
     while cursor is not None:
         try:
             erased, cursor = run.portion(
-                statements.ERASE_CONVERSATIONS_AFTER, cursor, min(rows, CONVERSATIONS_PER_PORTION), rows
+                erasing_statements.ERASE_CONVERSATIONS_AFTER, cursor, min(rows, CONVERSATIONS_PER_PORTION), rows
             )
             rows = min(2 * rows, ROWS_PER_PORTION)
         except Exception as error:
@@ -105,6 +109,6 @@ def erase_source(db: Transactions, source_id: int) -> Iterator[Erased]:
             continue
         yield erased
     about_conversations = run.erased.rejections
-    in_portions(partial(_goes_on, run, statements.ERASE_REJECTIONS), REJECTIONS_PER_PORTION)
-    in_portions(lambda rows: db.fetch(statements.ERASE_KEYS, source_id, rows) == [(rows,)], KEYS_PER_PORTION)
+    in_portions(partial(_goes_on, run, erasing_statements.ERASE_REJECTIONS), REJECTIONS_PER_PORTION)
+    in_portions(lambda rows: db.fetch(erasing_statements.ERASE_KEYS, source_id, rows) == [(rows,)], KEYS_PER_PORTION)
     yield Erased(rejections=run.erased.rejections - about_conversations)

@@ -23,7 +23,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 import structlog
 
-from realmate.conversations import observation, statements
+from realmate.conversations import observation, reply_statements
 from realmate.domain.model import REPLY_HEADING
 from realmate.runtime.background import Background
 from realmate.runtime.database import is_outage
@@ -113,7 +113,7 @@ class Responding:
             outcome = self._outcome(db, source, responder, call)
             pause_s = max(outcome.retry_after_s, _pause_s(call.attempts))
             if outcome.passing and call.age_s + pause_s < responder.retry_for_s:
-                db.fetch(statements.POSTPONE_CALL, *call.key, pause_s)
+                db.fetch(reply_statements.POSTPONE_CALL, *call.key, pause_s)
             else:
                 _finish(db, call, outcome.content, responder.fallback)
         except Exception as error:
@@ -160,7 +160,7 @@ def give_up(db: Transactions, source_id: int, responder: Responder | None) -> No
 
 def give_up_orphans(db: Transactions, responders: Responders) -> None:
     """Answer what sources have left that have no responder any more."""
-    for (source_id,) in db.fetch(statements.CALLED_SOURCES):
+    for (source_id,) in db.fetch(reply_statements.CALLED_SOURCES):
         if source_id not in responders:
             give_up(db, source_id, None)
 
@@ -169,7 +169,7 @@ def _claim(
     db: Transactions, source_id: int, limit: int, *, lease_s: float = LEASE_BEYOND_TIMEOUT_S, age_s: float = 0.0
 ) -> list[Call]:
     """At most `limit` of those that are due and `age_s` old. Nobody else gets them for `lease_s`."""
-    return [Call(*row) for row in db.fetch(statements.CLAIM_CALLS, source_id, limit, lease_s, age_s)]
+    return [Call(*row) for row in db.fetch(reply_statements.CLAIM_CALLS, source_id, limit, lease_s, age_s)]
 
 
 def _ask(db: Transactions, responder: Responder, call: Call) -> _Outcome:
@@ -195,7 +195,7 @@ def _ask(db: Transactions, responder: Responder, call: Call) -> _Outcome:
 
 def _request(db: Transactions, call: Call) -> bytes:
     rows = db.fetch(
-        statements.GROUP, call.conversation_id, call.source_id, call.first_seq, call.last_seq, MAX_GROUP_BYTES
+        reply_statements.GROUP, call.conversation_id, call.source_id, call.first_seq, call.last_seq, MAX_GROUP_BYTES
     )
     messages = [{"id": key, "content": content, "timestamp": timestamp} for key, content, timestamp, _ in rows]
     omitted = rows[0][-1] - len(rows) if rows else 0
@@ -217,7 +217,7 @@ def _finish(db: Transactions, call: Call, *contents: str | None) -> None:
 
 
 def _write(db: Transactions, call: Call, content: str | None) -> None:
-    [(made,)] = db.fetch(statements.FINISH_CALL, *call.key, content, REPLY_HEADING)
+    [(made,)] = db.fetch(reply_statements.FINISH_CALL, *call.key, content, REPLY_HEADING)
     if not made:
         log.info("no reply is written: it was before, or its conversation is erased", source_id=call.source_id)
 

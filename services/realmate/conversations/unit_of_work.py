@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from realmate.conversations import statements
+from realmate.conversations import reply_statements, statements
 from realmate.conversations.holding import Holding
 from realmate.conversations.portions import LONGEST_PAUSE_S, Portion, cut, plan
 from realmate.conversations.rejections import Rejection
@@ -125,7 +125,7 @@ class UnitOfWork:
         for reply in self.replies:
             (asked if self._rules.asks(reply.conversation_id.source_id) else made).append(_reply_row(reply))
         self._write(statements.INSERT_REPLIES, made, REPLY_HEADING)  # after the messages, of which it may name some
-        self._write(statements.INSERT_CALLS, asked)
+        self._write(reply_statements.INSERT_CALLS, asked)
         self._write(
             statements.INSERT_APPLIED,
             [{"id": batch_id, "verdicts": f"\\x{verdicts.hex()}"} for batch_id, verdicts in applied],

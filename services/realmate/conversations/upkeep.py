@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import structlog
 
-from realmate.conversations import observation, statements
+from realmate.conversations import erasing_statements, observation, statements
 from realmate.conversations.erasing import CONVERSATIONS_PER_PORTION, ROWS_PER_PORTION, Run
 from realmate.conversations.portions import in_portions
 from realmate.runtime.database import is_outage, within
@@ -66,10 +66,10 @@ def erase_outdated(db: Transactions, sources: Sources, retention_s: float | None
     def erase(source_id: int, name: str) -> None:
         source, run = _of(sources, name, retention_s), Run(db, source_id, "retention")
         try:
-            _delete(db, statements.DATE_UNOPENED, source_id)
-            _erase(run, statements.ERASE_UNOPENED, source.refusals_kept_s)
+            _delete(db, erasing_statements.DATE_UNOPENED, source_id)
+            _erase(run, erasing_statements.ERASE_UNOPENED, source.refusals_kept_s)
             if source.retention_s is not None:
-                _erase(run, statements.ERASE_CLOSED, source.retention_s)
+                _erase(run, erasing_statements.ERASE_CLOSED, source.retention_s)
         finally:
             if any(run.erased):
                 log.info("erased what was kept long enough", source=name, **run.erased._asdict())
