@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from installation import Installation, environment_of, event, frozen, start_installation
+from rabbitmq import RabbitMQ
 from realmate.conversations.service import TIDY_PAUSE_S
 from realmate.local.ports import free_port
 from realmate.local.postgres import Postgres
@@ -88,9 +89,10 @@ def test_without_consumers_nothing_is_promised(installation: Installation) -> No
 def test_without_its_broker_the_intake_is_not_ready_and_promises_nothing(installation: Installation) -> None:
     installation.broker.kill()
     assert_unavailable(installation, "POST", "/webhook/", opening())
+    broker = "RabbitMQ" if isinstance(installation.broker, RabbitMQ) else "Redis"
     assert installation.ask("GET", "/readyz") == (
         503,
-        {"status": "not ready", "failing": {"transport": "unavailable"}},
+        {"status": "not ready", "failing": {"transport": f"{broker} cannot be reached"}},
     )
     assert installation.ask("GET", "/healthz")[0] == 200
     installation.broker.start()

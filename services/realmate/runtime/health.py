@@ -128,10 +128,14 @@ def _failure_of(check: Check) -> _Failure | None:
     except eventlet.Timeout:  # a BaseException: `except Exception` would let it through
         return _Failure(f"no answer within {CHECK_TIMEOUT_S:g} s")
     except NotReady as reason:
-        return _Failure(str(reason))
+        return _Failure(str(reason), None if reason.__cause__ is None else _first_line(reason.__cause__))
     except Exception as error:  # noqa: BLE001 (whatever a store or its driver raises; `_log` logs it)
-        return _Failure("unavailable", str(getattr(error, "orig", error)).strip().partition("\n")[0])
+        return _Failure("unavailable", _first_line(error))
     return None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(getattr(error, "orig", error)).strip().partition("\n")[0]
 
 
 health = Health()
