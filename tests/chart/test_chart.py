@@ -197,7 +197,7 @@ def test_a_selector_does_not_depend_on_a_version(objects: list[Object]) -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_what_our_pods_are_told_is_what_our_code_reads(plain: list[Object], name: str) -> None:
     variables = environment(found(plain, "Deployment", name)["spec"]["template"]["spec"])
-    assert {variable.lower() for variable in variables} - {"transport_keys_file"} <= Settings.model_fields.keys()
+    assert {variable.lower() for variable in variables} <= Settings.model_fields.keys()
     needs = {
         "webhook": {"TRANSPORT_URL", "REDIS_URL"},
         "conversations": {"TRANSPORT_URL", "DATABASE_URL"},

@@ -118,7 +118,8 @@ class RabbitBroker:
             message = amqp.Message(
                 encode_request(fields["payload"]) if isinstance(fields["payload"], bytes) else fields["payload"],
                 content_type=fields.get("content_type", "application/x-msgpack"),
-                application_headers={} if fields["attempt"] is None else {"realmate.attempt": fields["attempt"]},
+                application_headers={"realmate.attempt": fields["attempt"]}
+                | ({"realmate.seal": fields["seal"]} if "seal" in fields else {}),
                 **{key: value for key, value in properties.items() if value is not None},
             )
             connection.channel().basic_publish_confirm(message, exchange=EXCHANGE, routing_key=ROUTING_KEY)

@@ -19,6 +19,7 @@ from realmate.domain.events import Verdict
 from realmate.local.postgres import Postgres
 from realmate.migrations.runner import upgrade
 from realmate.runtime.transport.interface import Delivery
+from realmate.sources.model import Source
 from realmate.wire.commands import Command, MessageCommand, OpenCommand, Origin, RefusedCommand
 from realmate.wire.webhook import parse_event
 from store import (
@@ -305,3 +306,14 @@ def test_without_migrations_nothing_is_decided(tmp_path: Path) -> None:
     """A schema that is not there is a fault, not an outage: no patience, no promise."""
     with Postgres(tmp_path / "postgres") as server, open_store(server.url, PATIENT) as store:
         assert store.deliver(delivery([opening(str(uuid.uuid4()))], timeout_s=60)) == [None]
+
+
+def test_a_command_of_a_source_that_the_file_does_not_name_is_not_applied(database_url: str) -> None:
+    """Who can write to the broker must not make sources up."""
+    with open_store(database_url, PATIENT, {"shop": Source("shop")}) as store:
+        known, forged = str(uuid.uuid4()), str(uuid.uuid4())
+        verdicts = store.apply(opening(known, "shop"), opening(forged, "made-up"))
+        assert verdicts == [Verdict.CREATED, Verdict.FAILED]
+        assert store.view(known, "shop") is not None
+        assert store.scalar("SELECT count(*) FROM sources WHERE name = 'made-up'") == 0
+        assert store.scalar("SELECT count(*) FROM conversations") == 1

@@ -378,14 +378,14 @@ def test_the_documentation_s_lines_can_be_pasted(sources: Sources, tmp_path: Pat
             "HOST": "127.0.0.1",
             "PORT": str(free_port()),
             "DATABASE_URL": sources.installation.postgres.url,
-            "TRANSPORT_URL": sources.installation.broker.url,
+            "TRANSPORT_URL": sources.installation.broker.url.removesuffix("/0") + "/1",  # its own conversations service
             "SOURCES_FILE": str(tmp_path / "sources.toml"),
             "TOKENS_FILE": str(tmp_path / "tokens.toml"),
             "TOKEN": token,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
     )
-    with Service(["webhook", "query"], environment, tmp_path / "webhook.log") as webhook:
+    with Service(["webhook", "conversations", "query"], environment, tmp_path / "webhook.log") as webhook:
         webhook.wait_ready()
         printed = [
             pasted(each.replace("http://127.0.0.1:8000", webhook.url), tmp_path, environment) for each in further

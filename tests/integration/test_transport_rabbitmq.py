@@ -14,6 +14,7 @@ import pytest
 
 from brokers import EXCHANGE, QUEUE, RabbitBroker
 from rabbitmq import RabbitMQ
+from realmate.runtime.transport.amqp_link import DELIVERY_LIMIT
 from transport_processes import CLAIM_IDLE_S, PATIENCE_S, Processes, eventually
 
 PREFETCH = 8
@@ -51,7 +52,7 @@ def test_a_confirmed_batch_survives_the_broker_and_both_its_copies_are_one_to_th
 ) -> None:
     broker = RabbitBroker(own_rabbitmq)
     caller = processes.caller(broker.url)
-    call = caller.start_call("kept", timeout_s=2 * PATIENCE_S)
+    call = caller.start_call("kept", timeout_s=PATIENCE_S)
     assert eventually(lambda: broker.waiting() == 1)
 
     broker.kill()
@@ -68,7 +69,8 @@ def test_the_queue_is_a_quorum_queue(rabbit_broker: RabbitBroker, processes: Pro
     processes.consumer(rabbit_broker.url)
 
     with kombu.Connection(rabbit_broker.url) as connection:
-        connection.channel().queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"}, auto_delete=False)
+        arguments = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
+        connection.channel().queue_declare(QUEUE, durable=True, arguments=arguments, auto_delete=False)
 
 
 def make_queue(broker: RabbitBroker, **arguments: object) -> None:

@@ -35,10 +35,11 @@ class Process:
     It tells by a file, not a pipe: what it told before it answered can be read as soon as the answer is here.
     """
 
-    def __init__(self, kind: str, url: str, log: Path) -> None:
+    def __init__(self, kind: str, url: str, log: Path, **settings: str) -> None:
         self.log = log
         self._told = log.with_suffix(".told")
         environment = {"TRANSPORT_URL": url, "CLAIM_IDLE_S": str(CLAIM_IDLE_S), "LOG_FORMAT": "json"}
+        environment |= {name.upper(): value for name, value in settings.items()}
         with log.open("w") as stderr, self._told.open("w") as stdout:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore::DeprecationWarning", str(PROCESS), kind],
@@ -112,9 +113,9 @@ class Call:
 
 
 class CallerProcess(Process):
-    def __init__(self, url: str, log: Path) -> None:
+    def __init__(self, url: str, log: Path, **settings: str) -> None:
         self._numbers = itertools.count()
-        super().__init__("caller", url, log)
+        super().__init__("caller", url, log, **settings)
 
     def start_call(self, payload: str, *, timeout_s: float = PATIENCE_S) -> Call:
         call = Call(self, next(self._numbers))
@@ -126,9 +127,9 @@ class CallerProcess(Process):
 
 
 class ConsumerProcess(Process):
-    def __init__(self, kind: str, url: str, log: Path) -> None:
+    def __init__(self, kind: str, url: str, log: Path, **settings: str) -> None:
         self._taken = 0
-        super().__init__(kind, url, log)
+        super().__init__(kind, url, log, **settings)
 
     @property
     def handed(self) -> list[dict[str, Any]]:
@@ -152,8 +153,8 @@ class Processes:
         self._logs = (directory / f"{number}.log" for number in itertools.count())
         self._stack = stack
 
-    def caller(self, url: str) -> CallerProcess:
-        return self._stack.enter_context(CallerProcess(url, next(self._logs)))
+    def caller(self, url: str, **settings: str) -> CallerProcess:
+        return self._stack.enter_context(CallerProcess(url, next(self._logs), **settings))
 
-    def consumer(self, url: str, kind: str = "echo") -> ConsumerProcess:
-        return self._stack.enter_context(ConsumerProcess(kind, url, next(self._logs)))
+    def consumer(self, url: str, kind: str = "echo", **settings: str) -> ConsumerProcess:
+        return self._stack.enter_context(ConsumerProcess(kind, url, next(self._logs), **settings))

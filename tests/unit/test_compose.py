@@ -72,7 +72,7 @@ class TestTheEnvironment:
     @pytest.mark.parametrize("service", OURS)
     def test_of_a_service_of_ours_is_read_by_its_code(self, service: str) -> None:
         unread = {name for name in SERVICES[service]["environment"] if name.lower() not in Settings.model_fields}
-        assert unread - {"TRANSPORT_KEYS_FILE"} == set()
+        assert unread == set()
 
     @pytest.mark.parametrize("service", OURS)
     def test_of_a_service_of_ours_has_what_it_needs(self, service: str) -> None:

@@ -45,6 +45,7 @@ NOTHING_DECIDED = encode_verdicts(None)
 SEARCH_SHARE = 0.5
 """Of the time that is left: longer a search for guilty commands does not keep the others waiting."""
 _LOGGED_REQUEST_IDS = 20
+_UNNAMED = "its source is not in the file of sources"
 
 Commands = Mapping[str, Sequence[Received]]
 """By their deliveries' ids."""
@@ -77,10 +78,22 @@ class Batches:
 
     def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:
         """One reply a delivery: its verdicts, after the commit, or NOTHING_DECIDED."""
-        commands = {delivery.id: decoded for delivery in deliveries if (decoded := _decode(delivery)) is not None}
+        commands = {
+            delivery.id: self._of_named_sources(decoded)
+            for delivery in deliveries
+            if (decoded := _decode(delivery)) is not None
+        }
         decodable = [delivery for delivery in deliveries if delivery.id in commands]
         replies = self._apply_in_time(decodable, commands) if decodable else {}
         return [replies.get(delivery.id, NOTHING_DECIDED) for delivery in deliveries]
+
+    def _of_named_sources(self, commands: Sequence[Received]) -> Sequence[Received]:
+        """The commands, without those of sources that the file does not name: no intake of ours sends them for long."""
+        unnamed = {each.origin.source for each in commands if not self._rules.names(each.origin.source)}
+        if not unnamed:
+            return commands
+        log.warning("commands of sources that SOURCES_FILE does not name", sources=len(unnamed))
+        return [UnreadCommand(_UNNAMED) if each.origin.source in unnamed else each for each in commands]
 
     def _apply_in_time(
         self, deliveries: Sequence[Delivery], commands: Commands, *, look_first: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 
 from realmate.conversations.source_ids import SourceIds
@@ -40,10 +40,27 @@ class RuleBook:
 class RuleBooks:
     """The book of the moment. The file of sources has names, and may change; the database has numbers."""
 
-    def __init__(self, default: Rules, source_ids: SourceIds, sources: Sources = UNCONFIGURED) -> None:
+    def __init__(
+        self,
+        default: Rules,
+        source_ids: SourceIds,
+        sources: Sources = UNCONFIGURED,
+        look: Callable[[], Sources] | None = None,
+    ) -> None:
+        """`look` reads the sources' file at once, where it has changed."""
         self._default = default
         self._source_ids = source_ids
         self._sources = sources
+        self._look = look
+
+    def names(self, source: str) -> bool:
+        """Whether there is such a source: without a file of sources, whatever the intake says.
+
+        The intake may have read a new file a moment before this process, so a source that is missing is looked for.
+        """
+        if source not in self._sources and self._sources is not UNCONFIGURED and self._look is not None:
+            self._sources = self._look()
+        return self._sources is UNCONFIGURED or source in self._sources
 
     def book(self, db: Transactions) -> RuleBook:
         """What holds now. Reads the numbers of new names, so it raises what reading raises."""

@@ -17,7 +17,7 @@ from realmate.runtime.background import Background
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database
 from realmate.runtime.http import HealthServer
-from realmate.runtime.sources import Sources
+from realmate.runtime.sources import Sources, SourcesNow
 from realmate.runtime.timers import periodic
 from realmate.runtime.transport import commands
 from realmate.runtime.transport.interface import Delivery
@@ -34,6 +34,7 @@ class ConversationsService:
     db = Database()
     settings = ServiceSettings()
     sources = Sources()
+    sources_now = SourcesNow()
     health_server = HealthServer()
     background = Background()
     source_ids = SourceIds()
@@ -52,7 +53,7 @@ class ConversationsService:
             hold_total_messages=self.settings.hold_total_messages,
             hold_total_bytes=self.settings.hold_total_bytes,
         )
-        return RuleBooks(default, self.source_ids, self.sources)
+        return RuleBooks(default, self.source_ids, self.sources, self.sources_now)
 
     @commands
     def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:

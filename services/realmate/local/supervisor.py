@@ -20,6 +20,7 @@ import click
 from realmate.local.child import Child, LocalError, signal_on_parent_death
 from realmate.local.given_stores import check_database, check_redis, check_transport
 from realmate.local.greeting import greeting
+from realmate.local.passwords import kept_password
 from realmate.local.ports import check_free, free_port
 from realmate.local.postgres import Postgres
 from realmate.local.service import Migration, Service
@@ -160,11 +161,21 @@ class Installation:
         return {
             **os.environ,
             **database_urls,
+            **self._transport_keys(),
             "REDIS_URL": redis_url,
             "DRAIN_DELAY_S": "0",  # nobody chooses between replicas here
             "DRAIN_TIMEOUT_S": str(min(self._settings.drain_timeout_s, SERVICES_DRAIN_S)),
             "PROMETHEUS_MULTIPROC_DIR": str(metrics),  # so that /metrics on the one port tells of all processes
         }
+
+    def _transport_keys(self) -> dict[str, str]:
+        """A key of our own where the broker is our own. Who names a broker may have other processes on it."""
+        settings = self._settings
+        if settings.transport_keys_file or settings.transport_url or settings.redis_url:
+            return {}
+        path = self._data_dir / "transport.keys"
+        kept_password(path)
+        return {"TRANSPORT_KEYS_FILE": str(path.resolve())}
 
     def _log(self, name: str) -> Path:
         logs = self._data_dir / "logs"

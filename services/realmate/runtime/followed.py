@@ -23,7 +23,7 @@ BROKEN = {
         f"1 while {part.upper()}_FILE is wrong, and what it said before still holds",
         multiprocess_mode="livemax",
     )
-    for part in ("sources", "tokens")
+    for part in ("sources", "tokens", "transport_keys")
 }
 
 log = structlog.get_logger(__name__)
@@ -54,8 +54,13 @@ class Followed(Generic[T]):
         while True:
             loops.turn()
             eventlet.sleep(LOOK_INTERVAL_S)
-            if self._file.refresh():
-                self._tell(self._file.error)
+            self.look()
+
+    def look(self) -> T:
+        """Read the file again if it has changed; what it says."""
+        if self._file.refresh():
+            self._tell(self._file.error)
+        return self._file.content
 
     def _tell(self, error: str | None) -> None:
         BROKEN[self._part].set(error is not None)

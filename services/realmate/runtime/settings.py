@@ -140,6 +140,13 @@ class Settings(BaseSettings):
         " (`retention.closed_days`) or that SOURCES_FILE does not name. Default: for ever.",
     )
 
+    transport_keys_file: Path | None = Field(
+        None,
+        description="The keys with which webhook and conversations sign what they send each other, one on each line, of"
+        " at least 32 characters: docs/architecture.md. Read again when it changes. Without it whoever has the broker's"
+        " password can make events.",
+    )
+
     # Limits: what one process takes on before it says 503, and how long it tries.
     command_timeout_s: float = Field(
         5.0,
@@ -214,6 +221,11 @@ class Settings(BaseSettings):
     )
     consumer_max_merge: int = Field(
         8, ge=1, le=256, description="Batches of several intakes merged into one transaction, at most."
+    )
+    consumer_max_merge_bytes: int = Field(
+        8 * 1024 * 1024,
+        ge=65_536,
+        description="Bytes of batches merged into one transaction, at most. A larger batch is applied alone.",
     )
     claim_idle_s: float = Field(
         1.5,

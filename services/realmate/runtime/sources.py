@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from nameko.extensions import DependencyProvider
@@ -36,5 +37,17 @@ class Sources(DependencyProvider):
 
     kill = stop
 
+    def look(self) -> Named:
+        """The sources as their file names them at this moment."""
+        return UNCONFIGURED if self._file is None else self._file.look()
+
     def get_dependency(self, worker_ctx: Any) -> Named:  # noqa: ARG002 (Nameko's signature)
         return UNCONFIGURED if self._file is None else self._file.content
+
+
+class SourcesNow(DependencyProvider):
+    """Injects a function that looks into the file at once: for who was told of a source that it does not know yet."""
+
+    def get_dependency(self, worker_ctx: Any) -> Callable[[], Named]:  # noqa: ARG002 (Nameko's signature)
+        [sources] = [each for each in self.container.dependencies if isinstance(each, Sources)]
+        return sources.look

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from kombu import Connection, Queue
 
-from realmate.runtime.transport.amqp_envelopes import ATTEMPT, decode_response, encode_request
+from realmate.runtime.transport.amqp_envelopes import ATTEMPT, SEAL, decode_response, encode_request, header
 from realmate.runtime.transport.amqp_link import (
     EXCHANGE,
     ROUTING_KEY,
@@ -25,14 +25,16 @@ from realmate.runtime.transport.amqp_link import (
 from realmate.runtime.transport.amqp_listener import Listener
 from realmate.runtime.transport.amqp_probe import Probe
 from realmate.runtime.transport.calls import Call, Calls
-from realmate.runtime.transport.incoming import Refusals
+from realmate.runtime.transport.incoming import Refusals, Unreadable
+from realmate.runtime.transport.sealing import Sealing
 
 CONNECTIONS = 8
 """More calls at a time than this wait for a connection; the intake has fewer batches in flight."""
 
 
 class AmqpCaller:
-    def __init__(self, url: str, *, heartbeat_s: int) -> None:
+    def __init__(self, url: str, *, heartbeat_s: int, sealing: Sealing) -> None:
+        self._sealing = sealing
         self._outage = outage()
         self._calls = Calls(self._send)
         self._reply_to = ""
@@ -50,6 +52,7 @@ class AmqpCaller:
 
     def close(self) -> None:
         self._listener.close()
+        self._sealing.close()
         self._publishers.close()
         self._probe.close()
 
@@ -63,14 +66,16 @@ class AmqpCaller:
 
     def _publish(self, call: Call, reply_to: str) -> None:
         call.attempts += 1
+        left_ms = call.left_ms
+        seal = self._sealing.of_batch(call.id, reply_to, call.payload, left_ms)
         self._publishers.publish(
             encode_request(call.payload),
             exchange=EXCHANGE.name,
             routing_key=ROUTING_KEY,
             reply_to=reply_to,
             correlation_id=call.id,
-            headers={ATTEMPT: call.attempts},
-            expiration=call.left_ms / 1000,
+            headers={ATTEMPT: call.attempts} | ({SEAL: seal} if seal else {}),
+            expiration=left_ms / 1000,
             mandatory=True,  # refused rather than lost, should somebody have deleted the queue
         )
 
@@ -89,8 +94,14 @@ class AmqpCaller:
     def _on_reply(self, message: Any) -> None:
         try:
             reply = decode_response(message.body)
+            batch_id = str(message.properties.get("correlation_id", ""))
+            if reply is not None:
+                self._sealing.check_reply(header(message, SEAL), batch_id, self._reply_to, reply)
         except (msgspec.DecodeError, ValueError, TypeError):
             self._refusals.tell("encoding")
             return
+        except Unreadable as reason:
+            self._refusals.tell(str(reason))
+            return
         if reply is not None:
-            self._calls.answer(message.properties.get("correlation_id", ""), reply)
+            self._calls.answer(batch_id, reply)

@@ -12,6 +12,8 @@ import msgspec
 
 ATTEMPT = "realmate.attempt"
 """A header: beyond 1, the batch was sent before, and may have arrived."""
+SEAL = "realmate.seal"
+"""A header, of a batch and of its reply, where there are keys (`realmate.wire.seals`)."""
 DEFAULT_TIMEOUT_MS = 5000
 """For callers that set no expiration, such as Nameko's own proxies."""
 
@@ -46,3 +48,15 @@ def encode_response(reply: bytes) -> bytes:
 def decode_response(body: bytes) -> bytes | None:
     """The reply; None when the other end answered with an error. Raises ValueError for what is no response."""
     return _responses.decode(body).result
+
+
+def headers(message: Any) -> dict[str, Any]:
+    """The headers of a message, whatever is in their place."""
+    found = message.properties.get("application_headers")
+    return found if isinstance(found, dict) else {}
+
+
+def header(message: Any, name: str) -> str:
+    """A header that is a text; else empty."""
+    found = headers(message).get(name, "")
+    return found if isinstance(found, str) else ""

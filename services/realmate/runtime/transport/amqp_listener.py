@@ -75,7 +75,8 @@ class Listener:
     def check(self) -> None:
         """Raise NotReady unless there is a connection."""
         if self.channel is None:
-            raise in_words(self._outage.failing(ACTIVITY))
+            error = self._outage.failing(ACTIVITY)
+            raise in_words(error) from error
 
     def hang_up(self) -> None:
         """Begin anew: the reader finds the end of the stream, and does the rest."""

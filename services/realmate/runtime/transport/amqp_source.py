@@ -26,12 +26,21 @@ from kombu import Connection, Producer
 from realmate.runtime.loops import loops
 from realmate.runtime.transport import metrics
 from realmate.runtime.transport.amqp_aside import MAX_TAKINGS, SET_ASIDE, declare_set_aside, publish_aside, takings
-from realmate.runtime.transport.amqp_envelopes import ATTEMPT, DEFAULT_TIMEOUT_MS, decode_request, encode_response
+from realmate.runtime.transport.amqp_envelopes import (
+    ATTEMPT,
+    DEFAULT_TIMEOUT_MS,
+    SEAL,
+    decode_request,
+    encode_response,
+    header,
+    headers,
+)
 from realmate.runtime.transport.amqp_link import CONTENT_TYPE, ERRORS, EXCHANGE, Publishers, declare_commands, outage
 from realmate.runtime.transport.amqp_listener import Listener
 from realmate.runtime.transport.amqp_probe import Probe
 from realmate.runtime.transport.incoming import Refusals, Unreadable, attempt, name, timeout_ms
 from realmate.runtime.transport.interface import Delivery, TransportUnavailable
+from realmate.runtime.transport.sealing import Sealing
 
 WAIT_S = 1.0
 """How long `receive` waits: also how long a stopping process may have to wait for it."""
@@ -50,10 +59,13 @@ class _InHand:
     reply_to: str
     tags: list[tuple[Any, int]]
     """Each with its channel: on another one it means nothing."""
+    is_sealed: bool = False
+    """Its caller knows seals: so the reply gets one."""
 
 
 class AmqpSource:
-    def __init__(self, url: str, *, heartbeat_s: int, prefetch: int, pause_s: float) -> None:
+    def __init__(self, url: str, *, heartbeat_s: int, prefetch: int, pause_s: float, sealing: Sealing) -> None:
+        self._sealing = sealing
         self._prefetch = prefetch
         self._pause_s = pause_s
         self._arrived = LightQueue()
@@ -108,6 +120,7 @@ class AmqpSource:
 
     def close(self) -> None:
         self._listener.close()
+        self._sealing.close()
         self._aside.close()
         self._probe.close()
 
@@ -123,8 +136,8 @@ class AmqpSource:
         """Called by the reader, which must go on reading: whatever writes is left to others."""
         tag = (message.channel, message.delivery_tag)
         try:
-            delivery = self._parse(message)
             reply_to = name(message.properties.get("reply_to"), "reply")
+            delivery = self._parse(message, reply_to)
         except Unreadable as reason:
             self._refusals.tell(str(reason))
             loops.spawn("drop", partial(self._drop, [tag]))  # or it would go from consumer to consumer for ever
@@ -137,22 +150,24 @@ class AmqpSource:
             known.reply_to = reply_to
             known.tags.append(tag)
         else:
-            self._in_hand[delivery.id] = _InHand(reply_to, [tag])
+            self._in_hand[delivery.id] = _InHand(reply_to, [tag], is_sealed=bool(header(message, SEAL)))
             self._arrived.put(delivery)
 
-    def _parse(self, message: Any) -> Delivery:
+    def _parse(self, message: Any, reply_to: str) -> Delivery:
         """Raises Unreadable for what no caller of this version sends."""
         properties = message.properties
         if properties.get("content_type") != CONTENT_TYPE:
             raise Unreadable("content type")
         left_ms = timeout_ms(properties.get("expiration", DEFAULT_TIMEOUT_MS))
-        attempts = attempt(_headers(message).get(ATTEMPT, 1))
+        attempts = attempt(headers(message).get(ATTEMPT, 1))
         try:
             payload = decode_request(message.body)
         except (msgspec.DecodeError, ValueError, TypeError):
             raise Unreadable("encoding") from None
+        batch_id = name(properties.get("correlation_id"), "id")
+        left_ms = self._sealing.check_batch(header(message, SEAL), batch_id, reply_to, payload, left_ms)
         return Delivery(
-            id=name(properties.get("correlation_id"), "id"),
+            id=batch_id,
             payload=payload,
             deadline=self._listener.silent_since + left_ms / 1000,
             redelivered=bool(message.delivery_info.get("redelivered")) or attempts > 1,
@@ -160,7 +175,7 @@ class AmqpSource:
 
     def _is_poison(self, delivery: Delivery, message: Any) -> bool:
         return (
-            takings(_headers(message)) >= MAX_TAKINGS
+            takings(headers(message)) >= MAX_TAKINGS
             and delivery.id not in self._in_hand
             and self._outage.calm_for(CALM_S)
         )
@@ -172,7 +187,7 @@ class AmqpSource:
             self._give_back_later([tag])
             return
         metrics.set_aside.inc()
-        log.error("batch set aside: nobody finished it", taken=takings(_headers(message)), queue=SET_ASIDE)
+        log.error("batch set aside: nobody finished it", taken=takings(headers(message)), queue=SET_ASIDE)
         self._drop([tag])
 
     def _reply_and_acknowledge(
@@ -183,6 +198,7 @@ class AmqpSource:
             if reply is not None:
                 producer.publish(
                     encode_response(reply),
+                    headers=self._seal(delivery.id, reply),
                     routing_key=self._in_hand[delivery.id].reply_to,
                     correlation_id=delivery.id,
                     content_type=CONTENT_TYPE,
@@ -191,6 +207,10 @@ class AmqpSource:
                 )
         for delivery in deliveries:
             _acknowledge(channel, self._in_hand[delivery.id].tags)
+
+    def _seal(self, batch_id: str, reply: bytes) -> dict[str, str]:
+        taken = self._in_hand[batch_id]
+        return {SEAL: self._sealing.of_reply(batch_id, taken.reply_to, reply)} if taken.is_sealed else {}
 
     def _forget_waiting(self) -> list[tuple[Any, int]]:
         """Take back what no worker has yet; return its tags."""
@@ -212,11 +232,6 @@ class AmqpSource:
     def _give_back(self, tags: Sequence[tuple[Any, int]]) -> None:
         with suppress(*ERRORS):  # then the connection is lost, and they went back with it
             self._listener.write(lambda channel: _requeue(channel, tags))
-
-
-def _headers(message: Any) -> dict[str, Any]:
-    headers = message.properties.get("application_headers")
-    return headers if isinstance(headers, dict) else {}
 
 
 def _acknowledge(channel: Any, tags: Sequence[tuple[Any, int]]) -> None:

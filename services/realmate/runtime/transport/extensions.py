@@ -7,6 +7,7 @@ that nothing past its deadline is applied, what is counted, when the process is 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from realmate.runtime.transport.amqp_source import AmqpSource
 from realmate.runtime.transport.interface import Caller, Delivery, Source, TransportUnavailable
 from realmate.runtime.transport.redis_caller import RedisCaller
 from realmate.runtime.transport.redis_source import RedisSource
+from realmate.runtime.transport.sealing import Sealing
 
 READINESS_PART = "transport"
 LOOK_AGAIN_S = 1.0
@@ -38,22 +40,30 @@ log = structlog.get_logger(__name__)
 def open_caller(settings: Settings) -> Caller:
     """The intake's end of the transport that the settings name. Raises SettingsError where they name none."""
     url = settings.transport
+    sealing = Sealing(settings.transport_keys_file)
     if _is_amqp(url):
-        return AmqpCaller(url, heartbeat_s=settings.heartbeat_s)
-    return RedisCaller(url)
+        return AmqpCaller(url, heartbeat_s=settings.heartbeat_s, sealing=sealing)
+    return RedisCaller(url, sealing)
 
 
 def open_source(settings: Settings) -> Source:
     """The consumer's end of the transport that the settings name. Raises SettingsError where they name none."""
     url = settings.transport
+    sealing = Sealing(settings.transport_keys_file)
     if _is_amqp(url):
         return AmqpSource(
             url,
             heartbeat_s=settings.heartbeat_s,
             prefetch=settings.consumer_max_merge * settings.consumer_batches_in_flight,
             pause_s=settings.claim_idle_s,
+            sealing=sealing,
         )
-    return RedisSource(url, claim_idle_s=settings.claim_idle_s)
+    return RedisSource(
+        url,
+        claim_idle_s=settings.claim_idle_s,
+        read_bytes=settings.consumer_max_merge_bytes,
+        sealing=sealing,
+    )
 
 
 def _is_amqp(url: str) -> bool:
@@ -98,6 +108,20 @@ class MeasuredCaller:
         return reply
 
 
+def in_portions(deliveries: Sequence[Delivery], max_bytes: int) -> list[list[Delivery]]:
+    """The deliveries in order, together as long as they are within `max_bytes`. One that is larger is alone."""
+    portions: list[list[Delivery]] = []
+    left = 0
+    for delivery in deliveries:
+        size = len(delivery.payload)
+        if not portions or size > left:
+            portions.append([])
+            left = max_bytes
+        portions[-1].append(delivery)
+        left -= size
+    return portions
+
+
 class CommandConsumer(Entrypoint):
     """For `def apply(self, deliveries: list[Delivery]) -> list[bytes]`: one reply a delivery, after the commit.
 
@@ -133,12 +157,22 @@ class CommandConsumer(Entrypoint):
     def _receive(self) -> None:
         while not self._stopping:
             self._wait_for_worker()
-            deliveries = self._drop_expired(self._source.receive(self._settings.consumer_max_merge))
+            deliveries = self._source.receive(self._settings.consumer_max_merge)
             loops.worked()
-            if deliveries:
-                self._spawn_worker(deliveries)
-            else:
+            portions = in_portions(deliveries, self._settings.consumer_max_merge_bytes)
+            for place, portion in enumerate(portions):
+                if place > 0:
+                    self._wait_for_worker()
+                self._apply(portion)
+            if not portions:
                 self._workers.release()
+
+    def _apply(self, portion: list[Delivery]) -> None:
+        """Hand over what is still in time. A worker is free: it takes it, or is free again."""
+        if deliveries := self._drop_expired(portion):
+            self._spawn_worker(deliveries)
+        else:
+            self._workers.release()
 
     def _wait_for_worker(self) -> None:
         """The loop turns while it waits: how long a worker takes is the database's matter."""

@@ -21,9 +21,10 @@ from eventlet.event import Event
 from realmate.runtime.health import NotReady
 from realmate.runtime.loops import loops
 from realmate.runtime.transport.calls import Call, Calls
-from realmate.runtime.transport.incoming import Refusals
-from realmate.runtime.transport.redis_link import COMMANDS, REPLIES, RedisLink, subscription
+from realmate.runtime.transport.incoming import Refusals, Unreadable
+from realmate.runtime.transport.redis_link import COMMANDS, REPLIES, RedisLink, Reply, subscription
 from realmate.runtime.transport.redis_words import in_words
+from realmate.runtime.transport.sealing import Sealing
 
 MAX_QUEUED = 10_000
 """Commands in the stream before Redis drops the oldest. A last bound: the intake keeps few calls in flight, so this
@@ -34,11 +35,12 @@ TEST = b"test"
 REHEARSED = "must be greater than 0-0"
 """What Redis says to an entry with the id 0-0: the last thing that it checks, after role, rights, memory and slot."""
 
-reply_decoder = msgspec.msgpack.Decoder(tuple[str, bytes])
+reply_decoder = msgspec.msgpack.Decoder(Reply)
 
 
 class RedisCaller:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, sealing: Sealing) -> None:
+        self._sealing = sealing
         self._link = RedisLink(url)
         self._channel = REPLIES + uuid.uuid4().hex
         self._subscription = subscription(url)
@@ -63,6 +65,7 @@ class RedisCaller:
 
     def close(self) -> None:
         self._listener.kill()
+        self._sealing.close()
         self._subscription.disconnect()
         self._link.close()
 
@@ -76,8 +79,13 @@ class RedisCaller:
 
     def _add(self, call: Call) -> None:
         call.attempts += 1
-        entry = ("id", call.id, "reply", self._channel, "attempt", call.attempts, "timeout_ms", call.left_ms)
-        self._link.lines.ask(("XADD", COMMANDS, "MAXLEN", "~", MAX_QUEUED, "*", *entry, "payload", call.payload))
+        left_ms = call.left_ms
+        seal = self._sealing.of_batch(call.id, self._channel, call.payload, left_ms)
+        entry = ("id", call.id, "reply", self._channel, "attempt", call.attempts, "timeout_ms", left_ms)
+        sealed = ("seal", seal) if seal else ()
+        self._link.lines.ask(
+            ("XADD", COMMANDS, "MAXLEN", "~", MAX_QUEUED, "*", *entry, *sealed, "payload", call.payload)
+        )
 
     def _listen(self) -> None:
         while True:
@@ -87,11 +95,14 @@ class RedisCaller:
 
     def _answer(self, message: Any) -> None:
         try:
-            call_id, reply = reply_decoder.decode(message)
+            reply = reply_decoder.decode(message)
+            self._sealing.check_reply(reply.seal, reply.batch_id, self._channel, reply.payload)
         except (msgspec.DecodeError, ValueError, TypeError):
             self._refusals.tell("encoding")
+        except Unreadable as reason:
+            self._refusals.tell(str(reason))
         else:
-            self._calls.answer(call_id, reply)
+            self._calls.answer(reply.batch_id, reply.payload)
 
     def _receive(self) -> bytes | None:
         """The next message. None: there was none for a second, but Redis lives."""

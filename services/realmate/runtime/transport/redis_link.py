@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -35,6 +36,14 @@ REPLIES = "realmate:replies:"
 Command = tuple[str | bytes | int, ...]
 
 
+class Reply(msgspec.Struct, array_like=True, omit_defaults=True):
+    """A message on a channel for replies. Without a seal it has two parts, as every version reads it."""
+
+    batch_id: str
+    payload: bytes
+    seal: str = ""
+
+
 class RedisLink:
     """`lines` are for what every batch needs, `reading_lines` the same where Redis may block."""
 
@@ -47,7 +56,7 @@ class RedisLink:
     def check(self, activity: str) -> None:
         """Raise NotReady while the activity, which is tried again and again, fails."""
         if error := self.outage.failing(activity):
-            raise in_words(error)
+            raise in_words(error) from error
 
     def close(self) -> None:
         self.lines.close()

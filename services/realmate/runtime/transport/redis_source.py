@@ -31,6 +31,7 @@ from realmate.runtime.transport.interface import Delivery, TransportUnavailable
 from realmate.runtime.transport.redis_link import BLOCK_S, COMMANDS, GROUP, REPLIES, Command, RedisLink
 from realmate.runtime.transport.redis_pending import MAX_TAKINGS, longest_idle, set_aside
 from realmate.runtime.transport.redis_words import in_words
+from realmate.runtime.transport.sealing import Sealing
 
 NEGLIGIBLE_AGE_S = 0.05
 """Entries that cannot be older are not worth asking Redis for the time: the deadline is that much too early at most."""
@@ -55,6 +56,8 @@ class _InHand:
     channel: bytes
     """Where the reply is awaited."""
     deadline: float
+    is_sealed: bool = False
+    """Its caller knows seals: so the reply gets one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,14 @@ class _Clock:
 
 
 class RedisSource:
-    def __init__(self, url: str, *, claim_idle_s: float) -> None:
+    def __init__(self, url: str, *, claim_idle_s: float, read_bytes: int, sealing: Sealing) -> None:
+        self._sealing = sealing
         self.consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._link = RedisLink(url)
         self._claim_idle_s = claim_idle_s
+        self._read_bytes = read_bytes
+        self._large_bytes = 1
+        """As large as entries have been lately."""
         self._in_hand: dict[str, _InHand] = {}
         self._refusals = Refusals("command")
         self._next_claim = 0.0
@@ -93,7 +100,7 @@ class RedisSource:
             taken = self._in_hand[delivery.id]
             entry_ids.extend(taken.entry_ids)
             if reply is not None:
-                commands.append(("PUBLISH", taken.channel, msgspec.msgpack.encode((delivery.id, reply))))
+                commands.append(("PUBLISH", taken.channel, self._encode(delivery.id, taken, reply)))
         # Replies first: should the connection break halfway, an entry without an answer must stay pending.
         commands.extend(_acknowledgement(entry_ids))
         try:
@@ -107,6 +114,12 @@ class RedisSource:
             log.warning("deliveries not settled", deliveries=len(deliveries))
         finally:
             self.release(deliveries)
+
+    def _encode(self, batch_id: str, taken: _InHand, reply: bytes) -> bytes:
+        if not taken.is_sealed:
+            return msgspec.msgpack.encode((batch_id, reply))
+        seal = self._sealing.of_reply(batch_id, taken.channel.decode(), reply)
+        return msgspec.msgpack.encode((batch_id, reply, seal))
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
@@ -125,6 +138,7 @@ class RedisSource:
 
     def close(self) -> None:
         self._upkeep.kill()
+        self._sealing.close()
         try:
             with eventlet.Timeout(CLOSE_TIMEOUT_S, False):  # noqa: FBT003 (eventlet's own way to say: leave the block)
                 self._leave_group()
@@ -146,14 +160,21 @@ class RedisSource:
 
     def _read(self, limit: int, drained_at: float) -> list[Delivery]:
         block_ms = int(min(BLOCK_S, self._claim_idle_s / 2) * 1000)
+        limit = max(1, min(limit, self._read_bytes // self._large_bytes))
         asked_at = time.monotonic()
         [streams] = self._link.reading_lines.ask(
             ("XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", limit, "BLOCK", block_ms, "STREAMS", COMMANDS, ">")
         )
         entries = streams[0][1] if streams else []
         taken = self._take(entries, self._clock(drained_at), redelivered=False) if entries else []
+        self._note_sizes(taken)
         self._drained_at = asked_at if len(entries) < limit else drained_at
         return taken
+
+    def _note_sizes(self, taken: Iterable[Delivery]) -> None:
+        """Redis cannot bound a read by bytes. So large entries make the next reads take fewer."""
+        largest = max((len(each.payload) for each in taken), default=0)
+        self._large_bytes = max(1, largest, self._large_bytes // 2)
 
     def _claim(self) -> list[Delivery]:
         """Take one entry that another consumer left alone. Nothing: there is none, or it was set aside."""
@@ -176,13 +197,36 @@ class RedisSource:
         unreadable: list[bytes] = []
         for entry_id, fields in entries:
             try:
-                taken.append(_parse(entry_id, fields, clock, redelivered=redelivered))
+                taken.append(self._parse(entry_id, fields, clock, redelivered=redelivered))
             except Unreadable as reason:
                 self._refusals.tell(str(reason))
                 unreadable.append(entry_id)
         if unreadable:
             self._link.lines.ask(*_acknowledgement(unreadable))  # or it would go from consumer to consumer for ever
         return [delivery for delivery, in_hand in taken if self._is_news(delivery, in_hand)]
+
+    def _parse(self, entry_id: bytes, flat: Any, clock: _Clock, *, redelivered: bool) -> tuple[Delivery, _InHand]:
+        """Raises Unreadable for what no caller of this version sends."""
+        try:
+            fields = dict(zip(flat[::2], flat[1::2], strict=True))
+            payload, seal = fields[b"payload"], fields.get(b"seal", b"").decode("ascii", "replace")
+            reply = name(fields[b"reply"], "reply")
+            batch_id, left_ms, attempts = name(fields[b"id"], "id"), fields[b"timeout_ms"], fields[b"attempt"]
+        except (KeyError, TypeError, ValueError):
+            raise Unreadable("fields") from None
+        if not reply.startswith(REPLIES):
+            raise Unreadable("reply")
+        waits_ms = self._sealing.check_batch(seal, batch_id, reply, payload, timeout_ms(left_ms))
+        age_ms = 0  # ids never go back, clocks do
+        if clock.redis_ms is not None:
+            age_ms = max(0, clock.redis_ms - int(entry_id.partition(b"-")[0]))
+        delivery = Delivery(
+            id=batch_id,
+            payload=payload,
+            deadline=clock.monotonic_s + (waits_ms - age_ms) / 1000,
+            redelivered=attempt(attempts) > 1 or redelivered,
+        )
+        return delivery, _InHand({entry_id}, reply.encode(), delivery.deadline, is_sealed=bool(seal))
 
     def _clock(self, drained_at: float) -> _Clock:
         """Reckons for what has entered the stream after `drained_at`."""
@@ -248,26 +292,3 @@ class RedisSource:
 
 def _acknowledgement(entry_ids: Sequence[bytes]) -> list[Command]:
     return [("XACK", COMMANDS, GROUP, *entry_ids), ("XDEL", COMMANDS, *entry_ids)]
-
-
-def _parse(entry_id: bytes, flat: Any, clock: _Clock, *, redelivered: bool) -> tuple[Delivery, _InHand]:
-    """Raises Unreadable for what no caller of this version sends."""
-    try:
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        payload = fields[b"payload"]
-        reply = name(fields[b"reply"], "reply")
-        batch_id, left_ms, attempts = name(fields[b"id"], "id"), fields[b"timeout_ms"], fields[b"attempt"]
-    except (KeyError, TypeError, ValueError):
-        raise Unreadable("fields") from None
-    if not reply.startswith(REPLIES):
-        raise Unreadable("reply")
-    age_ms = 0  # ids never go back, clocks do
-    if clock.redis_ms is not None:
-        age_ms = max(0, clock.redis_ms - int(entry_id.partition(b"-")[0]))
-    delivery = Delivery(
-        id=batch_id,
-        payload=payload,
-        deadline=clock.monotonic_s + (timeout_ms(left_ms) - age_ms) / 1000,
-        redelivered=attempt(attempts) > 1 or redelivered,
-    )
-    return delivery, _InHand({entry_id}, reply.encode(), delivery.deadline)
