@@ -18,6 +18,8 @@ SOURCES = """
 grouping = { window_s = 0.3 }
 hold = { tolerance_s = 0.2 }
 
+[sources.slow]
+
 [sources.counting]
 grouping = { max_messages = 2 }
 
