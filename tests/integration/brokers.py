@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import amqp
 import kombu
@@ -15,12 +16,14 @@ from rabbitmq import RabbitMQ
 from realmate.local.child import Child
 from realmate.local.valkey import Valkey
 from realmate.runtime.transport.amqp_envelopes import decode_request, encode_request
+from transport_processes import eventually
 
 STREAM = "realmate:commands"
 GROUP = "conversations"
 EXCHANGE = "nameko-rpc"
 QUEUE = "rpc-conversations"
 ROUTING_KEY = "conversations.apply"
+TO_QUEUE: dict[str, Any] = {"exchange": EXCHANGE, "routing_key": ROUTING_KEY, "mandatory": True}
 
 
 class Broker(Protocol):
@@ -114,15 +117,14 @@ class RabbitBroker:
     def put(self, **forged: object) -> None:
         fields = {"id": "forged", "reply": "forged", "attempt": 1, "timeout_ms": "5000", "payload": b"x"} | forged
         properties = {"correlation_id": fields["id"], "reply_to": fields["reply"], "expiration": fields["timeout_ms"]}
-        with kombu.Connection(self.url, transport_options={"confirm_publish": True}) as connection:
-            message = amqp.Message(
-                encode_request(fields["payload"]) if isinstance(fields["payload"], bytes) else fields["payload"],
-                content_type=fields.get("content_type", "application/x-msgpack"),
-                application_headers={"realmate.attempt": fields["attempt"]}
-                | ({"realmate.seal": fields["seal"]} if "seal" in fields else {}),
-                **{key: value for key, value in properties.items() if value is not None},
-            )
-            connection.channel().basic_publish_confirm(message, exchange=EXCHANGE, routing_key=ROUTING_KEY)
+        message = amqp.Message(
+            encode_request(fields["payload"]) if isinstance(fields["payload"], bytes) else fields["payload"],
+            content_type=fields.get("content_type", "application/x-msgpack"),
+            application_headers={"realmate.attempt": fields["attempt"]}
+            | ({"realmate.seal": fields["seal"]} if "seal" in fields else {}),
+            **{key: value for key, value in properties.items() if value is not None},
+        )
+        self._publish(lambda channel: channel.basic_publish_confirm(message, **TO_QUEUE))
 
     def set_aside(self) -> list[bytes]:
         found = []
@@ -137,11 +139,21 @@ class RabbitBroker:
         self.server.kill()
 
     def publish(self, body: object, *, serializer: str) -> None:
-        """A message of somebody else's, to the commands' queue, which must be there."""
-        with kombu.Connection(self.url, transport_options={"confirm_publish": True}) as connection:
-            kombu.Producer(connection.channel()).publish(
-                body, serializer=serializer, exchange=EXCHANGE, routing_key=ROUTING_KEY, mandatory=True
-            )
+        """A message of somebody else's, to the commands' queue."""
+        self._publish(lambda channel: kombu.Producer(channel).publish(body, serializer=serializer, **TO_QUEUE))
+
+    def _publish(self, publish: Callable[[Any], object]) -> None:
+        """A consumer that has started may not have bound its queue yet: then the broker returns what is mandatory."""
+
+        def reaches_queue() -> bool:
+            with kombu.Connection(self.url, transport_options={"confirm_publish": True}) as connection:
+                try:
+                    publish(connection.channel())
+                except amqp.ChannelError:
+                    return False
+                return True
+
+        assert eventually(reaches_queue)
 
     def _look(self) -> tuple[int, int]:
         """Messages that are ready, and consumers."""
