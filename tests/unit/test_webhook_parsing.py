@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realmate.wire.commands import CloseCommand, MessageCommand, OpenCommand
-from realmate.wire.webhook import MAX_CONTENT_CHARS, InvalidEvent, InvalidJson, parse_event
+from realmate.wire.webhook import MAX_CONTENT_CHARS, InvalidEvent, InvalidJson, examine, parse_event
 
 MESSAGE_ID = "49108c71-4dca-4af3-9f32-61bc745926e2"
 CONVERSATION_ID = "6a41b347-8d80-4ce9-84ba-7af66f369f6a"
@@ -173,14 +174,29 @@ _ids = st.sampled_from([MESSAGE_ID, MESSAGE_ID.upper(), f"{{{MESSAGE_ID}}}", f"u
 def test_what_is_taken_does_not_depend_on_the_form_of_timestamp_and_id(timestamp: str, key: str, spoilt: bytes) -> None:
     """Whatever else is in the body: here, a few bytes in the place of an unknown field's value."""
 
-    def outcome(**changes: str) -> object:
+    def outcome(parse: Callable[[bytes, str], object] = parse_event, **changes: str) -> object:
         body = json.dumps(event(x="?", **changes)).encode().replace(b'"?"', spoilt)
         try:
-            return parse_event(body, "request-1")
+            return parse(body, "request-1")
         except (InvalidJson, InvalidEvent) as refused:
             return type(refused)
 
     assert outcome(timestamp=timestamp, data_id=key) == outcome()
+    assert outcome(examine) == outcome()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"type":"NEW_CONVERSATION","timestamp":"2025-06-04T14:20:05Z","data":{"id":"%s","content":1e999}}',
+        b'{"type":1,"type":"CLOSE_CONVERSATION","timestamp":"2025-06-04T14:20:05Z","data":{"id":"%s"}}',
+        b'{"type":"NEW_CONVERSATION","timestamp":"2025-06-04T14:20:05Z","data":null,"data":{"id":"%s"}}',
+    ],
+)
+def test_what_the_usual_decoding_stumbles_over_is_taken_where_the_event_does_not_need_it(body: bytes) -> None:
+    assert parse_event(body % CONVERSATION_ID.encode(), "request-1") == examine(
+        body % CONVERSATION_ID.encode(), "request-1"
+    )
 
 
 @given(st.binary())

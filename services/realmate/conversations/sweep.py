@@ -67,14 +67,14 @@ class Sweeper:
         """Settle all that is due, or as much as a round has time for. Without `background` nothing is left to run."""
         give_up_at = time.monotonic() + ROUND_S
         book = rules.book(db)
-        taken = True
-        while taken and time.monotonic() < give_up_at:
+        more = True
+        while more and time.monotonic() < give_up_at:
             with within(time.monotonic() + APART_S):
                 due = dict(db.fetch(statements.DUE_SOURCES))
-            taken = self._sweep_together(db, book, {key: name for key, name in due.items() if key not in self._apart})
+            more = self._sweep_together(db, book, {key: name for key, name in due.items() if key not in self._apart})
             for source_id in [key for key in self._apart if key in due]:
                 if background is None:
-                    taken = self._sweep_apart(db, book, source_id, due[source_id]) or taken
+                    more = self._sweep_apart(db, book, source_id, due[source_id]) or more
                 elif source_id not in self._running and len(self._running) < APART_AT_ONCE:
                     self._running.add(source_id)
                     background.run("sweep", partial(self._run_apart, db, book, source_id, due[source_id]))
@@ -86,18 +86,20 @@ class Sweeper:
         while time.monotonic() < give_up_at:
             portion = self._stranded
             try:
-                if not _settle(db, book, partial(UnitOfWork.decide_stranded, share=portion)):
-                    return
+                work = _settle(db, book, partial(UnitOfWork.decide_stranded, share=portion))
                 self._stranded = portion.doubled(FULL)
+                if not work.leaves_more:
+                    return
             except SweepFailed as failed:
                 self._stranded = _after_failure(db, portion, failed, name="")
 
     def _sweep_together(self, db: Transactions, book: RuleBook, due: Mapping[int, str]) -> bool:
-        """One portion, in which each of the sources has its share. Whether there was anything to take."""
+        """One portion, in which each of the sources has its share. Whether there may be more to take."""
         if not due:
             return False
+        decide = partial(UnitOfWork.decide_due, sources=[*due], share=FULL.shared_by(len(due)))
         try:
-            return _settle(db, book, partial(UnitOfWork.decide_due, sources=[*due], share=FULL.shared_by(len(due))))
+            return _settle(db, book, decide).leaves_more
         except SweepFailed as failed:
             if len(due) == 1:
                 self._keep_apart(failed, *next(iter(due.items())))
@@ -136,29 +138,29 @@ class Sweeper:
             self._running.discard(source_id)
 
     def _sweep_apart(self, db: Transactions, book: RuleBook, source_id: int, name: str) -> bool:
-        """One portion of a source that failed before. Whether there was anything to take."""
+        """One portion of a source that failed before. Whether there may be more to take."""
         portion = self._apart.pop(source_id)
         self._apart[source_id] = portion  # now the last one
         decide = partial(UnitOfWork.decide_due, sources=[source_id], share=portion)
         try:
             statement_s = STATEMENT_APART_S if portion.is_one else STATEMENT_S
-            if not _settle(db, book, decide, statement_s=statement_s, all_s=APART_S):
-                return False
+            work = _settle(db, book, decide, statement_s=statement_s, all_s=APART_S)
         except SweepFailed as failed:
             self._apart[source_id] = _after_failure(db, portion, failed, name)
             return True
-        self._apart[source_id] = portion.doubled(FULL)
+        if work.taken.conversations:
+            self._apart[source_id] = portion.doubled(FULL)
         if self._apart[source_id] == FULL:
             del self._apart[source_id]
             observation.SWEPT_APART.labels(name).set(0)
             log.info("source swept with the others again", source=name)
-        return True
+        return work.leaves_more
 
 
 def _settle(
     db: Transactions, book: RuleBook, decide: Decide, *, statement_s: float = STATEMENT_S, all_s: float = TOGETHER_S
-) -> bool:
-    """One transaction. Whether there was anything to take. Raises SweepFailed, and what an outage raises."""
+) -> UnitOfWork:
+    """One transaction, committed if there was anything to take. Raises SweepFailed, and what an outage raises."""
     work: UnitOfWork | None = None
     try:
         with within(time.monotonic() + all_s), db.begin() as transaction:
@@ -174,7 +176,7 @@ def _settle(
         raise SweepFailed(work, error) from error
     observation.count_replies(work.replies)
     observation.EXPIRED.inc(len(work.expired))
-    return work.taken.conversations > 0
+    return work
 
 
 def _after_failure(db: Transactions, portion: Portion, failed: SweepFailed, name: str) -> Portion:

@@ -8,6 +8,7 @@ attempt looks first. So the usual event, which is new, costs no look at what is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -54,6 +55,8 @@ class UnitOfWork:
         self.expired: list[HeldMessage] = []
         self.taken = Portion(0, 0, 0)
         """What `decide_due` and `decide_stranded` have taken on."""
+        self.leaves_more = False
+        """Whether more may have been due than they have taken on."""
         self.only_taken: ConversationId | None = None
         """The conversation, if that was a single one and cannot be taken in smaller parts."""
         self.replies: list[Reply] = []
@@ -82,6 +85,8 @@ class UnitOfWork:
     def _settle(self, now: datetime, share: Portion) -> None:
         chosen = plan(self._stored.values(), share)
         self.taken = Portion(len(chosen), sum(chosen.values()), share.bytes)
+        of_sources = Counter(key.source_id for key in self._stored)
+        self.leaves_more = len(chosen) < len(self._stored) or share.conversations in of_sources.values()
         if len(chosen) == 1:
             [(key, most)] = chosen.items()
             self.only_taken = key if most == 1 or self._stored[key].group else None
@@ -91,8 +96,10 @@ class UnitOfWork:
             conversation, more_held = self._stored[key], False
             if key in pending:
                 if key not in held:
+                    self.leaves_more = True
                     continue  # the bytes of others were enough
                 messages, more_held = held[key]
+                self.leaves_more = self.leaves_more or more_held
                 conversation = conversation._replace(held=messages)
             self._take(decide_due(conversation, now, self._rules.of(key.source_id), more_held=more_held))
 
