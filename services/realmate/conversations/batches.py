@@ -89,7 +89,7 @@ class Batches:
 
     def _of_named_sources(self, commands: Sequence[Received]) -> Sequence[Received]:
         """The commands, without those of sources that the file does not name: no intake of ours sends them for long."""
-        unnamed = {each.origin.source for each in commands if not self._rules.names(each.origin.source)}
+        unnamed = {source for source in {each.origin.source for each in commands} if not self._rules.names(source)}
         if not unnamed:
             return commands
         log.warning("commands of sources that SOURCES_FILE does not name", sources=len(unnamed))

@@ -59,7 +59,8 @@ def parse_moment(text: str) -> datetime:
     """The moment that the text names, in UTC. Raise ValueError, whose message is for whoever wrote the text."""
     try:
         if _is_usual(text):
-            return datetime.fromisoformat(text).astimezone(UTC)
+            moment = datetime.fromisoformat(text)
+            return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass  # below it is said what is wrong
     parts = _read(text)

@@ -81,7 +81,8 @@ def parse_event(body: bytes, request_id: str, origin: Origin = DEFAULT_ORIGIN) -
         body.decode()  # msgspec does not look whether what it skips is UTF-8
         event = _decode_usual(body)
         data = event.data
-        kind, timestamp, key = _type(event.type), parse_moment(event.timestamp), parse_uuid(data.id)
+        kind: Any = _type(event.type)
+        timestamp, key = parse_moment(event.timestamp), parse_uuid(data.id)
         if kind is MessageCommand:
             content, conversation_id = _content(data.content), parse_uuid(data.conversation_id)
             return MessageCommand(request_id, conversation_id, timestamp, key, content, origin)

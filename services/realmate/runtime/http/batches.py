@@ -55,15 +55,19 @@ class Batch:
             return
         self._open = False
         now = time.monotonic()
-        paired = list(zip(self._taken, responses, strict=True))
-        self._queue.take_back([taken for taken, response in paired if response is NOT_YET])
-        answered = [(taken, response) for taken, response in paired if response is not NOT_YET]
-        for (request, connection), response in answered:
+        statuses: list[int] = []
+        seconds: list[float] = []
+        waiting: list[tuple[Request, Answering]] = []
+        for taken, response in zip(self._taken, responses, strict=True):
+            if response is NOT_YET:
+                waiting.append(taken)
+                continue
+            request, connection = taken
             connection.answer(request, response)
-        self._queue.metrics.answered(
-            [response.status for _, response in answered],
-            [now - request.arrived_at for (request, _), _ in answered],
-        )
+            statuses.append(response.status)
+            seconds.append(now - request.arrived_at)
+        self._queue.take_back(waiting)
+        self._queue.metrics.answered(statuses, seconds)
         self._queue.batch_finished(self)
 
     def fail(self, why: str, error: BaseException | None = None) -> None:

@@ -42,11 +42,14 @@ class ByteBudget:
         self.held_bytes = 0
         self._large_bytes = 0  # the part of `held_bytes` that large holders hold
         self._total_bytes = total_bytes
+        self._small_until = total_bytes - SMALL_BYTES
         self._metric = metric
         self._hub: Any = eventlet.hubs.get_hub()
         self._small: dict[Waiter, int] = {}  # who waits, with the bytes wanted, in the order of arrival
         self._large: dict[Waiter, int] = {}
         self._scheduled = False
+        self.is_full = False
+        """Whether there is no room for anything small either."""
 
     @property
     def is_short(self) -> bool:
@@ -56,11 +59,12 @@ class ByteBudget:
     def change(self, before: int, after: int) -> None:
         """One holder held `before` bytes and holds `after` now."""
         self.held_bytes += after - before
+        self.is_full = self.held_bytes > self._small_until
         if before > SMALL_BYTES:
             self._large_bytes -= before
         if after > SMALL_BYTES:
             self._large_bytes += after
-        if after < before and not self._scheduled and self.is_short:
+        if (self._small or self._large) and after < before and not self._scheduled:
             self._scheduled = True
             self._hub.schedule_call_global(0, self._resume_waiters)
 

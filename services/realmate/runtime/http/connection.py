@@ -68,9 +68,6 @@ class Owner(Protocol):
     def admit_guest(self, request: Request, announced_bytes: int | None) -> Response | int:
         """The same for a connection beyond the limit."""
 
-    def take(self, request: Request, connection: Connection) -> Response | None:
-        """Answer at once, or return None and let `connection.answer(request, …)` follow. Never blocks."""
-
     def forget(self, connection: Connection) -> None:
         """The connection is closed."""
 
@@ -87,6 +84,7 @@ class Connection:
         self._socket = client
         self._fd = client.fileno()
         self._owner = owner
+        self._budget = owner.budget
         self._hub: Any = eventlet.hubs.get_hub()
         self._reader: Any = None  # the hub's listener while we read, else None
         self._writer: Any = None  # the same while unsent bytes wait for the client
@@ -193,7 +191,7 @@ class Connection:
 
     def _holds_too_long(self, now: float) -> bool:
         """Whether the client is slow while others wait for the room that it takes."""
-        if not self._owner.budget.is_short:
+        if not self._budget.is_short:
             return False
         if self._unsent:
             since, expected_bytes = self._sending_since, self._sending_bytes
@@ -253,7 +251,7 @@ class Connection:
 
     def _receive(self) -> None:
         lingers = self._lingers_until is not None
-        if not (lingers or self._has_room or self._finds_room(SMALL_BYTES)):
+        if self._budget.is_full and not (lingers or self._has_room or self._finds_room(SMALL_BYTES)):
             self._regulate_reading()
             return
         try:
@@ -268,17 +266,12 @@ class Connection:
         elif lingers:
             self._discard(len(data))
         else:
-            self._take(data)
-            self._advance()
-
-    def _take(self, data: bytes) -> None:
-        complete = self._parser.feed(data, time.monotonic())
-        if complete:
-            self._has_room = False  # that was the room of the first of them
-            self._waiting.extend(complete)
-            for request in complete:
+            for request in self._parser.feed(data, time.monotonic()):
+                self._has_room = False  # that was the room of the first of them
+                self._waiting.append(request)
                 self._requests_bytes += request.held_bytes
-        self._count_held()
+            self._count_held()
+            self._advance()
 
     def _claim_room(self) -> None:
         """Take the room for the rest of the request that arrives, or wait for it."""
@@ -289,16 +282,16 @@ class Connection:
         self._count_held()
 
     def _finds_room(self, wanted_bytes: int) -> bool:
-        if self._owner.budget.fits(wanted_bytes):
+        if self._budget.fits(wanted_bytes):
             return True
         self._waits_since = time.monotonic()
-        self._owner.budget.wait(self, wanted_bytes)
+        self._budget.wait(self, wanted_bytes)
         return False
 
     def _stop_waiting(self) -> None:
         if self._waits_since is not None:
             self._waits_since = None
-            self._owner.budget.leave(self)
+            self._budget.leave(self)
 
     def _count_held(self) -> None:
         """Tell the budget what this connection holds now."""
@@ -308,7 +301,7 @@ class Connection:
             held += max(parser.held_bytes, (parser.whole_bytes or 0) if self._has_room else 0)
         if held != self._held_bytes:
             before, self._held_bytes = self._held_bytes, held
-            self._owner.budget.change(before, held)
+            self._budget.change(before, held)
 
     def _on_eof(self) -> None:
         """The client sends no more; it may still read (a half-close), so what is under way gets its answers."""
@@ -322,7 +315,7 @@ class Connection:
         """Do what can be done now: start the next request, or, after the last, see how the connection goes on."""
         while self._waiting and self._at_work is None and self._unsent.bytes <= MAX_UNSENT_BYTES:
             request = self._at_work = self._waiting.popleft()
-            response = request.refusal or self._owner.take(request, self)
+            response = request.refusal or request.handler.take(request, self)
             if response is not None:
                 self._write_answer(request, response)
         if self._parser.began_at is not None and self._parser.refusal is None and not self._closed:
@@ -422,26 +415,24 @@ class Connection:
 
     def _regulate_reading(self) -> None:
         """Read exactly while there is room for what comes; where reading pauses, the sender's clock does too."""
-        if self._wants_input():
-            if self._reader is None:
-                self._reader = self._hub.add(self._hub.READ, self._fd, self._on_readable, _ignore, None)
-                if self._parser.began_at is not None:
-                    self._parser.began_at = time.monotonic()
-        else:
-            self._stop_reading()
-
-    def _wants_input(self) -> bool:
         if self._closed or self._eof:
-            return False
-        if self._ending:
-            return self._lingers_until is not None
-        return (
-            len(self._waiting) < (1 if self._owner.draining else MAX_PIPELINED)
-            and self._unsent.bytes <= MAX_UNSENT_BYTES
-            and self._waits_since is None
-            and self._parser.refusal is None
-            and not self._parser.finished
-        )
+            wanted = False
+        elif self._ending:
+            wanted = self._lingers_until is not None
+        else:
+            wanted = (
+                len(self._waiting) < (1 if self._owner.draining else MAX_PIPELINED)
+                and self._unsent.bytes <= MAX_UNSENT_BYTES
+                and self._waits_since is None
+                and self._parser.refusal is None
+                and not self._parser.finished
+            )
+        if not wanted:
+            self._stop_reading()
+        elif self._reader is None:
+            self._reader = self._hub.add(self._hub.READ, self._fd, self._on_readable, _ignore, None)
+            if self._parser.began_at is not None:
+                self._parser.began_at = time.monotonic()
 
     def _stop_reading(self) -> None:
         if self._reader is not None:

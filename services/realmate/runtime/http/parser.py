@@ -72,6 +72,9 @@ class RequestParser:
         """The request that `refusal` answers, where its head was complete."""
         self.finished = False
         """True after a request that wanted the connection closed: what follows it is ignored."""
+        # A sender's requests have one Host, and mostly one target: they are looked at once for each connection.
+        self._sane_host: str | None = None
+        self._split: tuple[bytes, str, str] = (b"/", "/", "")  # a target, its path, its query
         self._reset()
         self.began_at: float | None = None
         """When the first byte of the request that is under way came; None between requests."""
@@ -103,8 +106,10 @@ class RequestParser:
             self._in_request_line = self._in_request_line and self._ends_in_request_line(data)
         if self._in_request_line:
             self._request_line_end = (self._request_line_end + data)[-_LONGEST_PROTOCOL:]
-        complete, self._complete = self._complete, []
-        if self.began_at is not None and not complete and self.refusal is None:
+        complete = self._complete
+        if complete:
+            self._complete = []
+        elif self.began_at is not None and self.refusal is None:
             self._bound_framing(len(data))
         return complete
 
@@ -205,11 +210,15 @@ class RequestParser:
 
     def on_url(self, piece: bytes) -> None:
         self._target += piece
-        self._count_head(len(piece))
+        self._head_bytes += len(piece)
+        if self._head_bytes > self._max_head_bytes:
+            raise self._refusing(refusals.head_too_large(self._max_head_bytes))
 
     def on_header(self, raw_name: bytes, raw_value: bytes | None) -> None:
         raw_value = raw_value or b""
-        self._count_head(len(raw_name) + len(raw_value) + len(": \r\n"))
+        self._head_bytes += len(raw_name) + len(raw_value) + 4  # ": " and the line's end
+        if self._head_bytes > self._max_head_bytes:
+            raise self._refusing(refusals.head_too_large(self._max_head_bytes))
         if self._in_body:
             return  # a trailer: counted, and dropped, as it must not pass for a header (RFC 9110, 6.5.1)
         name = _MEANINGFUL.get(raw_name.lower())
@@ -223,11 +232,6 @@ class RequestParser:
         else:
             self._headers[name] += f", {value}"
 
-    def _count_head(self, more_bytes: int) -> None:
-        self._head_bytes += more_bytes
-        if self._head_bytes > self._max_head_bytes:
-            raise self._refusing(refusals.head_too_large(self._max_head_bytes))
-
     def on_headers_complete(self) -> None:
         self._in_request_line = False
         self._version = self._llhttp.get_http_version()
@@ -237,7 +241,8 @@ class RequestParser:
         if self._method in ("CONNECT", "SOURCE"):  # SOURCE is Icecast's
             raise self._refusing(refusals.UNKNOWN_METHOD)
         self._check_host()
-        self._path, self._query = self._split_target(self._target.decode("latin-1"))
+        if self._target != self._split[0]:
+            self._split = (self._target, *self._split_target(self._target.decode("latin-1")))
         self._check_body()
         self._in_body = True
         self._upgrading = self._llhttp.should_upgrade()
@@ -247,11 +252,8 @@ class RequestParser:
     def _finish_head(self) -> None:
         """Ask whether the request is wanted, before its body is read."""
         request_id = choose_request_id(self._headers.get("x-request-id"))
-        self._request = Request(
-            self._method, self._path, self._query, b"", request_id, 0.0, self._headers, version=self._version
-        )
-        if "transfer-encoding" not in self._headers:
-            self._announced_bytes = int(self._headers.get("content-length", 0))
+        _, path, query = self._split
+        self._request = Request(self._method, path, query, b"", request_id, 0.0, self._headers, "", self._version)
         if self._admit is None:
             return
         announced = self._announced_bytes
@@ -271,8 +273,10 @@ class RequestParser:
         if host is None:
             if self._version != "1.0":
                 raise self._refusing(refusals.malformed("it has no Host"))
-        elif not _HOST.fullmatch(host):
-            raise self._refusing(refusals.malformed("its Host has a character that no host has"))
+        elif host != self._sane_host:
+            if not _HOST.fullmatch(host):
+                raise self._refusing(refusals.malformed("its Host has a character that no host has"))
+            self._sane_host = host
 
     def _split_target(self, target: str) -> tuple[str, str]:
         """Path and query of an origin-form or absolute-form target (RFC 9112, 3.2)."""
@@ -291,13 +295,15 @@ class RequestParser:
     def _check_body(self) -> None:
         headers = self._headers
         coding = headers.get("transfer-encoding")
-        if coding is not None:
+        if coding is None:
+            self._announced_bytes = int(headers.get("content-length", 0))
+            if self._announced_bytes > self._max_body_bytes:
+                raise self._refusing(refusals.body_too_large(self._max_body_bytes))
+        else:
             if self._version == "1.0":  # RFC 9112, 6.1: faulty framing, whatever else it says
                 raise self._refusing(refusals.malformed("HTTP/1.0 has no Transfer-Encoding"))
             if coding.lower() != "chunked":
                 raise self._refusing(refusals.UNKNOWN_CODING)
-        elif int(headers.get("content-length", 0)) > self._max_body_bytes:
-            raise self._refusing(refusals.body_too_large(self._max_body_bytes))
         expectation = headers.get("expect")
         if expectation is not None and self._version != "1.0":
             if expectation.lower() != "100-continue":
@@ -320,8 +326,8 @@ class RequestParser:
         request = self._request
         if request is None:
             raise AssertionError("a message is complete after its head")
-        request.body = bytes(self._body)
-        request.held_bytes = self._head_bytes + len(self._body) + REQUEST_OVERHEAD_BYTES
+        body = request.body = bytes(self._body)
+        request.held_bytes = self._head_bytes + len(body) + REQUEST_OVERHEAD_BYTES
         request.arrived_at = self._now
         request.keep_alive = self._llhttp.should_keep_alive()
         self.finished = not request.keep_alive

@@ -26,7 +26,7 @@ from realmate.runtime.http.direct import DirectRoute, metrics
 from realmate.runtime.http.places import Places, peer_of, places
 from realmate.runtime.http.refusals import TOO_MANY_CONNECTIONS
 from realmate.runtime.http.request import Request
-from realmate.runtime.http.routes import Handler, Routes
+from realmate.runtime.http.routes import Routes
 from realmate.runtime.loops import loops
 from realmate.runtime.readers import readers
 from realmate.runtime.settings import Settings
@@ -160,10 +160,6 @@ class HttpServer:
             request.handler = handler
             return handler.admit(request, announced_bytes)
         return TOO_MANY_CONNECTIONS
-
-    def take(self, request: Request, connection: Connection) -> Response | None:
-        handler: Handler = request.handler
-        return handler.take(request, connection)
 
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
