@@ -43,12 +43,8 @@ def _locked(which: str) -> str:
 # By id alone, whatever the source: two sources with one id are too rare to pay for a search for both.
 LOCK = Statement("lock", ("uuid[]",), _locked("conversations WHERE id = ANY($1) ORDER BY id, source_id FOR UPDATE"))
 
-# The sources that have something due, found by one step in the index for each source that waits for anything.
-# now() is the transaction's start: unlike clock_timestamp() the index on due_at can be searched with it.
-DUE_SOURCES = Statement(
-    "due_sources",
-    (),
-    """
+# The sources for which anything waits, each found by one step in the index. A last row is null.
+_WAITING = """
     WITH RECURSIVE waiting (source_id) AS (
         (SELECT source_id FROM conversations WHERE due_at IS NOT NULL ORDER BY source_id LIMIT 1)
         UNION ALL
@@ -57,6 +53,14 @@ DUE_SOURCES = Statement(
             WHERE due_at IS NOT NULL AND source_id > waiting.source_id ORDER BY source_id LIMIT 1
         ) FROM waiting WHERE source_id IS NOT NULL
     )
+"""
+
+# now() is the transaction's start: unlike clock_timestamp() the index on due_at can be searched with it.
+DUE_SOURCES = Statement(
+    "due_sources",
+    (),
+    f"""
+    {_WAITING}
     SELECT source_id, name FROM waiting JOIN sources ON sources.id = source_id
     WHERE EXISTS (
         SELECT FROM conversations WHERE conversations.source_id = waiting.source_id AND due_at < now()
@@ -84,9 +88,14 @@ LOCK_STRANDED = Statement(
     "lock_stranded",
     ("integer", "double precision", "double precision"),
     _locked(
-        "conversations WHERE due_at > now() + make_interval(secs => $2)"
-        " AND (failed_sweeps IS NULL OR due_at > now() + make_interval(secs => $2 + $3))"
-        " ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED"
+        f"""
+        ({_WAITING} SELECT source_id AS source FROM waiting) AS waits CROSS JOIN LATERAL (
+            SELECT {_LOADED} FROM conversations
+            WHERE source_id = waits.source AND due_at > now() + make_interval(secs => $2)
+                AND (failed_sweeps IS NULL OR due_at > now() + make_interval(secs => $2 + $3))
+            ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+        ) AS stranded
+        """
     ),
 )
 
@@ -318,10 +327,14 @@ HELD_OF_SOURCES = Statement(
 BACKLOG = Statement(
     "backlog",
     ("integer",),
-    """
+    f"""
+    {_WAITING}
     SELECT (SELECT count(*) FROM (SELECT FROM conversations WHERE due_at IS NOT NULL AND status = 1 LIMIT $1) AS met),
         coalesce(extract(epoch FROM clock_timestamp() - (
-            SELECT due_at FROM conversations WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1
+            SELECT min(due_at) FROM waiting CROSS JOIN LATERAL (
+                SELECT due_at FROM conversations
+                WHERE conversations.source_id = waiting.source_id AND due_at IS NOT NULL ORDER BY due_at LIMIT 1
+            ) AS first
         )), 0)
     """,
 )

@@ -1,7 +1,6 @@
 """The sweep takes from each source by itself, and knows how much is held for a conversation.
 
-Null means "not counted", or "never failed". The version before writes none of these columns, and disturbs nothing. The
-index `conversations_due` stays for that version, and for what is due first of all.
+Null means "not counted", or "never failed". The version before writes none of these columns, and disturbs nothing.
 """
 
 from __future__ import annotations
