@@ -18,7 +18,7 @@ class ReplicatedPostgres(Postgres):
 
     def copy(self, primary: ReplicatedPostgres) -> None:
         """Become a standby of `primary`, before the first start."""
-        self.data_dir.mkdir(parents=True)
+        self.data_dir.mkdir(parents=True, exist_ok=True)
         (self.data_dir / "password").write_bytes((primary.data_dir / "password").read_bytes())
         cluster = self.data_dir / "cluster"
         command = [

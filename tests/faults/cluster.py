@@ -7,11 +7,11 @@ main thread (see `Child`), so nothing here uses threads; proxies and load are pr
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from subprocess import Popen
 from urllib.parse import urlsplit
 
 import redis
@@ -21,14 +21,12 @@ from disk import Disk
 from installation import environment_of
 from load import Load
 from proxies import Proxies
-from rabbitmq import RabbitMQ
 from realmate.local.child import Child
 from realmate.local.ports import free_port
-from realmate.local.postgres import Postgres
 from realmate.local.service import Migration, Service
-from realmate.local.valkey import Valkey
 from sender import Order
 from signatures import SECRET
+from stores import TimedPostgres, TimedRabbitMQ, TimedValkey
 
 REPLICAS = 2
 SERVICES = ("webhook", "conversations", "query")
@@ -45,52 +43,26 @@ TOLERANCE_S = 1.5
 """Short, so that groups end, held messages expire and closings meet pending groups all the time, under each fault."""
 
 
-class TimedPostgres(Postgres):
-    """Under a clock of its own."""
-
-    clock: Clock
-
-    def _spawn(
-        self, command: Sequence[str], *, env: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()
-    ) -> Popen[bytes]:
-        return super()._spawn(command, env={**(env or os.environ), **self.clock.environment}, pass_fds=pass_fds)
-
-
-class TimedValkey(Valkey):
-    """Under a clock of its own."""
-
-    clock: Clock
-
-    def _spawn(
-        self, command: Sequence[str], *, env: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()
-    ) -> Popen[bytes]:
-        return super()._spawn(command, env={**(env or os.environ), **self.clock.environment}, pass_fds=pass_fds)
-
-
-class TimedRabbitMQ(RabbitMQ):
-    """Under a clock of its own."""
-
-    clock: Clock
-
-    def _environment(self) -> dict[str, str]:
-        return super()._environment() | self.clock.environment
-
-
 class Cluster:
     def __init__(self, directory: Path, transport: str, seed: int, *, senders: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.transport = transport
         self.clocks = {name: Clock(directory / f"clock-{name}") for name in ("services", "broker", "postgres")}
-        self.disk = Disk(directory / "postgres")
-        self.postgres = TimedPostgres(directory / "postgres")
-        self.postgres.clock = self.clocks["postgres"]
-        self.broker = self._broker()
+        self.postgres, self.spare_postgres = (self._postgres(name) for name in ("postgres", "postgres-2"))
+        self.disks = {each: Disk(each.data_dir) for each in (self.postgres, self.spare_postgres)}
+        self.broker = self._broker("broker")
+        self.spare_valkey = self._valkey("broker-2") if isinstance(self.broker, TimedValkey) else None
         self.proxies = Proxies(directory / "proxies.log")
         self.services: dict[str, list[Service]] = {name: [] for name in SERVICES}
         self.journal = directory / "journal.jsonl"
         self._seed = seed
         self._senders = senders
+
+    @property
+    def disk(self) -> Disk:
+        """The one below the Postgres that takes the writes now."""
+        return self.disks[self.postgres]
 
     @property
     def children(self) -> list[Child]:
@@ -99,7 +71,10 @@ class Cluster:
     def start(self, stack: ExitStack) -> None:
         """Everything is ready afterwards, and the load under way."""
         stack.callback(tidy_shared_memory)
-        stack.enter_context(self.disk)
+        for disk in self.disks.values():
+            stack.enter_context(disk)
+        for spare in filter(None, (self.spare_postgres, self.spare_valkey)):
+            stack.callback(spare.stop)
         stack.enter_context(self.postgres)
         stack.enter_context(self.broker)
         environment = self._environment()
@@ -125,9 +100,15 @@ class Cluster:
             child.start()
         return [child.name for child in dead]
 
+    def valkeys(self) -> tuple[TimedValkey, TimedValkey]:
+        """The Valkey that takes the writes, and the other one."""
+        assert isinstance(self.broker, TimedValkey)
+        assert self.spare_valkey is not None
+        return self.broker, self.spare_valkey
+
     def forget_broker(self) -> None:
         """Leave the broker as if it had lost its disk."""
-        if isinstance(self.broker, Valkey):
+        if isinstance(self.broker, TimedValkey):
             with redis.Redis.from_url(self.broker.url) as client:
                 client.flushall()
             return
@@ -139,8 +120,20 @@ class Cluster:
         """Services that do not say they are ready, asked without a proxy between."""
         return [service.log.stem for name in SERVICES for service in self.services[name] if not service.is_ready()]
 
-    def _broker(self) -> TimedValkey | TimedRabbitMQ:
-        broker = (TimedRabbitMQ if self.transport == "amqp" else TimedValkey)(self.directory / "broker")
+    def _postgres(self, name: str) -> TimedPostgres:
+        postgres = TimedPostgres(self.directory / name)
+        postgres.clock = self.clocks["postgres"]
+        return postgres
+
+    def _valkey(self, name: str) -> TimedValkey:
+        valkey = TimedValkey(self.directory / name)
+        valkey.clock = self.clocks["broker"]
+        return valkey
+
+    def _broker(self, name: str) -> TimedValkey | TimedRabbitMQ:
+        if self.transport == "redis":
+            return self._valkey(name)
+        broker = TimedRabbitMQ(self.directory / name)
         broker.clock = self.clocks["broker"]
         return broker
 
@@ -148,8 +141,11 @@ class Cluster:
         """Of each service, with the edges it is at the beginning of."""
         sources = self.directory / "sources.toml"
         sources.write_text(SOURCES)
+        keys = self.directory / "transport.keys"
+        keys.write_text(secrets.token_hex(32))
         common = environment_of(self.postgres, None, self.directory) | {
             "SOURCES_FILE": str(sources),
+            "TRANSPORT_KEYS_FILE": str(keys),
             "LOG_FORMAT": "json",
             "GROUP_WINDOW_S": str(WINDOW_S),
             "HOLD_TOLERANCE_S": str(TOLERANCE_S),
@@ -191,4 +187,5 @@ def start_cluster(directory: Path, transport: str, seed: int, *, senders: int) -
             cluster.start(stack)
             yield cluster
     finally:
-        shutil.rmtree(directory / "postgres", ignore_errors=True)  # pytest would keep the last three
+        for postgres in (cluster.postgres, cluster.spare_postgres):
+            shutil.rmtree(postgres.data_dir, ignore_errors=True)  # pytest would keep the last three

@@ -69,6 +69,8 @@ class Drill:
             self.blows.append(blow)
             self._heal(blow)
             self._tell(blow, time.monotonic() - began_at)
+            for fault in faults:
+                fault.afterwards(self._cluster)
             time.sleep(self._random.uniform(*QUIET_S))
 
     def finish(self) -> tuple[History, stored.Stored, Terms]:
@@ -94,8 +96,8 @@ class Drill:
         """(the faults this machine can have, why it cannot have the others)"""
         wanted = [fault for fault in CATALOGUE if self._only in fault.name]
         reasons = {fault.name: fault.why_not(self._cluster) for fault in wanted}
-        left_out = {name: reason for name, reason in reasons.items() if reason is not None}
-        return [fault for fault in wanted if fault.name not in left_out], left_out
+        possible = [fault for fault in wanted if reasons[fault.name] is None]
+        return possible, {name: reason for name, reason in reasons.items() if reason}
 
     def _plan(self) -> Iterator[Sequence[Fault]]:
         """Every kind once, in a random order but for those that come first; then for ever more, often two at a time."""

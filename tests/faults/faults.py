@@ -21,9 +21,11 @@ from strikes import (
     kill_while_starting_again,
     lose_memory,
     partition,
+    poison,
     replica_of,
     restart_everything,
 )
+from switchovers import retire_old_postgres, retire_old_redis, switch_postgres, switch_redis
 
 HOUR_S = 3600
 EDGES = (
@@ -35,6 +37,8 @@ EDGES = (
 )
 
 EVERYTHING = "everything"
+NOT_OF_THIS_TRANSPORT = ""
+"""No reason that anybody needs to read."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Fault:
     """Whose 2xx tell how long it was felt."""
     why_not: Callable[[Cluster], str | None] = lambda _cluster: None
     """Why it cannot be struck on this machine."""
+    afterwards: Callable[[Cluster], None] = lambda _cluster: None
+    """What is tidied up when all has healed: it is no part of the fault."""
     moves_database_clock: bool = False
     comes_first: bool = False
     """Struck in every run, however short: what nobody may ever break."""
@@ -60,6 +66,10 @@ def _no_clocks(_cluster: Cluster) -> str | None:
 
 def _no_small_disk(cluster: Cluster) -> str | None:
     return cluster.disk.why_it_cannot_fill
+
+
+def _no_redis(cluster: Cluster) -> str | None:
+    return None if cluster.spare_valkey else NOT_OF_THIS_TRANSPORT
 
 
 def _seen_by(part: str) -> Literal["writers", "readers"]:
@@ -77,7 +87,12 @@ CATALOGUE = (
     Fault("kill -9 while starting again", EVERYTHING, kill_while_starting_again),
     Fault("kill -9 Postgres", "postgres", kill_store(lambda cluster: cluster.postgres), comes_first=True),
     Fault("kill -9 one Postgres backend", "postgres", kill_backend),
+    Fault("switchover of Postgres", "postgres", switch_postgres, afterwards=retire_old_postgres, comes_first=True),
+    Fault(
+        "switchover of Redis", "broker", switch_redis, why_not=_no_redis, afterwards=retire_old_redis, comes_first=True
+    ),
     Fault("kill -9 the broker", "broker", kill_store(lambda cluster: cluster.broker), comes_first=True),
+    Fault("a poisoned broker", "broker", poison, (0, 0), comes_first=True),
     Fault("the broker forgets all", "broker", lose_memory, (0, 0)),
     *(
         Fault(f"freeze {service}", service, freeze(replica_of(service)), LONG_ENOUGH, _seen_by(service))

@@ -65,9 +65,16 @@ class Proxies(Child):
         finally:
             self._order(name, Weather.FAIR)
 
-    def _order(self, name: str, weather: Weather) -> None:
+    def move(self, name: str, *upstreams: int) -> None:
+        """Lead new connections of all edges of this name to these ports, in the order of preference.
+
+        Connections that are open stay where they are.
+        """
+        self._order(name, list(upstreams))
+
+    def _order(self, name: str, order: Weather | list[int]) -> None:
         with socket.create_connection(("127.0.0.1", self._control), timeout=10) as control:
-            control.sendall(json.dumps([name, weather]).encode() + b"\n")
+            control.sendall(json.dumps([name, order]).encode() + b"\n")
             assert control.recv(16) == b"done\n"
 
     def _listens(self) -> bool:

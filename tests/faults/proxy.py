@@ -1,5 +1,9 @@
 """A TCP proxy on every edge between two parts, which makes the weather there: a network that loses, delays and cuts.
 
+An edge can also be told that its address has moved. New connections then go to the new place, while old connections
+stay where they are, as they do after a change in DNS or behind a load balancer. Where an edge has several addresses, a
+new connection goes to the first one that accepts it.
+
 A partition is drawn as a network makes it: nothing comes through, neither bytes nor the news that a connection was
 closed, and what was under way arrives when it is over. One process has all edges; `proxies` starts and steers it.
 Run as `proxy.py JSON`, the JSON being a `Map`.
@@ -30,6 +34,8 @@ class Sky:
 
     def __init__(self) -> None:
         self.weather = Weather.FAIR
+        self.moved_to: list[int] | None = None
+        """The ports that new connections go to, once the address has moved."""
         self.pipes: set[Pipe] = set()
         self.open = asyncio.Event()
         self.open.set()
@@ -138,13 +144,15 @@ class Pipe:
             self.cut()
             return
         await self.sky.open.wait()
-        try:
-            await loop.create_connection(lambda: self.server, "127.0.0.1", self._edge.upstream)
-        except OSError:
-            self.cut()
+        for port in self.sky.moved_to or [self._edge.upstream]:
+            try:
+                await loop.create_connection(lambda: self.server, "127.0.0.1", port)
+            except OSError:
+                continue
+            self.feel(self.sky.weather)
+            self.client._flow()  # noqa: SLF001 (what came while there was nowhere to send it)
             return
-        self.feel(self.sky.weather)
-        self.client._flow()  # noqa: SLF001 (what came while there was nowhere to send it)
+        self.cut()
 
 
 async def serve(chart: Map) -> None:
@@ -153,8 +161,11 @@ async def serve(chart: Map) -> None:
     async def steer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             if line := await reader.readline():
-                name, weather = json.loads(line)
-                skies[name].become(Weather(weather))
+                name, order = json.loads(line)
+                if isinstance(order, list):
+                    skies[name].moved_to = order
+                else:
+                    skies[name].become(Weather(order))
                 writer.write(b"done\n")
                 await writer.drain()
             writer.close()

@@ -17,6 +17,8 @@ import psycopg2
 from clocks import NOTICED_AFTER_S
 from cluster import SERVICES, Cluster
 from installation import frozen
+from poison_rabbitmq import RabbitPoison
+from poison_redis import RedisPoison
 from proxies import Weather
 from realmate.local.child import Child
 
@@ -157,3 +159,12 @@ def restart_everything(cluster: Cluster, _random: Random) -> Iterator[str]:
             replica.start()
             replica.wait_ready()
     yield "two replicas each, one by one"
+
+
+@contextmanager
+def poison(cluster: Cluster, _random: Random) -> Iterator[str]:
+    """Somebody has the broker's password."""
+    url = cluster.broker.url
+    poison = RedisPoison(url) if cluster.transport == "redis" else RabbitPoison(url)
+    poison.pour()
+    yield f"{poison.sent} entries and replies"

@@ -125,3 +125,20 @@ def test_where_nobody_listens_connections_are_cut(tmp_path: Path) -> None:
     edge = proxies.between("edge", port)
     with proxies, pytest.raises(ConnectionResetError), connect(edge) as connection:
         connection.recv(1)
+
+
+def test_when_the_address_moves_old_connections_stay_where_they_are(proxies: tuple[Proxies, int], echo: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        dead = nobody.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as other, connect(proxies[1]) as old:
+        old.sendall(b"before")
+        assert receive(old, 6) == b"before"
+        proxies[0].move("edge", dead, other.getsockname()[1])
+        with connect(proxies[1]) as new:
+            new.sendall(b"hello")
+            taken, _ = other.accept()
+            with taken:
+                assert receive(taken, 5) == b"hello", "the first port that accepts gets the connection"
+        old.sendall(b"after")
+        assert receive(old, 5) == b"after"
+        proxies[0].move("edge", echo)
