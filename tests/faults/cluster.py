@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import redis
 
+import hostile
 from clocks import Clock, tidy_shared_memory
 from disk import Disk
 from installation import environment_of
@@ -37,6 +38,7 @@ SOURCES = f"""
 [sources.{SOURCE}.signing]
 scheme = "standard-webhooks"
 secrets = [{{ value = "{SECRET}" }}]
+{hostile.SOURCES}
 """
 WINDOW_S = 1.0
 TOLERANCE_S = 1.5
@@ -56,6 +58,8 @@ class Cluster:
         self.proxies = Proxies(directory / "proxies.log")
         self.services: dict[str, list[Service]] = {name: [] for name in SERVICES}
         self.journal = directory / "journal.jsonl"
+        self.intakes: list[int] = []
+        """The ports at which senders reach webhook."""
         self._seed = seed
         self._senders = senders
 
@@ -120,6 +124,10 @@ class Cluster:
         """Services that do not say they are ready, asked without a proxy between."""
         return [service.log.stem for name in SERVICES for service in self.services[name] if not service.is_ready()]
 
+    def hostile_tenant(self) -> hostile.Hostile:
+        """Not started. It knows the same addresses as the other senders."""
+        return hostile.Hostile(self.intakes, self.directory / "hostile.log")
+
     def _postgres(self, name: str) -> TimedPostgres:
         postgres = TimedPostgres(self.directory / name)
         postgres.clock = self.clocks["postgres"]
@@ -167,9 +175,10 @@ class Cluster:
         return url.replace(f":{port}/", f":{self.proxies.between(edge, port)}/")
 
     def _order(self) -> Order:
+        self.intakes = [self.proxies.between("sender → webhook", each.port) for each in self.services["webhook"]]
         return Order(
             journal=str(self.journal),
-            intakes=[self.proxies.between("sender → webhook", each.port) for each in self.services["webhook"]],
+            intakes=self.intakes,
             readers=[each.port for each in self.services["query"]],
             senders=self._senders,
             window_s=WINDOW_S,

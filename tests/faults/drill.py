@@ -20,6 +20,7 @@ from cases import Terms
 from cluster import TOLERANCE_S, WINDOW_S, Cluster
 from faults import CATALOGUE, Fault, different_parts
 from history import Follower, History
+from hostile import HOSTILE, LIMITED
 
 WARM_UP_S = 2.0
 QUIET_S = (0.3, 1.5)
@@ -90,7 +91,7 @@ class Drill:
                 if blow.moves_database_clock
             ],
         )
-        return self._follower.catch_up(), stored.read_all(self._cluster.postgres.url), terms
+        return self._follower.catch_up(), stored.read_all(self._cluster.postgres.url, but_of=[HOSTILE, LIMITED]), terms
 
     def possible(self) -> tuple[list[Fault], dict[str, str]]:
         """(the faults this machine can have, why it cannot have the others)"""

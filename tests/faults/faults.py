@@ -13,6 +13,7 @@ from strikes import (
     Strike,
     fill_disk,
     freeze,
+    hostile_tenant,
     jump,
     kill_backend,
     kill_both_writers,
@@ -37,6 +38,7 @@ EDGES = (
 )
 
 EVERYTHING = "everything"
+HOSTILE_TENANT = "a hostile tenant"
 NOT_OF_THIS_TRANSPORT = ""
 """No reason that anybody needs to read."""
 
@@ -93,6 +95,7 @@ CATALOGUE = (
     ),
     Fault("kill -9 the broker", "broker", kill_store(lambda cluster: cluster.broker), comes_first=True),
     Fault("a poisoned broker", "broker", poison, (0, 0), comes_first=True),
+    Fault(HOSTILE_TENANT, "tenant", hostile_tenant, (4.0, 8.0), comes_first=True),
     Fault("the broker forgets all", "broker", lose_memory, (0, 0)),
     *(
         Fault(f"freeze {service}", service, freeze(replica_of(service)), LONG_ENOUGH, _seen_by(service))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import msgspec
 
 from cases import Violation
 from drill import TWO_AT_A_TIME, Blow
+from faults import HOSTILE_TENANT
 from history import History
+from lateness import Reply
 
 FIRST_GOAL_S = 5.0
 BACKLOG_GOAL_S = 15.0
 """The contract's: after a single fault's end, until the first 2xx and until all backlog is answered."""
+NEIGHBOUR_GOAL_S = 1.0
+"""No reply is later than that for a hostile tenant's sake."""
 BEFORE = "before any fault"
 
 
@@ -34,6 +38,8 @@ class Row(msgspec.Struct):
     first_2xx_after_s: float = 0.0
     """The worst of all blows, as is the next."""
     all_answered_after_s: float = 0.0
+    latest_reply_s: float = 0.0
+    """So late was a reply made that fell due between a blow and the next one."""
 
 
 class Report(msgspec.Struct):
@@ -51,11 +57,12 @@ class Report(msgspec.Struct):
 
     def table(self) -> str:
         heads = ("fault", "times", "sent", "answered", "lost", "duplicated", "wrong", "longest without a 2xx",
-                 "first 2xx after", "all answered after")  # fmt: skip
+                 "first 2xx after", "all answered after", "latest reply")  # fmt: skip
         lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
         for row in [*self.rows, self.total()]:
             cells = [row.fault, row.times, row.sent, row.answered, row.lost, row.duplicated, row.wrong]
-            spans = [row.longest_without_2xx_s, row.first_2xx_after_s, row.all_answered_after_s]
+            spans = [row.longest_without_2xx_s, row.first_2xx_after_s, row.all_answered_after_s,
+                     row.latest_reply_s]  # fmt: skip
             lines.append("| " + " | ".join([*map(str, cells), *(f"{span:.1f} s" for span in spans)]) + " |")
         return "\n".join(lines)
 
@@ -64,7 +71,7 @@ class Report(msgspec.Struct):
         for row in self.rows:
             for name in ("times", "sent", "answered", "lost", "duplicated", "wrong"):
                 setattr(total, name, getattr(total, name) + getattr(row, name))
-            for name in ("longest_without_2xx_s", "first_2xx_after_s", "all_answered_after_s"):
+            for name in ("longest_without_2xx_s", "first_2xx_after_s", "all_answered_after_s", "latest_reply_s"):
                 setattr(total, name, max(getattr(total, name), getattr(row, name)))
         return total
 
@@ -89,8 +96,11 @@ class Promises:
         return max((after - before for before, after in pairwise(inside)), default=end - start)
 
 
-def rows(blows: Sequence[Blow], history: History, violations: Sequence[Violation]) -> list[Row]:
-    """One for each kind, in the order of its first blow; an event belongs to the last blow before it was sent."""
+def rows(
+    blows: Sequence[Blow], history: History, violations: Sequence[Violation], replies: Iterable[Reply] = ()
+) -> list[Row]:
+    """One for each kind, in the order of its first blow; an event belongs to the last blow before it was sent, and a
+    reply to the last one before it was due."""
     found = {BEFORE: Row(BEFORE)} | {blow.name: Row(blow.name) for blow in blows}
     starts = [blow.began_at for blow in blows]
 
@@ -103,6 +113,9 @@ def rows(blows: Sequence[Blow], history: History, violations: Sequence[Violation
         row_at(event.at).answered += history.answer(event) is not None
     for (kind, name), count in Counter((each.kind, row_at(each.at).fault) for each in violations).items():
         setattr(found[name], kind, count)
+    for reply in replies:
+        row = row_at(reply.due_at)
+        row.latest_reply_s = max(row.latest_reply_s, reply.late_s)
     promises = Promises(history)
     for blow in blows:
         _add(found[blow.name], blow, promises)
@@ -139,3 +152,12 @@ def late(blows: Sequence[Blow], history: History) -> list[str]:
                 f"{blow.name} ({blow.detail}): first 2xx {first_s:.1f} s, all {blow.answered_after_s:.1f} s after"
             )
     return found
+
+
+def late_neighbours(found: Sequence[Row]) -> list[str]:
+    """Whether a hostile tenant delayed the replies of the others."""
+    return [
+        f"{row.fault}: a reply {row.latest_reply_s:.1f} s late"
+        for row in found
+        if row.fault == HOSTILE_TENANT and row.latest_reply_s > NEIGHBOUR_GOAL_S
+    ]

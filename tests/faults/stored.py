@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -53,12 +53,20 @@ class Stored:
     messages: Mapping[str, StoredMessage] = field(default_factory=dict)
 
 
-def read_all(url: str) -> Stored:
+def read_all(url: str, *, but_of: Sequence[str] = ()) -> Stored:
+    """All but what belongs to these sources."""
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT id::text, status, created_at, updated_at, due_at FROM conversations")
+        cursor.execute("SELECT id FROM sources WHERE name = ANY(%s)", [list(but_of)])
+        others = [[source_id for (source_id,) in cursor]]
+        cursor.execute(
+            "SELECT id::text, status, created_at, updated_at, due_at FROM conversations WHERE source_id <> ALL(%s)",
+            others,
+        )
         conversations = {row[0]: StoredConversation(row[0], Status(row[1]), *row[2:]) for row in cursor}
         cursor.execute(
             'SELECT id::text, conversation_id::text, seq, kind, content, "timestamp", arrived_at FROM messages'
+            " WHERE source_id <> ALL(%s)",
+            others,
         )
         messages = {row[0]: StoredMessage(*row[:3], Kind(row[3]), *row[4:]) for row in cursor}
     return Stored(conversations, messages)

@@ -162,6 +162,13 @@ def restart_everything(cluster: Cluster, _random: Random) -> Iterator[str]:
 
 
 @contextmanager
+def hostile_tenant(cluster: Cluster, _random: Random) -> Iterator[str]:
+    """What it piled up falls due after the fault's end: the neighbours' replies are timed until the next fault."""
+    with cluster.hostile_tenant():
+        yield "huge, many, endless, unsigned, by halves, and beyond its limit"
+
+
+@contextmanager
 def poison(cluster: Cluster, _random: Random) -> Iterator[str]:
     """Somebody has the broker's password."""
     url = cluster.broker.url

@@ -16,11 +16,12 @@ import click
 import msgspec
 import pytest
 
+import lateness
 from checker import check
 from cluster import start_cluster
 from drill import Drill
 from needed import require_program
-from report import Report, late, not_healed, rows
+from report import Report, late, late_neighbours, not_healed, rows
 
 SECONDS = float(os.environ.get("FAULT_SECONDS", "40"))
 TRANSPORTS = os.environ.get("FAULT_TRANSPORT", "redis,amqp").split(",")
@@ -55,15 +56,16 @@ def drill(directory: Path, transport: str, seed: int) -> Report:
         history, stored, terms = drill.finish()
         violations = check(history, stored, terms)
         attempts = sum(map(len, history.attempts.values()))
+        found = rows(drill.blows, history, violations, lateness.replies(stored, terms))
         return Report(
             transport=transport,
             seed=seed,
             seconds=SECONDS,
-            rows=rows(drill.blows, history, violations),
+            rows=found,
             left_out=drill.possible()[1],
             violations=[f"{each.kind}: conversation {each.conversation}: {each.what}" for each in violations],
             not_healed=not_healed(drill.blows),
-            late=late(drill.blows, history),
+            late=[*late(drill.blows, history), *late_neighbours(found)],
             requests=attempts,
             retries=attempts - len(history.events),
         )
