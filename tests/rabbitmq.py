@@ -48,11 +48,18 @@ class RabbitMQ(Child):
     # SIGTERM goes to the Erlang machine itself, which stops the broker in order.
     stop_signal = signal.SIGTERM
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, epmd: Epmd | None = None) -> None:
+        """The nodes of one cluster share an `epmd`, which is then not this one's to stop."""
         self.directory = directory.resolve()
         super().__init__("RabbitMQ", self.directory / "rabbitmq.log")
-        self._epmd = Epmd(self.directory / "epmd.log")
+        self._owns_epmd = epmd is None
+        self._epmd = epmd or Epmd(self.directory / "epmd.log")
         self.port = free_port()
+
+    @property
+    def node(self) -> str:
+        """Its name in the cluster."""
+        return f"realmate-{self.port}@localhost"
 
     @property
     def url(self) -> str:
@@ -71,18 +78,25 @@ class RabbitMQ(Child):
 
     def stop(self, timeout_s: float = 20.0) -> None:
         super().stop(timeout_s)
-        self._epmd.stop()
+        if self._owns_epmd:
+            self._epmd.stop()
 
-    def control(self, *arguments: str) -> None:
-        """Run rabbitmqctl against this server."""
+    def join(self, other: RabbitMQ) -> None:
+        """Become a node of the other one's cluster. Both must run, with one cookie and one epmd."""
+        self.control("stop_app")
+        self.control("join_cluster", other.node)
+        self.control("start_app")
+
+    def control(self, *arguments: str) -> str:
+        """Run rabbitmqctl against this server; what it prints."""
         command = ["/usr/lib/rabbitmq/bin/rabbitmqctl", "--quiet", *arguments]
-        subprocess.run(command, env=self._environment(), check=True)
+        return subprocess.run(command, env=self._environment(), check=True, stdout=subprocess.PIPE, text=True).stdout
 
     def _environment(self) -> dict[str, str]:
         return os.environ | {
             "HOME": str(self.directory),  # where Erlang keeps its cookie
             "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes the server instead of watching it: one pid to kill
-            "RABBITMQ_NODENAME": f"realmate-{self.port}@localhost",
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_CONFIG_FILE": str(self.directory / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": str(self.directory / "none"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.directory / "enabled_plugins"),

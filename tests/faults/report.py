@@ -39,7 +39,7 @@ class Row(msgspec.Struct):
     """The worst of all blows, as is the next."""
     all_answered_after_s: float = 0.0
     latest_reply_s: float = 0.0
-    """So late was a reply made that fell due between a blow and the next one."""
+    """So late was a reply that was made between a blow and the next one."""
 
 
 class Report(msgspec.Struct):
@@ -100,7 +100,7 @@ def rows(
     blows: Sequence[Blow], history: History, violations: Sequence[Violation], replies: Iterable[Reply] = ()
 ) -> list[Row]:
     """One for each kind, in the order of its first blow; an event belongs to the last blow before it was sent, and a
-    reply to the last one before it was due."""
+    reply to the last one before it was made."""
     found = {BEFORE: Row(BEFORE)} | {blow.name: Row(blow.name) for blow in blows}
     starts = [blow.began_at for blow in blows]
 
@@ -114,7 +114,7 @@ def rows(
     for (kind, name), count in Counter((each.kind, row_at(each.at).fault) for each in violations).items():
         setattr(found[name], kind, count)
     for reply in replies:
-        row = row_at(reply.due_at)
+        row = row_at(reply.due_at + reply.late_s)
         row.latest_reply_s = max(row.latest_reply_s, reply.late_s)
     promises = Promises(history)
     for blow in blows:

@@ -23,7 +23,7 @@ from drill import Drill
 from needed import require_program
 from report import Report, late, late_neighbours, not_healed, rows
 
-SECONDS = float(os.environ.get("FAULT_SECONDS", "40"))
+SECONDS = float(os.environ.get("FAULT_SECONDS", "50"))
 TRANSPORTS = os.environ.get("FAULT_TRANSPORT", "redis,amqp").split(",")
 GOALS_COUNT = bool(os.environ.get("FAULT_GOALS"))
 SENDERS = int(os.environ.get("FAULT_SENDERS") or (150 if GOALS_COUNT else 60))

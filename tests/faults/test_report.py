@@ -6,8 +6,10 @@ import pytest
 
 from cases import Violation
 from drill import TWO_AT_A_TIME, Blow
+from faults import HOSTILE_TENANT
 from history import Attempt, Event, History, Record
-from report import BEFORE, late, not_healed, rows
+from lateness import Reply
+from report import BEFORE, late, late_neighbours, not_healed, rows
 
 OPENED = "NEW_CONVERSATION"
 
@@ -52,6 +54,18 @@ def test_without_any_2xx_the_silence_is_endless() -> None:
     [_, row] = rows([blow("kill", 40, 50)], HISTORY, [])
     assert row.first_2xx_after_s == float("inf")
     assert row.longest_without_2xx_s == 11
+
+
+def test_a_late_reply_belongs_to_the_fault_in_which_it_was_made() -> None:
+    found = {row.fault: row.latest_reply_s for row in rows(BLOWS, HISTORY, [], [Reply(9.9, 4), Reply(30, 0.1)])}
+    assert found == {BEFORE: 0, "kill": 4, "freeze": 0.1}
+
+
+def test_a_hostile_tenant_may_delay_the_others_by_a_second() -> None:
+    found = rows([blow(HOSTILE_TENANT, 10, 14), blow("kill", 30, 31)], HISTORY, [], [Reply(12, 0.9), Reply(40, 9)])
+    assert late_neighbours(found) == []
+    found = rows([blow(HOSTILE_TENANT, 10, 14)], HISTORY, [], [Reply(12, 1.1)])
+    assert late_neighbours(found) == ["a hostile tenant: a reply 1.1 s late"]
 
 
 @pytest.mark.parametrize(
