@@ -7,15 +7,15 @@ from __future__ import annotations
 import io
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import click
 
+from realmate.waiting import patiently, wait_option, wait_s
 from realmate.wire.printable import printable
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from realmate.admin.rejections import Filter
     from realmate.sources.file import Sources
     from realmate.sources.model import Source
-
-T = TypeVar("T")
 
 RATE = click.FloatRange(min=0.001)
 PATH = click.Path(dir_okay=False, path_type=Path)
@@ -107,8 +105,8 @@ def up(*, exit_with_parent: bool) -> None:
 
 
 @main.command()
-@click.option("--wait", "wait_s", default=10.0, show_default=True, help="Seconds to wait for a starting database.")
-def migrate(wait_s: float) -> None:
+@wait_option(default_s=10.0)
+def migrate() -> None:
     """Bring the database at DATABASE_URL to this version's schema. Safe to run twice, and at the same time.
 
     The roles of DATABASE_WRITER_URL (conversations) and DATABASE_READER_URL (query) are made, and given the rights that
@@ -122,7 +120,7 @@ def migrate(wait_s: float) -> None:
         settings = load()
         url, roles = settings.database, logins(settings.database_writer_url, settings.database_reader_url)
     with one_line_for(DatabaseUnreachable, MigrationRefused, RolesError):
-        done = _patiently(lambda: upgrade(url, roles), DatabaseUnreachable, wait_s)
+        done = patiently(lambda: upgrade(url, roles), DatabaseUnreachable, wait_s())
     if done.is_ahead:
         click.echo(f"The database is that of a later version ({done.after}), which serves this one too: nothing to do.")
     elif done.before == done.after:
@@ -131,19 +129,6 @@ def migrate(wait_s: float) -> None:
         click.echo(f"The database is migrated: {done.before or 'empty'} → {done.after}.")
     for line in done.refused:
         click.echo(line, err=True)
-
-
-def _patiently(attempt: Callable[[], T], passing: type[Exception], patience_s: float) -> T:
-    """What `attempt` returns, tried again for `patience_s` while it raises `passing`."""
-    give_up_at = time.monotonic() + patience_s
-    while True:
-        try:
-            return attempt()
-        except passing as error:
-            if time.monotonic() >= give_up_at:
-                raise
-            click.echo(f"Not yet ({error}); trying again ...", err=True)
-            time.sleep(1)
 
 
 @main.command()
@@ -174,6 +159,7 @@ def run(services: tuple[str, ...]) -> None:
     "--source", "name", help="As which source; SOURCES_FILE signs. Default: default, or the only one there is."
 )
 @click.option("--token", envvar="REALMATE_TOKEN", show_envvar=True, help="To read with, where it wants one.")
+@wait_option()
 def send(
     file: BinaryIO | None,
     *,
@@ -205,7 +191,7 @@ def send(
         raise click.UsageError("--say plays a conversation and FILE sends events: choose one")
     source = _only(_sources()) if name is None else _sources().get(name) or Source(name)
     with one_line_for(SendError):
-        server = Server(url, read_url=read_url, token=token)
+        server = Server(url, read_url=read_url, token=token, wait_s=wait_s())
         well = converse(server, source, say) if file is None else replay(server, file, source, rate=rate)
     sys.exit(0 if well else 1)
 
@@ -299,16 +285,17 @@ def run_operator() -> None:
 @operator.command("release")
 @click.option("--namespace", required=True, help="Whose WebhookSources.")
 @click.option("--deployment", required=True, help="The operator's own, which is scaled to nothing before.")
+@wait_option()
 def release_finalizers(namespace: str, deployment: str) -> None:
     """Let go of all WebhookSources before the operator is uninstalled, so that they can be deleted without it.
 
     What `deletionPolicy: Erase` promised is not kept then: erase by hand (realmate erase source NAME).
     """
-    from realmate.kube_operator.cluster import ClusterError
+    from realmate.kube_operator.cluster import ClusterError, ClusterUnreachable
     from realmate.kube_operator.release import release
 
     with one_line_for(ClusterError):
-        release(namespace, deployment, tell=click.echo)
+        patiently(lambda: release(namespace, deployment, tell=click.echo), ClusterUnreachable, wait_s())
 
 
 @main.group()
@@ -320,6 +307,7 @@ def rejections() -> None:
 @filtered
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="So many, the newest ones.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@wait_option()
 def list_rejections(*, limit: int, as_json: bool, **which: Any) -> None:
     """List the newest ones, the very newest last.
 
@@ -338,6 +326,7 @@ def list_rejections(*, limit: int, as_json: bool, **which: Any) -> None:
 @click.argument("number", type=click.IntRange(min=1))
 @click.option("--body", "body_only", is_flag=True, help="The event alone, as it can be sent again.")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@wait_option()
 def show_rejection(number: int, *, body_only: bool, as_json: bool) -> None:
     """Show one with its event."""
     from realmate.admin.terminal import show_one
@@ -356,6 +345,7 @@ def show_rejection(number: int, *, body_only: bool, as_json: bool) -> None:
     "--report", type=PATH, help="Leave the outcome there, as JSON; the exit code says only if it was reached."
 )
 @click.option("--report-port", type=PORT, help="Tell the progress there, as JSON over HTTP.")
+@wait_option()
 def replay(
     *, really: bool, again: bool, rate: float, url: str, report: Path | None, report_port: int | None, **which: Any
 ) -> None:
@@ -379,7 +369,9 @@ def replay(
     progress = Report()
     with one_line_for(SendError, OSError), told(progress, report_port, report), _connection() as connection:
         meant = _filter(**which)._replace(unreplayed=not again)
-        well = terminal.replay(connection, meant, Replay(Server(url), sources, rate=rate), progress, send=really)
+        well = terminal.replay(
+            connection, meant, Replay(Server(url, wait_s=wait_s()), sources, rate=rate), progress, send=really
+        )
     sys.exit(0 if well or report is not None else 1)
 
 
@@ -394,6 +386,7 @@ def erase() -> None:
 @erase.command("conversation")
 @click.argument("conversation_id", type=click.UUID, metavar="ID")
 @click.option("--source", default="default", show_default=True, help="Whose it is.")
+@wait_option()
 @click.confirmation_option(prompt="It cannot be brought back. Erase it?")
 def erase_conversation(conversation_id: UUID, source: str) -> None:
     """Erase a conversation with its messages, and what was refused about it."""
@@ -406,6 +399,7 @@ def erase_conversation(conversation_id: UUID, source: str) -> None:
 @erase.command("source")
 @click.argument("name")
 @click.option("--if-exists", is_flag=True, help="No error where there is nothing of it.")
+@wait_option()
 @click.confirmation_option(prompt="Nothing of it can be brought back. Erase all that this source ever sent?")
 def erase_source(name: str, *, if_exists: bool) -> None:
     """Erase all that a source ever sent. Close it first (enabled = false): what it sends meanwhile may stay.
@@ -420,6 +414,7 @@ def erase_source(name: str, *, if_exists: bool) -> None:
 
 @erase.command("history")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="So many, the newest ones.")
+@wait_option()
 def erase_history(limit: int) -> None:
     """List what was erased, by retention or by hand; the newest last."""
     from realmate.admin import erasing
@@ -457,13 +452,14 @@ def _filter(source: str | None, codes: tuple[str, ...], since: Any, until: Any, 
 @contextmanager
 def _database() -> Iterator[Engine]:
     """The database at DATABASE_URL, or else that of `realmate up` on this machine."""
-    from realmate.admin.database import AdminError, opened
+    from realmate.admin.database import AdminError, DatabaseUnreachable, opened, reach
     from realmate.local.postgres import running_url
     from realmate.runtime.settings import SettingsError, load
 
     with one_line_for(AdminError, SettingsError):
         settings = load()
         url = settings.database_url or running_url(settings.realmate_data_dir / "postgres") or settings.database
+        patiently(lambda: reach(url), DatabaseUnreachable, wait_s())
         with opened(url) as engine:
             yield engine
 

@@ -18,8 +18,10 @@ from urllib.parse import urlsplit
 
 import click
 import requests
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from realmate.sources.model import DEFAULT, Source
+from realmate.waiting import patiently
 from realmate.wire.printable import printable_line
 from realmate.wire.webhook import InvalidEvent, InvalidJson, named_type
 
@@ -30,7 +32,8 @@ BURST = (
 )
 PAUSE_BETWEEN_MESSAGES_S = 0.3
 REPLY_PATIENCE_S = 60.0
-REQUEST_TIMEOUT_S = 30.0
+TIMEOUTS_S = (5.0, 30.0)
+"""For a connection, and for an answer."""
 ATTEMPTS = 5
 TO_BE_SENT_AGAIN = {requests.codes.service_unavailable, requests.codes.too_many_requests}
 LONGEST_RETRY_AFTER_S = 10.0
@@ -42,11 +45,19 @@ class SendError(Exception):
     """The events cannot be sent; the message says why and what to do, for a person."""
 
 
+class NothingAnswers(SendError):
+    """No connection could be made. So nothing was sent, and the same can be tried again."""
+
+
 class Server:
     """A Realmate server, as a sender and a reader see it."""
 
-    def __init__(self, url: str, *, read_url: str | None = None, token: str | None = None) -> None:
-        """`read_url` is where GETs go, if not there; `token` is the reader's, where the server wants one."""
+    def __init__(self, url: str, *, read_url: str | None = None, token: str | None = None, wait_s: float = 0.0) -> None:
+        """`read_url` is where GETs go, if not there; `token` is the reader's, where the server wants one.
+
+        `wait_s` is how long a request waits for a server to which no connection can be made.
+        """
+        self._wait_s = wait_s
         self.url = url.rstrip("/")
         self._read_url = (read_url or url).rstrip("/")
         self._reader = {} if token is None else {"Authorization": f"Bearer {_clean(token)}"}
@@ -76,16 +87,27 @@ class Server:
         return found
 
     def _request(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> requests.Response:
+        return patiently(lambda: self._try(method, url, body, headers), NothingAnswers, self._wait_s)
+
+    def _try(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> requests.Response:
         try:
             return self._session.request(
-                method, url, data=body, headers=headers, timeout=REQUEST_TIMEOUT_S, allow_redirects=False
+                method, url, data=body, headers=headers, timeout=TIMEOUTS_S, allow_redirects=False
             )
         except requests.ConnectionError as error:
-            raise SendError(
-                f"nothing answers at {self.url}; start it with `make run`, or name another server with --url"
+            kind = NothingAnswers if _is_not_connected(error) else SendError
+            server = f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"
+            raise kind(
+                f"nothing answers at {server}; start it with `make run`, or name another server with --url"
             ) from error
         except (requests.RequestException, ValueError) as error:  # a timeout, or a URL that is none
             raise SendError(f"cannot send to {self.url}: {error}") from error
+
+
+def _is_not_connected(error: requests.ConnectionError) -> bool:
+    """Whether not even a connection was made: the name is not known, or nobody listens, or packets are dropped."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
 def _host(url: str) -> str | None:

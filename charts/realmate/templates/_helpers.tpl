@@ -194,3 +194,8 @@ auto_explain.log_min_duration: "-1"
 - conversations on >$(CONVERSATIONS_PASSWORD) resetchannels &realmate:replies:* -@all +ping +time +publish (%RW~realmate:commands +xreadgroup +xautoclaim +xclaim +xack +xdel +xpending +xrange +xgroup|create +xgroup|delconsumer +xinfo|consumers) (%RW~realmate:commands %RW~realmate:set-aside +eval +evalsha) (%W~realmate:set-aside +xadd +expire)
 - scaler on >$(SCALER_PASSWORD) resetchannels -@all +ping (%R~realmate:commands +xlen +xpending +xinfo|groups)
 {{- end }}
+
+{{/* For what runs once: a new pod's address takes a moment to reach everybody's NetworkPolicies. */}}
+{{- define "realmate.wait" -}}
+- {name: REALMATE_WAIT_S, value: "30"}
+{{- end }}

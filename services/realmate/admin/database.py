@@ -10,11 +10,23 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from realmate.runtime.database_errors import DatabaseUnavailable
-from realmate.runtime.postgres import open_engine
+from realmate.runtime.postgres import connect, open_engine
 
 
 class AdminError(Exception):
     """It cannot be done; the message says why and what to do, for a person."""
+
+
+class DatabaseUnreachable(AdminError):
+    """It does not answer, or does not let us in."""
+
+
+def reach(url: str) -> None:
+    """Raises DatabaseUnreachable."""
+    try:
+        connect(url, "realmate-admin").close()
+    except psycopg2.OperationalError as error:
+        raise _unreachable(error) from error
 
 
 @contextmanager
@@ -27,7 +39,11 @@ def opened(url: str) -> Iterator[Engine]:
                 raise AdminError("the database is not that of this version: run `realmate migrate`")
         yield engine
     except (OperationalError, psycopg2.OperationalError, DatabaseUnavailable) as error:
-        said = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        raise AdminError(f"the database is not reachable: {said}") from error
+        raise _unreachable(error) from error
     finally:
         engine.dispose()
+
+
+def _unreachable(error: Exception) -> DatabaseUnreachable:
+    said = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    return DatabaseUnreachable(f"the database is not reachable: {said}")

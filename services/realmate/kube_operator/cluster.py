@@ -28,6 +28,10 @@ class ClusterError(Exception):
         self.status = status
 
 
+class ClusterUnreachable(ClusterError):
+    """The API server did not answer."""
+
+
 class Cluster:
     """Each call raises ClusterError."""
 
@@ -91,7 +95,7 @@ class Cluster:
         except ApiException as error:
             raise ClusterError(f"{method} {path}: {error}", error.status) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ClusterError(f"{method} {path}: {error or type(error).__name__}") from error
+            raise ClusterUnreachable(f"{method} {path}: {error or type(error).__name__}") from error
         if answer.status >= 400:  # noqa: PLR2004 (HTTP's own line between answers and refusals)
             raise ClusterError(f"{method} {path}: {answer.status} {_message(content)}", answer.status)
         found: Object = json.loads(content)
