@@ -1,9 +1,13 @@
 """Makes the chart's values.schema.json and README.md from the commented values: `make chart`.
 
-A value's comment stands above it, in Markdown. Lines that begin with @ are for the schema: `@enum a, b`, `@min 1`,
-`@nonempty`, `@items string` (of a list; or `free`), `@free` (a map that may hold anything), `@texts` (a map of texts,
-numbers and switches). Types are those of the defaults. What the values do not name is refused, so that a slip of the
-pen is no default.
+A value's comment stands above it, in Markdown. Lines that begin with @ are for the schema:
+
+- `@enum a, b`, `@min 1`, `@nonempty`, `@pattern …`;
+- `@items string` of a list; or `port`, `free`, or a name of KUBERNETES;
+- `@free` for a map that may hold anything, `@texts` for one of texts, numbers and switches, `@settings services` (or
+  `operator`) for one of their settings, `@kubernetes …` for one that is a name of KUBERNETES.
+
+Types are those of the defaults. What the values do not name is refused, so that a slip of the pen is no default.
 """
 
 from __future__ import annotations
@@ -15,13 +19,47 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+import kubernetes_validate
 import yaml
+
+from realmate.kube_operator.settings import OperatorSettings
+from realmate.runtime.settings import Settings
 
 CHART = Path(__file__).parent / "realmate"
 TYPES: dict[type, str] = {str: "string", bool: "boolean", int: "integer"}
 TEXT = {"type": ["string", "number", "boolean", "null"]}
 """Whatever the templates write as a text; null: as if it were not there."""
-ITEMS: dict[str, dict[str, Any]] = {"string": {"type": "string"}, "free": {}}
+ITEMS: dict[str, dict[str, Any]] = {
+    "string": {"type": "string"},
+    "port": {"type": "integer", "minimum": 1, "maximum": 65535},
+    "free": {},
+}
+SETTINGS = {"services": Settings, "operator": OperatorSettings}
+OF_THE_CHART = {
+    *("HOST", "PORT", "ADMIN_PORT", "LOG_FORMAT", "REALMATE_DATA_DIR", "SOURCES_FILE", "TOKENS_FILE"),
+    *(
+        "TRANSPORT_KEYS_FILE",
+        "TRANSPORT_URL",
+        "REDIS_URL",
+        "DATABASE_URL",
+        "DATABASE_WRITER_URL",
+        "DATABASE_READER_URL",
+    ),
+    *("OPERATOR_NAMESPACE", "OPERATOR_METRICS_TOKEN"),
+}
+"""Settings that other values decide."""
+KUBERNETES = {
+    "ResourceRequirements": "io.k8s.api.core.v1.ResourceRequirements",
+    "Toleration": "io.k8s.api.core.v1.Toleration",
+    "Affinity": "io.k8s.api.core.v1.Affinity",
+    "EnvVar": "io.k8s.api.core.v1.EnvVar",
+    "NetworkPolicyPeer": "io.k8s.api.networking.v1.NetworkPolicyPeer",
+}
+"""What is passed through to Kubernetes, by Kubernetes' own definitions."""
+_DEFINITIONS = (
+    Path(kubernetes_validate.__file__).parent
+    / f"kubernetes-json-schema/v{kubernetes_validate.latest_version()}-local-strict/_definitions.json"
+)
 HEAD = """# The Helm chart of Realmate
 
 {description}
@@ -41,6 +79,9 @@ This page and values.schema.json are made from values.yaml (`make chart`). Value
 """
 
 
+HINTS = {"enum", "min", "nonempty", "pattern", "items", "free", "texts", "settings", "kubernetes"}
+
+
 class Value(NamedTuple):
     path: tuple[str, ...]
     comment: str
@@ -54,7 +95,7 @@ class Value(NamedTuple):
     @property
     def is_open(self) -> bool:
         """Whether it is a map whose names are not fixed here."""
-        return bool({"free", "texts"} & self.hints.keys())
+        return bool({"free", "texts", "settings", "kubernetes"} & self.hints.keys())
 
 
 def read(text: str) -> list[Value]:
@@ -79,7 +120,7 @@ def read(text: str) -> list[Value]:
 
 def _value(path: tuple[str, ...], comments: list[str], document: Any) -> Value:
     hints = dict(line.removeprefix("@").partition(" ")[::2] for line in comments if line.startswith("@"))
-    if unknown := hints.keys() - {"enum", "min", "nonempty", "items", "free", "texts"}:
+    if unknown := hints.keys() - HINTS:
         raise ValueError(f"{'.'.join(path)}: unknown hint {', '.join(unknown)}")
     for step in path:
         document = document[step]
@@ -94,7 +135,38 @@ def schema(values: list[Value]) -> dict[str, Any]:
         for step in value.path[:-1]:
             place = place["properties"][step]
         place["properties"][value.path[-1]] = _leaf(value) if value.is_leaf else _object(value.comment)
+    root["definitions"] = _kubernetes_definitions()
     return root
+
+
+def _kubernetes_definitions() -> dict[str, Any]:
+    """Those of KUBERNETES, and all that they refer to, without their descriptions."""
+    all_of_them = json.loads(_DEFINITIONS.read_text())["$defs"]
+    found: dict[str, Any] = {}
+    wanted = [*KUBERNETES.values()]
+    while wanted:
+        if (name := wanted.pop()) not in found:
+            found[name] = _bare(all_of_them[name])
+            wanted += re.findall(r'"#/definitions/([^"]+)"', json.dumps(found[name]))
+    found[KUBERNETES["EnvVar"]]["properties"]["value"] = TEXT  # the templates write it as a text
+    return dict(sorted(found.items()))
+
+
+def _bare(node: Any) -> Any:
+    """Types, names and references alone: the rest is Kubernetes' documentation and bookkeeping."""
+    if isinstance(node, list):
+        return [_bare(each) for each in node]
+    if not isinstance(node, dict):
+        return node.replace("#/$defs/", "#/definitions/") if isinstance(node, str) else node
+    return {
+        key: {name: _bare(each) for name, each in value.items()} if key == "properties" else _bare(value)
+        for key, value in node.items()
+        if key != "description" and not key.startswith("x-")
+    }
+
+
+def _reference(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/definitions/{KUBERNETES[name]}"}
 
 
 def _object(description: str) -> dict[str, Any]:
@@ -105,9 +177,10 @@ def _object(description: str) -> dict[str, Any]:
 def _leaf(value: Value) -> dict[str, Any]:
     told: dict[str, Any] = {"description": value.comment} if value.comment else {}
     if isinstance(value.default, dict):
-        return {"type": "object", **told, **({"additionalProperties": TEXT} if "texts" in value.hints else {})}
+        return told | _map(value.hints)
     if isinstance(value.default, list):
-        return {"type": "array", **told, "items": ITEMS[value.hints["items"]]}
+        of = value.hints["items"]
+        return {"type": "array", **told, "items": ITEMS[of] if of in ITEMS else _reference(of)}
     told["type"] = TYPES[type(value.default)]
     if "enum" in value.hints:
         told["enum"] = [yaml.safe_load(each) for each in value.hints["enum"].split(", ")]
@@ -117,7 +190,22 @@ def _leaf(value: Value) -> dict[str, Any]:
         told["minimum"] = int(value.hints["min"])
     if "nonempty" in value.hints:
         told["minLength"] = 1
+    if "pattern" in value.hints:
+        told["pattern"] = value.hints["pattern"]
     return told
+
+
+def _map(hints: dict[str, str]) -> dict[str, Any]:
+    if "kubernetes" in hints:
+        return {"allOf": [_reference(hints["kubernetes"])]}  # in draft 7 nothing may stand beside a reference
+    if "settings" in hints:
+        names = {name.upper() for name in SETTINGS[hints["settings"]].model_fields} - OF_THE_CHART
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": dict.fromkeys(sorted(names), TEXT),
+        }
+    return {"type": "object", **({"additionalProperties": TEXT} if "texts" in hints else {})}
 
 
 def readme(values: list[Value], chart: dict[str, Any]) -> str:

@@ -26,7 +26,6 @@ OURS = ("webhook", "conversations", "query")
 EXTERNAL = {store: {"external": {"existingSecret": f"my-{store}"}} for store in ("postgres", "redis", "rabbitmq")}
 ALL_ON: dict[str, Any] = {
     "ingress": {"enabled": True, "host": "realmate.example", "tlsSecret": "certificate", "className": "nginx"},
-    "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["realmate.example"]},
     "metrics": {name: {"enabled": True} for name in ("podMonitor", "prometheusRule", "dashboard")},
     "test": {"source": "shop", "tokenSecret": "reader"},
     "operator": {
@@ -80,6 +79,9 @@ MATRIX: dict[str, dict[str, Any]] = {
     "scaled by KEDA": {"keda": {"enabled": True}, "metrics": {"serviceMonitor": {"enabled": True}}},
     "scaled by KEDA, amqp": {"keda": {"enabled": True}, "transport": {"kind": "amqp"}},
     "CloudNativePG": {"postgres": {"cloudnativepg": {"enabled": True, "spec": {"backup": {"retentionPolicy": "30d"}}}}},
+    "by the Gateway API": {
+        "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["realmate.example"]}
+    },
     "by digest": {"image": {"digest": "sha256:" + "0" * 64}},
     "kept stores": {
         "postgres": {"storage": {"keep": False, "className": "fast"}},
@@ -221,6 +223,34 @@ def test_a_rolling_update_takes_no_pod_before_a_new_one_is_ready(plain: list[Obj
         assert strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
 
 
+def test_what_is_scaled_starts_with_the_least_and_never_with_one() -> None:
+    """Without a number of replicas, Kubernetes takes one. A live Deployment keeps its own number (tests/e2e)."""
+    scaling = {"autoscaling": {"enabled": True, "minReplicas": 4, "maxReplicas": 9}}
+    objects = render(
+        {"webhook": scaling, "conversations": {"autoscaling": {"minReplicas": 3}}, "keda": {"enabled": True}}
+    )
+    replicas = {name: found(objects, "Deployment", name)["spec"]["replicas"] for name in OURS}
+    assert replicas == {"webhook": 4, "conversations": 3, "query": 2}
+
+
+def test_ports_and_peers_of_a_cluster_s_own_are_let_through() -> None:
+    cluster = {
+        "dns": {"ports": [5353], "peers": [{"namespaceSelector": {"matchLabels": {"dns": "here"}}}]},
+        "apiServer": {"ports": [16443], "peers": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]},
+        "responders": True,
+        "responderPorts": [8443],
+    }
+    objects = render({"networkPolicy": cluster})
+    policies = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "NetworkPolicy"}
+    dns, *_ = policies[f"{RELEASE}-conversations"]["egress"]
+    assert {port["port"] for port in dns["ports"]} == {5353}
+    assert dns["to"] == cluster["dns"]["peers"]  # type: ignore[index]
+    assert policies[f"{RELEASE}-conversations"]["egress"][-1] == {"ports": [{"port": 8443}]}
+    api_server = {"ports": [{"port": 16443}], "to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}
+    assert api_server in policies[f"{RELEASE}-operator"]["egress"]
+    assert api_server in policies[f"{RELEASE}-operator-release"]["egress"]
+
+
 def test_the_operator_may_do_no_more_than_it_does(plain: list[Object]) -> None:
     """A list of Secrets would be all their contents."""
     rights: dict[tuple[str, str], set[str]] = {}
@@ -310,7 +340,7 @@ def test_keda_looks_at_what_waits_for_conversations(transport: str) -> None:
     objects = render({"keda": {"enabled": True}, "transport": {"kind": transport}})
     scaled = found(objects, "ScaledObject", "conversations")["spec"]
     deployment = found(objects, "Deployment", scaled["scaleTargetRef"]["name"].removeprefix(f"{RELEASE}-"))
-    assert "replicas" not in deployment["spec"]
+    assert deployment["spec"]["replicas"] == scaled["minReplicaCount"]
     [trigger] = scaled["triggers"]
     secret, *others = found(objects, "TriggerAuthentication", "conversations")["spec"]["secretTargetRef"]
     user = others[0] if others else {}
@@ -440,6 +470,17 @@ def test_each_password_is_in_its_url_and_no_two_are_the_same() -> None:
     assert all(len(each) == 40 for each in passwords)
 
 
+def test_whatever_runs_once_waits_for_the_servers_it_needs() -> None:
+    """The first connections of a new pod may be refused, until its address has reached all NetworkPolicies."""
+    objects = render({"operator": {"mode": "namespace"}})
+    specifications = pods(objects)
+    once = {name: pod for name, pod in specifications.items() if pod.get("restartPolicy") in {"Never", "OnFailure"}}
+    once["PodTemplate"] = found(objects, "PodTemplate", "admin")["template"]["spec"]
+    assert len(once) == 4  # the migration, the release of finalizers, the admin's template, the test
+    for name, pod in once.items():
+        assert environment(pod).get("REALMATE_WAIT_S") == "30" or "--wait" in pod["containers"][0]["args"], name
+
+
 def test_a_migration_that_differs_is_another_job() -> None:
     def name(values: dict[str, Any]) -> str:
         names = (each["metadata"]["name"] for each in render(values) if each["kind"] == "Job")
@@ -477,6 +518,30 @@ def test_the_way_in_shows_events_and_conversations_and_nothing_else() -> None:
         ({"postgres": {"cloudnativepg": {"enabled": True}, "existingSecret": "x"}}, "brings its own Secret"),
         ({"httpRoute": {"enabled": True}}, "of which Gateway"),
         ({"operator": {"mode": "elsewhere"}}, "say which operator may work here"),
+        ({"settings": {"GROUP_WINDOWS_S": 5}}, "additional properties 'GROUP_WINDOWS_S' not allowed"),
+        ({"query": {"settings": {"PORT": 80}}}, "additional properties 'PORT' not allowed"),
+        ({"operator": {"settings": {"GROUP_WINDOW_S": 5}}}, "additional properties 'GROUP_WINDOW_S' not allowed"),
+        (
+            {"query": {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 4}}},
+            "more than maxReplicas (4)",
+        ),
+        ({"keda": {"enabled": True}, "conversations": {"autoscaling": {"minReplicas": 11}}}, "more than maxReplicas"),
+        ({"webhook": {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}}, "requests.cpu"),
+        ({"fullnameOverride": "Realmate_X"}, "does not match pattern"),
+        ({"redis": {"maxmemory": "lots"}}, "does not match pattern"),
+        ({"image": {"digest": "latest"}}, "does not match pattern"),
+        ({"networkPolicy": {"clients": [{"podSelektor": {}}]}}, "podSelektor"),
+        ({"networkPolicy": {"scrapers": [{"podSelector": {"matchlabels": {}}}]}}, "matchlabels"),
+        ({"networkPolicy": {"dns": {"ports": [0]}}}, "minimum: got 0, want 1"),
+        ({"query": {"resources": {"limit": {"memory": "1Gi"}}}}, "limit"),
+        ({"migration": {"resources": {"limits": {"memory": ["1Gi"]}}}}, "memory"),
+        ({"query": {"tolerations": [{"key": "a", "values": "b"}]}}, "values"),
+        ({"webhook": {"affinity": {"podAffinities": {}}}}, "podAffinities"),
+        ({"webhook": {"extraEnv": [{"nam": "A", "value": "b"}]}}, "nam"),
+        (
+            {"ingress": {"enabled": True}, "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}]}},
+            "choose one way in",
+        ),
     ],
 )
 def test_what_is_wrong_is_refused_with_a_reason(values: dict[str, Any], complaint: str) -> None:

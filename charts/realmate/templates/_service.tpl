@@ -13,9 +13,7 @@ spec:
   {{- if and $scaled $own.autoscaling.enabled }}
   {{- fail "keda.enabled and conversations.autoscaling.enabled: choose one" }}
   {{- end }}
-  {{- if not (or $own.autoscaling.enabled $scaled) }}
-  replicas: {{ include "realmate.text" $own.replicas }}
-  {{- end }}
+  replicas: {{ include "realmate.replicas" . }}
   # A new pod is ready before an old one goes.
   strategy:
     type: RollingUpdate
@@ -214,4 +212,17 @@ spec:
     {{- include "realmate.selector" (list (index . 0) (index . 1)) | nindent 4 }}
   ports:
     - {name: {{ index . 2 }}, port: {{ index . 3 }}, targetPort: {{ index . 2 }}}
+{{- end }}
+
+{{/* How many pods. Where something scales them, as many as there are: without a number, Kubernetes would go back to one. */}}
+{{- define "realmate.replicas" -}}
+{{- $own := index .root.Values .name -}}
+{{- if or $own.autoscaling.enabled (and .root.Values.keda.enabled (eq .name "conversations")) -}}
+{{- $name := printf "%s-%s" (include "realmate.fullname" .root) .name -}}
+{{- $live := lookup "apps/v1" "Deployment" .root.Release.Namespace $name -}}
+{{- $least := $own.autoscaling.minReplicas -}}
+{{- max (int64 $least) (dig "spec" "replicas" 0 $live | int64) -}}
+{{- else -}}
+{{- include "realmate.text" $own.replicas -}}
+{{- end -}}
 {{- end }}
