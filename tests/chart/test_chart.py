@@ -233,6 +233,25 @@ def test_what_is_scaled_starts_with_the_least_and_never_with_one() -> None:
     assert replicas == {"webhook": 4, "conversations": 3, "query": 2}
 
 
+@pytest.mark.parametrize("name", ["webhook", "query", "conversations", "operator", "migration", "postgres", "rabbitmq"])
+def test_each_pod_can_be_told_where_to_run(name: str) -> None:
+    where = {
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {}},
+        "priorityClassName": "high",
+    }
+    specifications = pods(render({name: where, "transport": {"kind": "amqp"}}))
+    [pod] = [
+        pod
+        for title, pod in specifications.items()
+        if name.replace("migration", "migrate") in title and "release" not in title
+    ]
+    assert {key: pod.get(key) for key in where} == where
+    everywhere = pods(render({"transport": {"kind": "amqp"}}))
+    assert not any(pod.keys() & where.keys() for pod in everywhere.values())
+
+
 def test_ports_and_peers_of_a_cluster_s_own_are_let_through() -> None:
     cluster = {
         "dns": {"ports": [5353], "peers": [{"namespaceSelector": {"matchLabels": {"dns": "here"}}}]},

@@ -199,3 +199,22 @@ auto_explain.log_min_duration: "-1"
 {{- define "realmate.wait" -}}
 - {name: REALMATE_WAIT_S, value: "30"}
 {{- end }}
+
+{{/* Where pods may run. (one component's values) */}}
+{{- define "realmate.scheduling" -}}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- include "realmate.texts" . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}

@@ -35,21 +35,7 @@ spec:
       {{- include "realmate.pod" (list $root 10001) | nindent 6 }}
       # The process drains by itself: DRAIN_DELAY_S for whoever routes to it, DRAIN_TIMEOUT_S for its work, 3 s to end.
       terminationGracePeriodSeconds: {{ add (ceil (float64 $settings.DRAIN_DELAY_S)) (ceil (float64 $settings.DRAIN_TIMEOUT_S)) 7 }}
-      {{- with $own.priorityClassName }}
-      priorityClassName: {{ . }}
-      {{- end }}
-      {{- with $own.nodeSelector }}
-      nodeSelector:
-        {{- include "realmate.texts" . | nindent 8 }}
-      {{- end }}
-      {{- with $own.tolerations }}
-      tolerations:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with $own.affinity }}
-      affinity:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
+      {{- include "realmate.scheduling" $own | nindent 6 }}
       topologySpreadConstraints:
         {{- range $topology := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
         - topologyKey: {{ $topology }}
