@@ -15,6 +15,8 @@ from realmate.wire.commands import Command, MessageCommand, Received, RefusedCom
 from realmate.wire.named import named
 from realmate.wire.webhook import encode_event
 
+NOT_KEPT = PROMISES | PASSING
+
 
 class Rejection(msgspec.Struct, omit_defaults=True):
     """A row of its table."""
@@ -38,10 +40,12 @@ def rejections(
     What was refused for now is not kept: its sender has it still, and is told to send it again.
     """
     for place, verdict in enumerate(verdicts):
+        if verdict in NOT_KEPT:
+            continue
         command = commands[place]
         if isinstance(command, UnreadCommand):  # nobody knows whose it is
             continue
-        if verdict not in PROMISES | PASSING and (place in decided or verdict is Verdict.IDEMPOTENCY_MISMATCH):
+        if place in decided or verdict is Verdict.IDEMPOTENCY_MISMATCH:
             source = command.origin.source
             yield source, _rejection(command, verdict, ids[source])
 

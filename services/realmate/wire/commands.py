@@ -166,8 +166,13 @@ def _checked(command: Command) -> Received:
 
 
 def _ids(commands: Iterable[Command]) -> list[str]:
-    ids = [each.conversation_id for each in commands if not isinstance(each, RefusedCommand)]
-    return ids + [each.message_id for each in commands if isinstance(each, MessageCommand)]
+    ids: list[str] = []
+    for each in commands:
+        if isinstance(each, MessageCommand):
+            ids += (each.conversation_id, each.message_id)
+        elif not isinstance(each, RefusedCommand):
+            ids.append(each.conversation_id)
+    return ids
 
 
 def understood_verdicts(payload: bytes) -> int:
