@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -200,6 +201,12 @@ def test_a_reader_that_goes_away_is_no_traceback(command: list[str]) -> None:
     assert b"Traceback" not in done.stderr
 
 
+def _as_a_shell_does() -> None:
+    """The terminal becomes the process's own. Ctrl-C is heard, although tests in the background ignore it."""
+    os.close(os.open(os.ttyname(0), os.O_RDWR))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_at_a_prompt_is_no_traceback() -> None:
     parent, child = pty.openpty()
     process = subprocess.Popen(
@@ -209,7 +216,7 @@ def test_ctrl_c_at_a_prompt_is_no_traceback() -> None:
         stderr=child,
         env=environment(),
         start_new_session=True,
-        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # noqa: PLW1509 (it becomes the terminal's own)
+        preexec_fn=_as_a_shell_does,  # noqa: PLW1509 (no thread of ours holds a lock here)
     )
     os.close(child)
     shown = b""
