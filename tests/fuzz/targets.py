@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import h11
 
+from realmate.runtime.http.known_heads import KnownHeads
 from realmate.runtime.http.parser import RequestParser
 from realmate.runtime.http.request import Request
 from realmate.sources.signing import HubSignature, SignatureRefused, StandardWebhooks
@@ -44,6 +45,19 @@ def requests_in_pieces(data: bytes) -> None:
         return  # framing without end is counted by pieces
     assert [_told(request) for request in at_once] == [_told(request) for request in one_by_one]
     assert (whole.refusal is None) == (pieces.refusal is None)
+
+
+def requests_whose_head_came_before(data: bytes) -> None:
+    """A request is the same whether its head is parsed, or known from an earlier one, and so is what follows it."""
+    known_heads = KnownHeads()
+    learning, knowing = _parser(known_heads), _parser(known_heads)
+    assert [_told(request) for request in learning.feed(data, 0.0)] == [
+        _told(request) for request in knowing.feed(data, 0.0)
+    ]
+    assert (learning.refusal, learning.finished) == (knowing.refusal, knowing.finished)
+    assert [_told(request) for request in learning.feed(data, 0.0)] == [
+        _told(request) for request in knowing.feed(data, 0.0)
+    ]
 
 
 def requests_as_others_read_them(data: bytes) -> None:
@@ -105,6 +119,11 @@ def tokens(data: bytes) -> None:
 
 
 SEEDS: dict[Callable[[bytes], None], list[bytes]] = {
+    requests_whose_head_came_before: [
+        b"POST /webhook/ HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}",
+        b"\r\nPOST /webhook/ HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 4\r\n\r\n\r\n\r\n",
+        b"POST /w/ HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\n{}",
+    ],
     requests_in_pieces: [
         b"\x05POST /webhook/ HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}GET / HTTP/1.1\r\nHost: h\r\n\r\n",
         b"\x01POST /w/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\n{}\r\n0\r\nx: y\r\n\r\n",
@@ -131,8 +150,8 @@ SEEDS: dict[Callable[[bytes], None], list[bytes]] = {
 TARGETS = {target.__name__: target for target in SEEDS}
 
 
-def _parser() -> RequestParser:
-    return RequestParser(max_head_bytes=MAX_HEAD_BYTES, max_body_bytes=MAX_BODY_BYTES)
+def _parser(known_heads: KnownHeads | None = None) -> RequestParser:
+    return RequestParser(max_head_bytes=MAX_HEAD_BYTES, max_body_bytes=MAX_BODY_BYTES, known_heads=known_heads)
 
 
 def _told(request: Request) -> tuple[object, ...]:

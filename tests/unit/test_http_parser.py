@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from realmate.runtime.http.known_heads import MAX_HEADS, KnownHeads
 from realmate.runtime.http.parser import RequestParser
 from realmate.runtime.http.refusals import TIMED_OUT
 from realmate.runtime.http.request import Request
@@ -16,8 +17,10 @@ HOST = b"Host: realmate\r\n"
 POST = b"POST /webhook/ HTTP/1.1\r\n" + HOST
 
 
-def parser(*, max_head_bytes: int = 1000, max_body_bytes: int = 100) -> RequestParser:
-    return RequestParser(max_head_bytes=max_head_bytes, max_body_bytes=max_body_bytes)
+def parser(
+    *, max_head_bytes: int = 1000, max_body_bytes: int = 100, known_heads: KnownHeads | None = None
+) -> RequestParser:
+    return RequestParser(max_head_bytes=max_head_bytes, max_body_bytes=max_body_bytes, known_heads=known_heads)
 
 
 def feed(incoming: RequestParser, *pieces: bytes) -> list[Request]:
@@ -300,6 +303,53 @@ class TestARefusalAtTheHead:
     def test_drops_the_body_of_a_request_that_needs_none(self) -> None:
         [request] = feed(self.parser(0), POST + b"Content-Length: 3\r\n\r\nabc")
         assert (request.refusal, request.body) == (None, b"")
+
+
+class TestARequestWhoseHeadCameBefore:
+    """Its head is not parsed again. (That nothing else differs is a property: the target in tests/fuzz.)"""
+
+    HEAD = POST + b"Content-Length: 5\r\n\r\n"
+
+    def test_has_a_body_and_an_id_of_its_own(self) -> None:
+        known_heads = KnownHeads()
+        first, second = feed(parser(known_heads=known_heads), self.HEAD + b"first", self.HEAD + b"later")
+        [third] = feed(parser(known_heads=known_heads), self.HEAD + b"other")
+        assert [request.body for request in (first, second, third)] == [b"first", b"later", b"other"]
+        assert len({request.request_id for request in (first, second, third)}) == 3
+        assert first.held_bytes == second.held_bytes
+        assert second.handler is None
+
+    def test_is_asked_for_each_time_whether_it_is_wanted(self) -> None:
+        decisions: list[Response | int] = [100, Response(404, b""), 3, 0]
+        incoming = RequestParser(
+            max_head_bytes=1000, max_body_bytes=100, admit=lambda _request, _announced: decisions.pop(0)
+        )
+        taken, unknown, too_large, dropped = feed(incoming, *[self.HEAD + b"12345"] * 4)
+        assert (taken.body, taken.refusal) == (b"12345", None)
+        assert (unknown.body, unknown.refusal and unknown.refusal.status) == (b"", 404)
+        assert (too_large.body, too_large.refusal and too_large.refusal.status) == (b"", 413)
+        assert (dropped.body, dropped.refusal) == (b"", None)
+
+    @pytest.mark.parametrize("after", [b"", b"1234", b"12345GET / HTTP/1.1\r\n"])
+    def test_may_still_come_in_pieces_or_with_another(self, after: bytes) -> None:
+        incoming = parser()
+        feed(incoming, self.HEAD + b"12345")
+        requests = feed(incoming, self.HEAD + after, (b"12345GET / HTTP/1.1\r\n" + HOST + b"\r\n")[len(after) :])
+        assert [(request.path, request.body) for request in requests] == [("/webhook/", b"12345"), ("/", b"")]
+
+    @pytest.mark.parametrize("own", [b"Authorization: Bearer secret\r\n", b"X-Request-Id: 1\r\n", b"Webhook-Id: 1\r\n"])
+    def test_is_not_kept_with_a_secret_or_what_belongs_to_one_request(self, own: bytes) -> None:
+        known_heads = KnownHeads()
+        sent = POST + own + b"Content-Length: 2\r\n\r\nhi"
+        feed(parser(known_heads=known_heads), sent)
+        assert known_heads.find(sent) is None
+
+    def test_is_one_of_a_bounded_number(self) -> None:
+        known_heads = KnownHeads()
+        sent = [b"POST /%d HTTP/1.1\r\n%sContent-Length: 1\r\n\r\nx" % (n, HOST) for n in range(MAX_HEADS + 1)]
+        feed(parser(known_heads=known_heads), *sent)
+        assert sum(known_heads.find(piece) is not None for piece in sent) <= MAX_HEADS
+        assert known_heads.find(sent[-1]) is not None
 
 
 class TestLimits:

@@ -26,6 +26,7 @@ import structlog
 from realmate.runtime.http import observation
 from realmate.runtime.http.answers import CONTINUE, encode, encode_or_fail
 from realmate.runtime.http.budget import SMALL_BYTES, ByteBudget
+from realmate.runtime.http.known_heads import KnownHeads
 from realmate.runtime.http.parser import RequestParser
 from realmate.runtime.http.refusals import NO_ROOM, TIMED_OUT, TOO_MANY_CONNECTIONS
 from realmate.runtime.http.request import Request, choose_request_id
@@ -57,6 +58,7 @@ class Owner(Protocol):
 
     settings: Settings
     budget: ByteBudget
+    known_heads: KnownHeads
 
     @property
     def draining(self) -> bool:
@@ -93,6 +95,7 @@ class Connection:
             max_head_bytes=settings.http_max_head_bytes,
             max_body_bytes=settings.http_max_body_bytes,
             admit=owner.admit_guest if is_guest else owner.admit,
+            known_heads=owner.known_heads,
         )
         self._waiting: deque[Request] = deque()
         self._at_work: Request | None = None

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import httptools
 
 from realmate.runtime.http import refusals
+from realmate.runtime.http.known_heads import KnownHead, KnownHeads
 from realmate.runtime.http.request import Request, choose_request_id
 from realmate.wire.responses import Response
 
@@ -57,10 +58,19 @@ class _RefusedError(Exception):
 class RequestParser:
     """One connection's incoming side. `on_…` are llhttp's callbacks, not for anyone else."""
 
-    def __init__(self, *, max_head_bytes: int, max_body_bytes: int, admit: Admit | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_head_bytes: int,
+        max_body_bytes: int,
+        admit: Admit | None = None,
+        known_heads: KnownHeads | None = None,
+    ) -> None:
+        """`known_heads` is shared by parsers with the same limits."""
         self._max_head_bytes = max_head_bytes
         self._max_body_bytes = max_body_bytes
         self._admit = admit
+        self._known_heads = KnownHeads() if known_heads is None else known_heads
         self._llhttp = httptools.HttpRequestParser(self)
         self._now = 0.0
         self._complete: list[Request] = []  # by the piece that is being parsed
@@ -99,6 +109,9 @@ class RequestParser:
         if self.refusal is not None or self.finished:
             return []
         self._now = now
+        is_start = self.began_at is None
+        if is_start and (known := self._known_heads.find(data)) is not None:
+            return [self._repeat(*known)]
         if self._in_request_line or ((b"RTSP/" in data or b"ICE/" in data) and not self._is_body(data)):
             self._parse_by_lines(data)
         else:
@@ -109,9 +122,23 @@ class RequestParser:
         complete = self._complete
         if complete:
             self._complete = []
+            if is_start and self.began_at is None and len(complete) == 1 and self.refusal is None:
+                self._known_heads.learn(data, complete[0], self._headers, self._head_bytes)
         elif self.began_at is not None and self.refusal is None:
             self._bound_framing(len(data))
         return complete
+
+    def _repeat(self, head: KnownHead, body: bytes) -> Request:
+        """The request of a head that came before, with its new body."""
+        request_id = choose_request_id(None)
+        request = Request(head.method, head.path, head.query, b"", request_id, self._now, head.headers)
+        decision = self._ask(request, head.body_bytes)
+        if not isinstance(decision, int):
+            request.refusal = decision
+        elif decision:
+            request.body = body
+        request.held_bytes = head.head_bytes + len(request.body) + REQUEST_OVERHEAD_BYTES
+        return request
 
     def give_up(self, refusal: Response) -> None:
         """Refuse the request that is under way."""
@@ -254,19 +281,27 @@ class RequestParser:
         request_id = choose_request_id(self._headers.get("x-request-id"))
         _, path, query = self._split
         self._request = Request(self._method, path, query, b"", request_id, 0.0, self._headers, "", self._version)
-        if self._admit is None:
-            return
         announced = self._announced_bytes
-        decision = self._admit(self._request, announced)
+        decision = self._ask(self._request, announced)
         if isinstance(decision, int):
-            self._limit_bytes = min(decision, self._max_body_bytes)
-            if (announced or 0) <= (self._limit_bytes or MAX_DROPPED_BYTES):
-                return
-            decision = refusals.body_too_large(self._limit_bytes)
+            self._limit_bytes = decision
+            return
         if announced is None or announced > MAX_DROPPED_BYTES or (announced and self.awaits_continue):
             raise self._refusing(decision, self._request)
         self._request.refusal = decision
         self._limit_bytes = 0
+
+    def _ask(self, request: Request, announced: int | None) -> Response | int:
+        """Why the request is refused by its head, or the size of the largest body that it may have."""
+        if self._admit is None:
+            return self._max_body_bytes
+        decision = self._admit(request, announced)
+        if not isinstance(decision, int):
+            return decision
+        limit_bytes = min(decision, self._max_body_bytes)
+        if (announced or 0) <= (limit_bytes or MAX_DROPPED_BYTES):
+            return limit_bytes
+        return refusals.body_too_large(limit_bytes)
 
     def _check_host(self) -> None:
         host = self._headers.get("host")

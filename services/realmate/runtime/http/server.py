@@ -23,6 +23,7 @@ from realmate.runtime.http import observation
 from realmate.runtime.http.budget import ByteBudget, process_budget
 from realmate.runtime.http.connection import Connection
 from realmate.runtime.http.direct import DirectRoute, metrics
+from realmate.runtime.http.known_heads import KnownHeads
 from realmate.runtime.http.places import Places, peer_of, places
 from realmate.runtime.http.refusals import TOO_MANY_CONNECTIONS
 from realmate.runtime.http.request import Request
@@ -77,6 +78,7 @@ class HttpServer:
     ) -> None:
         self.settings = settings
         self.budget = budget
+        self.known_heads = KnownHeads()
         self._places = places
         self._guests: dict[Connection, None] = {}  # the oldest first
         self.routes = Routes()
