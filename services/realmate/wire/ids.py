@@ -12,7 +12,8 @@ from collections.abc import Sequence
 _HYPHENATED = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _FORMS = re.compile(rf"(?:urn:uuid:)?{_HYPHENATED}|\{{{_HYPHENATED}\}}|[0-9a-f]{{32}}", re.IGNORECASE | re.ASCII)
 _is_canonical = re.compile(_HYPHENATED).fullmatch
-_are_canonical = re.compile(f"(?:{_HYPHENATED},)*").fullmatch
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789abcdef", b"0" * 15)
+_ZERO = b"00000000-0000-0000-0000-000000000000,"
 
 
 def parse_uuid(text: str) -> str:
@@ -26,5 +27,6 @@ def parse_uuid(text: str) -> str:
 
 
 def are_canonical(ids: Sequence[str]) -> bool:
-    """Whether all of them are. (One look at all costs a tenth of a look at each.)"""
-    return _are_canonical(",".join((*ids, ""))) is not None
+    """Whether all of them are. (One look at all of them costs much less than a look at each.)"""
+    text = ",".join((*ids, "")).encode("ascii", "replace")
+    return text.translate(_DIGITS_TO_ZERO) == _ZERO * len(ids)
