@@ -23,10 +23,10 @@ MESSAGE_COLUMNS = "id, source_id, conversation_id, seq, kind, content, timestamp
 # conversation, moments never run backwards. A row of nulls carries the clock where no conversation exists yet.
 _LOCKED = """
     WITH locked AS MATERIALIZED (
-        SELECT {columns} FROM {which}
+        SELECT {columns}{also} FROM {which}
     )
     SELECT CAST(id AS text), source_id, status, updated_at, last_seq, group_first_seq, group_size, group_first_at,
-        group_last_at, due_at, held_messages, held_bytes, clock_timestamp()
+        group_last_at, due_at, held_messages, held_bytes{also}, clock_timestamp()
     FROM (VALUES (1)) AS always LEFT JOIN locked ON true
 """
 
@@ -36,8 +36,9 @@ _LOADED = (
 )
 
 
-def _locked(which: str) -> str:
-    return _LOCKED.format(columns=_LOADED, which=which)
+def _locked(which: str, also: str = "") -> str:
+    """`also` is one more column, which comes before the clock."""
+    return _LOCKED.format(columns=_LOADED, which=which, also=also and f", {also}")
 
 
 # By id alone, whatever the source: two sources with one id are too rare to pay for a search for both.
@@ -56,19 +57,34 @@ _WAITING = """
 """
 
 # now() is the transaction's start: unlike clock_timestamp() the index on due_at can be searched with it.
+_IS_DUE = "EXISTS (SELECT FROM conversations WHERE conversations.source_id = waiting.source_id AND due_at < now())"
+
 DUE_SOURCES = Statement(
     "due_sources",
     (),
-    f"""
-    {_WAITING}
-    SELECT source_id, name FROM waiting JOIN sources ON sources.id = source_id
-    WHERE EXISTS (
-        SELECT FROM conversations WHERE conversations.source_id = waiting.source_id AND due_at < now()
-    )
-    """,
+    f"{_WAITING} SELECT source_id, name FROM waiting JOIN sources ON sources.id = source_id WHERE {_IS_DUE}",
 )
 
-# So many of each source, whatever another one has due.
+# All that is due, but for some sources. Each of the others has the same share, however much of one is due.
+LOCK_ALL_DUE = Statement(
+    "lock_all_due",
+    ("integer[]", "integer"),
+    _locked(
+        f"""
+        (
+            {_WAITING}
+            SELECT source_id AS source, CAST(greatest(1, $2 / count(*) OVER ()) AS integer) AS share FROM waiting
+            WHERE source_id <> ALL ($1) AND {_IS_DUE}
+        ) AS sweeping CROSS JOIN LATERAL (
+            SELECT {_LOADED} FROM conversations WHERE source_id = sweeping.source AND due_at < now()
+            ORDER BY due_at LIMIT sweeping.share FOR UPDATE SKIP LOCKED
+        ) AS due
+        """,
+        also="share",
+    ),
+)
+
+# The same for some sources: so many of each.
 LOCK_DUE = Statement(
     "lock_due",
     ("integer[]", "integer"),

@@ -69,15 +69,13 @@ class Sweeper:
         book = rules.book(db)
         more = True
         while more and time.monotonic() < give_up_at:
-            with within(time.monotonic() + APART_S):
-                due = dict(db.fetch(statements.DUE_SOURCES))
-            more = self._sweep_together(db, book, {key: name for key, name in due.items() if key not in self._apart})
-            for source_id in [key for key in self._apart if key in due]:
+            more = self._sweep_together(db, book)
+            for source_id, name in self._due_apart(db):
                 if background is None:
-                    more = self._sweep_apart(db, book, source_id, due[source_id]) or more
+                    more = self._sweep_apart(db, book, source_id, name) or more
                 elif source_id not in self._running and len(self._running) < APART_AT_ONCE:
                     self._running.add(source_id)
-                    background.run("sweep", partial(self._run_apart, db, book, source_id, due[source_id]))
+                    background.run("sweep", partial(self._run_apart, db, book, source_id, name))
 
     def sweep_stranded(self, db: Transactions, rules: RuleBooks) -> None:
         """Settle what the database's clock, set back, would leave waiting until it has caught up."""
@@ -93,19 +91,22 @@ class Sweeper:
             except SweepFailed as failed:
                 self._stranded = _after_failure(db, portion, failed, name="")
 
-    def _sweep_together(self, db: Transactions, book: RuleBook, due: Mapping[int, str]) -> bool:
-        """One portion, in which each of the sources has its share. Whether there may be more to take."""
-        if not due:
-            return False
-        decide = partial(UnitOfWork.decide_due, sources=[*due], share=FULL.shared_by(len(due)))
+    def _due_apart(self, db: Transactions) -> list[tuple[int, str]]:
+        """The sources that are swept apart and have something due, by number and name, in the order of their turns."""
+        due = _due_sources(db) if self._apart else {}
+        return [(source_id, due[source_id]) for source_id in self._apart if source_id in due]
+
+    def _sweep_together(self, db: Transactions, book: RuleBook) -> bool:
+        """One portion, shared by all that are not swept apart. Whether there may be more to take."""
         try:
-            return _settle(db, book, decide).leaves_more
+            return _settle(db, book, lambda work: work.decide_all_due(self._apart, FULL)).leaves_more
         except SweepFailed as failed:
+            due = {key: name for key, name in _due_sources(db).items() if key not in self._apart}
             if len(due) == 1:
                 self._keep_apart(failed, *next(iter(due.items())))
             else:
                 self._sweep_each(db, book, due)
-            return True
+            return bool(due)
 
     def _sweep_each(self, db: Transactions, book: RuleBook, due: Mapping[int, str]) -> None:
         """Find out which of the sources makes the portion of all of them fail."""
@@ -155,6 +156,11 @@ class Sweeper:
             observation.SWEPT_APART.labels(name).set(0)
             log.info("source swept with the others again", source=name)
         return work.leaves_more
+
+
+def _due_sources(db: Transactions) -> dict[int, str]:
+    with within(time.monotonic() + APART_S):
+        return dict(db.fetch(statements.DUE_SOURCES))
 
 
 def _settle(

@@ -9,7 +9,7 @@ attempt looks first. So the usual event, which is new, costs no look at what is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -69,8 +69,15 @@ class UnitOfWork:
         self._load_held(event.conversation_id for event in events if isinstance(event, NewConversation))
         return [self._decide(event, now) for event in events]
 
+    def decide_all_due(self, but: Collection[int], whole: Portion) -> None:
+        """Lock what is due and not locked by anybody else, but for some sources, and decide each other one's share."""
+        rows = self._transaction.fetch(statements.LOCK_ALL_DUE, list(but), whole.conversations)
+        conversations = rows[0][-2] or whole.conversations
+        now = self._keep([(*row[:-2], row[-1]) for row in rows])
+        self._settle(now, whole.shared_by(whole.conversations // conversations)._replace(conversations=conversations))
+
     def decide_due(self, sources: Sequence[int], share: Portion) -> None:
-        """Lock what is due of these sources and not locked by anybody else, and decide each source's share of it."""
+        """The same for these sources alone. The share is that of each."""
         self._settle(self._lock(statements.LOCK_DUE, list(sources), share.conversations), share)
 
     def decide_stranded(self, share: Portion) -> None:
@@ -145,7 +152,10 @@ class UnitOfWork:
     # --- load ---
 
     def _lock(self, statement: Statement, *values: object) -> datetime:
-        rows = self._transaction.fetch(statement, *values)
+        return self._keep(self._transaction.fetch(statement, *values))
+
+    def _keep(self, rows: Sequence[tuple[Any, ...]]) -> datetime:
+        """Take the conversations from the rows, and the hour from the last one."""
         for row in rows:
             if row[0] is not None:
                 conversation = _conversation(row)
