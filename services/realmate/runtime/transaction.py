@@ -35,7 +35,7 @@ from realmate.runtime.database_errors import (
 
 __all__ = ["Overtaken", "Statement", "StatementFailed", "Transaction", "Transactions", "uuid_array"]
 
-_PARAMETER = re.compile(r"\$(\d+)")
+_PARAMETER = re.compile(rb"\$(\d+)")
 _REFUSED = re.compile(r"realmate_attempt:(\w{5}):(\S*)")
 
 
@@ -55,14 +55,14 @@ def uuid_array(ids: Iterable[str]) -> str:
 class Transaction:
     """Begun with its first statement. `Transactions.begin` makes one, and undoes what was not committed."""
 
-    def __init__(self, connection: PoolProxiedConnection, *, begin: Sequence[str] = ("BEGIN",)) -> None:
+    def __init__(self, connection: PoolProxiedConnection, *, begin: Sequence[bytes] = (b"BEGIN",)) -> None:
         raw: Any = connection.driver_connection
         self._connection = raw
         self._cursor = raw.cursor()
         self._begin = [*begin]
         if begin and raw.pooled:
             self._begin += [self._mogrify(f"SET LOCAL {name} = %s", [value]) for name, value in raw.settings.items()]
-        self._texts: list[str] = []
+        self._texts: list[bytes] = []  # as psycopg2 makes them, and takes them
 
     def add(self, statement: Statement, *values: object) -> None:
         """Run it with the next fetch, or with the commit: whatever Postgres finds wrong with it is raised there."""
@@ -72,7 +72,7 @@ class Transaction:
 
     def fetch(self, statement: Statement, *values: object) -> list[tuple[Any, ...]]:
         self.add(statement, *values)
-        self._run("; ".join(self._taken()))
+        self._run(b"; ".join(self._taken()))
         rows: list[tuple[Any, ...]] = self._cursor.fetchall()
         return rows
 
@@ -82,51 +82,51 @@ class Transaction:
 
     def commit(self) -> None:
         """Raise Overtaken where a row that was to be new is there already: then nothing was committed."""
-        self._attempt("COMMIT")
+        self._attempt(b"COMMIT")
         if self._cursor.statusmessage != "COMMIT":
             raise StatementFailed(None, f"the commit came to a {self._cursor.statusmessage}")
 
     def undo(self) -> None:
         """Roll back what was begun and not committed."""
         if not self._connection.closed and self._connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
-            self._run("ROLLBACK")
+            self._run(b"ROLLBACK")
 
-    def _attempt(self, *then: str) -> None:
+    def _attempt(self, *then: bytes) -> None:
         begin, self._begin = self._begin, []
         writes, self._texts = self._texts, []
         if writes and self._connection.logs_failures:
-            writes = [self._mogrify("SELECT realmate_attempt(%s)", ["; ".join(writes)])]
+            writes = [self._mogrify("SELECT realmate_attempt(%s)", [b"; ".join(writes).decode()])]
         if texts := [*begin, *writes, *then]:
-            self._run("; ".join(texts))
+            self._run(b"; ".join(texts))
         for notice in self._connection.notices:
             if found := _REFUSED.search(notice):
                 raise failure(found[1], constraint=found[2])
 
-    def _taken(self) -> list[str]:
+    def _taken(self) -> list[bytes]:
         """What is to be sent, and is not pending any more."""
         texts = self._begin + self._texts
         self._begin, self._texts = [], []
         return texts
 
-    def _named(self, statement: Statement, values: Sequence[object]) -> str:
+    def _named(self, statement: Statement, values: Sequence[object]) -> bytes:
         """The call of a prepared statement, which is prepared if it was not."""
         if statement.name not in self._connection.prepared:
-            self._run(f"PREPARE {statement.name}{_listed(statement.types)} AS {statement.text}")
+            self._run(f"PREPARE {statement.name}{_listed(statement.types)} AS {statement.text}".encode())
             self._connection.prepared.add(statement.name)
         return self._mogrify(f"EXECUTE {statement.name}{_listed(['%s'] * len(values))}", values)
 
-    def _inlined(self, statement: Statement, values: Sequence[object]) -> str:
+    def _inlined(self, statement: Statement, values: Sequence[object]) -> bytes:
         """The statement itself. Behind a pooler the next one to run may be another session, which prepared nothing."""
         literals = [
             self._mogrify(f"CAST(%s AS {kind})", [value]) for kind, value in zip(statement.types, values, strict=True)
         ]
-        return _PARAMETER.sub(lambda found: literals[int(found[1]) - 1], statement.text)
+        return _PARAMETER.sub(lambda found: literals[int(found[1]) - 1], statement.text.encode())
 
-    def _mogrify(self, text: str, values: Sequence[object]) -> str:
+    def _mogrify(self, text: str, values: Sequence[object]) -> bytes:
         mogrified: bytes = self._cursor.mogrify(text, values or None)
-        return mogrified.decode()
+        return mogrified
 
-    def _run(self, text: str) -> None:
+    def _run(self, text: bytes) -> None:
         self._connection.notices.clear()
         try:
             self._cursor.execute(text)
