@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import psycopg2
@@ -100,11 +101,16 @@ _LOGS_FAILURES = """
 """
 
 
+_MOMENTS = extensions.new_type((1184,), "TIMESTAMPTZ", lambda text, _cursor: text and datetime.fromisoformat(text))
+"""`SESSION` makes Postgres write moments in ISO 8601, in UTC. (Reading them takes psycopg2 itself twice as long.)"""
+
+
 class Connection(extensions.connection):
     """A connection that knows which statements it has prepared, and what is special about its server."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        extensions.register_type(_MOMENTS, self)
         self.prepared: set[str] = set()
         self.pooled = False
         """The server process that answers is not the one that we connected to: PgBouncer, or its like, stands between.
