@@ -101,7 +101,11 @@ _LOGS_FAILURES = """
 """
 
 
-_MOMENTS = extensions.new_type((1184,), "TIMESTAMPTZ", lambda text, _cursor: text and datetime.fromisoformat(text))
+def _moment(text: Any, _cursor: object) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+_MOMENTS = extensions.new_type((1184,), "TIMESTAMPTZ", _moment)
 """`SESSION` makes Postgres write moments in ISO 8601, in UTC. (Reading them takes psycopg2 itself twice as long.)"""
 
 
