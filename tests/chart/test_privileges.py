@@ -144,6 +144,6 @@ def test_the_transport_s_keys_are_in_webhook_and_conversations_alone() -> None:
 @pytest.mark.parametrize("name", ["webhook", "conversations", "query"])
 def test_probes_ask_the_port_that_no_sender_can_fill(name: str) -> None:
     [container] = found(render(), "Deployment", name)["spec"]["template"]["spec"]["containers"]
-    for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+    for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/servingz")):
         assert container[probe]["httpGet"] == {"path": path, "port": "admin"}
     assert environment({"containers": [container]})["ADMIN_PORT"] == "9000"

@@ -107,6 +107,7 @@ class TestDelay:
             assert "connection" not in kept.ask(post("/echo/", b"before")).headers
             server.terminate()
             eventually(lambda: server.ask(get("/readyz")).status == 503)
+            assert server.ask(get("/servingz")).status == 503
             assert server.ask(get("/healthz")).status == 200
             with server.connect() as new:
                 for client in (kept, new):

@@ -100,6 +100,7 @@ def test_without_its_broker_the_intake_is_not_ready_and_promises_nothing(install
         {"status": "not ready", "failing": {"transport": f"{broker} cannot be reached"}},
     )
     assert installation.ask("GET", "/healthz")[0] == 200
+    assert installation.ask("GET", "/servingz") == (200, {"status": "serving"}), "else nobody would say 503 to a sender"
     installation.broker.start()
     wait_ready(installation)
     assert_works(installation)
@@ -111,6 +112,7 @@ def test_without_postgres_nothing_is_promised_and_nothing_read(installation: Ins
     assert_unavailable(installation, "GET", f"/conversations/{uuid.uuid4()}/")
     status, body = installation.ask("GET", "/readyz", of=installation.state[0])
     assert (status, body["failing"]) == (503, {"database": "unavailable"})
+    assert installation.ask("GET", "/servingz", of=installation.state[0])[0] == 200
     logged = "".join(service.log.read_text() for service in installation.state)
     assert "the-lost-one" in logged, "a request can be followed to the database's error"
     installation.postgres.start()
@@ -195,6 +197,7 @@ def test_the_order_of_starting_does_not_matter(installation: Installation) -> No
         service.start()
     time.sleep(2)
     assert all(service.running for service in services)
+    assert {installation.ask("GET", "/servingz", of=service)[0] for service in services} == {503}
     installation.broker.start()
     installation.postgres.start()
     for service in services:

@@ -81,7 +81,9 @@ spec:
             - {{ mergeOverwrite (deepCopy .) $value | toJson }}
             {{- end }}
           # On the port that no sender reaches: a pod whose connections are all taken is well, and must not be killed for it.
-          # Alive: the process turns over. A store that is away is no reason to kill it; ready: it can do its work now.
+          # Alive: the process turns over. A store that is away is no reason to kill it. Ready: it could do its work once,
+          # and does not drain. A store that goes away later makes it answer 503, which tells a sender to come again; no
+          # pod at all makes some ingresses answer 404, which does not.
           startupProbe:
             httpGet: {path: /healthz, port: admin}
             periodSeconds: 1
@@ -92,7 +94,7 @@ spec:
             timeoutSeconds: 5
             failureThreshold: 3
           readinessProbe:
-            httpGet: {path: /readyz, port: admin}
+            httpGet: {path: /servingz, port: admin}
             periodSeconds: 1
             timeoutSeconds: 3
             failureThreshold: 2

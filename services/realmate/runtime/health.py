@@ -2,7 +2,10 @@
 
 `/healthz` says that the process turns over: each of its loops does (`realmate.runtime.loops`). `/readyz` says that it
 can do its work now: it is not draining, each registered check (a store, a transport) passes, and each loop has done
-its work lately. Checks run at most once in `CACHE_S`, however often the route is asked,
+its work lately. `/servingz` says that requests may be led to it: it could do its work once, turns over, and is not
+draining. A store that is away since changes nothing about that: the process says 503, and so would any other one.
+
+Checks run at most once in `CACHE_S`, however often the route is asked,
 and once in `WATCH_S` even if nobody asks: the log, too, tells what the process waits for, and since when it can work.
 """
 
@@ -42,6 +45,7 @@ class Health:
         self._notes: dict[str, str] = {}
         self._revisions: dict[str, str] = {}
         self._was_ready = False
+        self._has_been_ready = False
         self._checked_at = -CACHE_S
         self._lock = eventlet.semaphore.Semaphore()
         self.draining = False
@@ -82,6 +86,14 @@ class Health:
         notes = {"notes": self._notes} if self._notes else {}
         return self._told(200, {"status": "ready", **notes})
 
+    def serving(self) -> Response:
+        """200 from when it could first do its work until it drains, but not while it hangs; else 503, with why."""
+        if not self._has_been_ready or self.draining:
+            return self.ready()
+        if silent := loops.silent():
+            return self._told(503, {"status": "hangs", "failing": silent})
+        return self._told(200, {"status": "serving"})
+
     def _told(self, status: int, told: dict[str, Any]) -> Response:
         revisions = {"revisions": self._revisions} if self._revisions else {}
         return Response(status, msgspec.json.encode({**told, **revisions}))
@@ -102,6 +114,7 @@ class Health:
         self._log(failures)
         self._failing = {part: failure.reason for part, failure in failures.items()}
         self._was_ready = not failures
+        self._has_been_ready = self._has_been_ready or self._was_ready
 
     def _log(self, failures: dict[str, _Failure]) -> None:
         """Log what changed: one line an outage, whoever asks and however often."""

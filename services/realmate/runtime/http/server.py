@@ -84,6 +84,7 @@ class HttpServer:
         self.routes = Routes()
         self.routes.add("GET", "/healthz", _health_route("/healthz", health.live))
         self.routes.add("GET", "/readyz", _health_route("/readyz", health.ready))
+        self.routes.add("GET", "/servingz", _health_route("/servingz", health.serving))
         if shows_metrics:
             self.routes.add("GET", "/metrics", DirectRoute("/metrics", readers.only("admin", metrics)))
         self._unmatched = observation.RouteMetrics("unmatched")
