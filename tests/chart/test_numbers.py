@@ -6,6 +6,7 @@ Helm keeps every number as a float, and prints 1048576 as 1.048576e+06 unless to
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import kubernetes_validate
@@ -14,7 +15,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from realmate.runtime.settings import Settings
-from rendered import CHART, Object, RenderError, environment, found, pods, render_file
+from rendered import CHART, Object, RenderError, environment, found, pods, render, render_file
 
 NUMBERS = {
     "1048576": "1048576",
@@ -185,3 +186,22 @@ def _check_texts(each: Object) -> None:
     metadata = each["metadata"]
     names = [metadata["name"], metadata.get("namespace", ""), *metadata.get("labels", {}).values()]
     assert [name for name in names if not isinstance(name, str)] == []
+
+
+def bounds(schema: object) -> Iterator[float]:
+    """Every minimum and maximum in a schema."""
+    if isinstance(schema, dict):
+        yield from (schema[name] for name in ("minimum", "maximum") if name in schema)
+        for part in schema.values():
+            yield from bounds(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from bounds(part)
+
+
+def test_no_bound_of_a_definition_is_a_fraction() -> None:
+    """The API server cuts it to a whole number before it looks at one: with a minimum of 0.001 it takes 0."""
+    definitions = [each for each in render() if each["kind"] == "CustomResourceDefinition"]
+    found_bounds = [bound for each in definitions for bound in bounds(each["spec"])]
+    assert found_bounds
+    assert [bound for bound in found_bounds if not float(bound).is_integer()] == []

@@ -47,11 +47,21 @@ class Release:
         if "E2E_VALUES" in os.environ:
             arguments += ["--values", os.environ["E2E_VALUES"]]
         self.helm(*arguments, stdin=json.dumps(self.values))
+        eventually(self._is_led_to, "the Ingress leads to it")
+
+    def _is_led_to(self) -> bool:
+        """Whether the answer comes from us: the Ingress' own 404 is no JSON. (helm does not wait for an Ingress.)"""
+        try:
+            answer = requests.get(f"{self.url}/conversations/{uuid4()}/", timeout=10)
+        except requests.RequestException:
+            return False
+        return "json" in answer.headers.get("content-type", "")
 
     def uninstall(self) -> None:
         self.helm("uninstall", NAME, "--wait", "--timeout", "180s")
 
     def delete(self) -> None:
+        self.kubectl("delete", "ingress", "--all")  # at once: the next installation needs its paths
         self.kubectl("delete", "namespace", self.namespace, "--wait=false")
 
     def helm(self, *arguments: str, stdin: str | None = None) -> str:

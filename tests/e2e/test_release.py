@@ -81,7 +81,7 @@ def test_an_upgrade_that_cannot_be_ready_leaves_the_old_pods_at_work(release: Re
         with pytest.raises(Refused):
             release.helm(
                 *("upgrade", NAME, str(CHART), "--reuse-values", "--wait", "--timeout", "20s"),
-                *("--set", "webhook.settings.SOURCES_FILE=/nowhere"),
+                *("--set", "webhook.extraEnv[0].name=TOKENS_FILE,webhook.extraEnv[0].value=/nowhere"),
             )
         release.helm("rollback", NAME, "--wait", "--timeout", "120s")
     ledger.verify()
