@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,31 @@ def test_pods_that_die_at_random_take_nothing_with_them(release: Release) -> Non
         release.kubectl("rollout", "status", "--timeout=120s", "deployment/realmate-webhook")
     eventually(lambda: release.post(b"{}") == 400, "webhook answers again")
     ledger.verify()
+
+
+def test_a_drain_that_begins_with_the_stores_answers_nothing_that_a_sender_takes_for_final(release: Release) -> None:
+    release.install()
+    with load(release) as ledger:
+        for component in ["redis", "postgres", "webhook", "conversations", "query", "operator"]:
+            for pod in release.list("pods", f"app.kubernetes.io/component={component}"):
+                name = pod["metadata"]["name"]
+                eventually(partial(evicted, release, name), f"its budget lets {name} go")
+    eventually(lambda: release.post(b"{}") == 400, "webhook answers again")
+    ledger.verify()
+    assert set(ledger.refused) <= {502, 503}
+
+
+def evicted(release: Release, pod: str) -> bool:
+    """As `kubectl drain` does it: the budget may say that it is too early."""
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+    path = f"/api/v1/namespaces/{release.namespace}/pods/{pod}/eviction"
+    try:
+        release.kubectl("create", "--raw", path, "--filename", "-", stdin=json.dumps(eviction))
+    except Refused as refused:
+        if "disruption budget" not in str(refused):
+            raise
+        return False
+    return True
 
 
 def test_an_upgrade_that_cannot_be_ready_leaves_the_old_pods_at_work(release: Release) -> None:
