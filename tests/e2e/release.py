@@ -50,12 +50,13 @@ class Release:
         eventually(self._is_led_to, "the Ingress leads to it")
 
     def _is_led_to(self) -> bool:
-        """Whether the answer comes from us: the Ingress' own 404 is no JSON. (helm does not wait for an Ingress.)"""
+        """Whether both ways lead to us: the Ingress' own 404 is no JSON. (helm does not wait for an Ingress.)"""
+        asked = [("POST", "/webhook/"), ("GET", f"/conversations/{uuid4()}/")]
         try:
-            answer = requests.get(f"{self.url}/conversations/{uuid4()}/", timeout=10)
+            answers = [requests.request(method, self.url + path, timeout=10) for method, path in asked]
         except requests.RequestException:
             return False
-        return "json" in answer.headers.get("content-type", "")
+        return all("json" in answer.headers.get("content-type", "") for answer in answers)
 
     def uninstall(self) -> None:
         self.helm("uninstall", NAME, "--wait", "--timeout", "180s")
