@@ -65,37 +65,39 @@ DUE_SOURCES = Statement(
     f"{_WAITING} SELECT source_id, name FROM waiting JOIN sources ON sources.id = source_id WHERE {_IS_DUE}",
 )
 
-# All that is due, but for some sources. Each of the others has the same share, however much of one is due.
+
+def _due_of(sweeping: str, most: str) -> str:
+    """So many of each source in `sweeping`, whatever another one has due."""
+    return f"""
+        {sweeping} CROSS JOIN LATERAL (
+            SELECT {_LOADED} FROM conversations WHERE source_id = sweeping.source AND due_at < now()
+            ORDER BY due_at LIMIT {most} FOR UPDATE SKIP LOCKED
+        ) AS due
+    """
+
+
+# All that is due, but for some sources. The others share the number equally, and each row tells how many they are.
 LOCK_ALL_DUE = Statement(
     "lock_all_due",
     ("integer[]", "integer"),
     _locked(
-        f"""
-        (
-            {_WAITING}
-            SELECT source_id AS source, CAST(greatest(1, $2 / count(*) OVER ()) AS integer) AS share FROM waiting
-            WHERE source_id <> ALL ($1) AND {_IS_DUE}
-        ) AS sweeping CROSS JOIN LATERAL (
-            SELECT {_LOADED} FROM conversations WHERE source_id = sweeping.source AND due_at < now()
-            ORDER BY due_at LIMIT sweeping.share FOR UPDATE SKIP LOCKED
-        ) AS due
-        """,
-        also="share",
+        _due_of(
+            f"""
+            (
+                {_WAITING}
+                SELECT source_id AS source, count(*) OVER () AS sources FROM waiting
+                WHERE source_id <> ALL ($1) AND {_IS_DUE}
+            ) AS sweeping
+            """,
+            most="greatest(1, $2 / sources)",
+        ),
+        also="sources",
     ),
 )
 
 # The same for some sources: so many of each.
 LOCK_DUE = Statement(
-    "lock_due",
-    ("integer[]", "integer"),
-    _locked(
-        f"""
-        unnest($1) AS sweeping (source) CROSS JOIN LATERAL (
-            SELECT {_LOADED} FROM conversations WHERE source_id = sweeping.source AND due_at < now()
-            ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
-        ) AS due
-        """
-    ),
+    "lock_due", ("integer[]", "integer"), _locked(_due_of("unnest($1) AS sweeping (source)", most="$2"))
 )
 
 # Further ahead than any timer can be set: only a clock that was set back since makes such. What was set aside is later

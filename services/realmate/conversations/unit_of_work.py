@@ -72,9 +72,9 @@ class UnitOfWork:
     def decide_all_due(self, but: Collection[int], whole: Portion) -> None:
         """Lock what is due and not locked by anybody else, but for some sources, and decide each other one's share."""
         rows = self._transaction.fetch(statements.LOCK_ALL_DUE, list(but), whole.conversations)
-        conversations = rows[0][-2] or whole.conversations
+        sources = rows[0][-2] or 1
         now = self._keep([(*row[:-2], row[-1]) for row in rows])
-        self._settle(now, whole.shared_by(whole.conversations // conversations)._replace(conversations=conversations))
+        self._settle(now, whole.shared_by(sources))
 
     def decide_due(self, sources: Sequence[int], share: Portion) -> None:
         """The same for these sources alone. The share is that of each."""
