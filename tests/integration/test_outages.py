@@ -186,13 +186,6 @@ def test_a_broker_that_hangs_costs_a_503_and_no_restart(installation: Installati
     assert_works(installation)
 
 
-def is_up_and_not_serving(installation: Installation, service: Service) -> bool:
-    try:
-        return installation.ask("GET", "/servingz", of=service)[0] == 503
-    except OSError:
-        return False
-
-
 def test_the_order_of_starting_does_not_matter(installation: Installation) -> None:
     """Services that find no store wait for it; they are alive, not ready, and need no restart."""
     services = [installation.intake, *installation.state]
@@ -202,8 +195,7 @@ def test_the_order_of_starting_does_not_matter(installation: Installation) -> No
     installation.broker.kill()
     for service in services:
         service.start()
-    for service in services:
-        assert eventually(partial(is_up_and_not_serving, installation, service))
+    assert eventually(lambda: {probed(installation, "/servingz", of=each)[0] for each in services} == {503})
     time.sleep(2)
     assert all(service.running for service in services)
     installation.broker.start()
@@ -221,7 +213,7 @@ def test_without_a_schema_services_wait_for_the_migration(tmp_path: Path) -> Non
         with Service(["conversations"], environment | {"PORT": str(free_port())}, log) as service:
             installation = Installation(postgres, valkey, intake=service, state=[])
             give_up_at = time.monotonic() + PATIENCE_S
-            while (answer := readiness(installation)) != (503, {"database": "not migrated: run `realmate migrate`"}):
+            while (answer := probed(installation)) != (503, {"database": "not migrated: run `realmate migrate`"}):
                 assert time.monotonic() < give_up_at, answer
                 time.sleep(0.1)
             time.sleep(3)
@@ -230,9 +222,10 @@ def test_without_a_schema_services_wait_for_the_migration(tmp_path: Path) -> Non
             service.wait_ready()
 
 
-def readiness(installation: Installation) -> tuple[int, object]:
+def probed(installation: Installation, path: str = "/readyz", of: Service | None = None) -> tuple[int, object]:
+    """The status, and what fails; 0 where nobody listens yet."""
     try:
-        status, body = installation.ask("GET", "/readyz")
+        status, body = installation.ask("GET", path, of=of)
     except OSError:
         return 0, None
     return status, body.get("failing")

@@ -40,12 +40,15 @@ def test_a_loop_that_hangs_is_named_by_liveness(loops: Loops, clock: Callable[[f
     hangs = loops.spawn("receive", lambda: eventlet.sleep(3600))
     eventlet.sleep(0)
     assert Health().live().status == 200
+    health = Health()
+    assert (health.ready().status, health.serving().status) == (200, 200)
 
     clock(1061)
 
     assert loops.silent() == {"receive": "has not turned for 61 s"}
     assert Health().live().status == 503
     assert b"receive" in Health().live().body
+    assert health.serving().status == 503
     hangs.kill()
     assert loops.silent() == {}, "who ended it does not miss it"
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import eventlet
@@ -90,9 +91,8 @@ class Health:
         """200 from when it could first do its work until it drains, but not while it hangs; else 503, with why."""
         if not self._has_been_ready or self.draining:
             return self.ready()
-        if silent := loops.silent():
-            return self._told(503, {"status": "hangs", "failing": silent})
-        return self._told(200, {"status": "serving"})
+        alive = self.live()
+        return alive if alive.status != HTTPStatus.OK else self._told(200, {"status": "serving"})
 
     def _told(self, status: int, told: dict[str, Any]) -> Response:
         revisions = {"revisions": self._revisions} if self._revisions else {}
@@ -114,7 +114,7 @@ class Health:
         self._log(failures)
         self._failing = {part: failure.reason for part, failure in failures.items()}
         self._was_ready = not failures
-        self._has_been_ready = self._has_been_ready or self._was_ready
+        self._has_been_ready |= self._was_ready
 
     def _log(self, failures: dict[str, _Failure]) -> None:
         """Log what changed: one line an outage, whoever asks and however often."""
