@@ -117,6 +117,7 @@ class DyingService(EchoService):
 
     def answer(self, deliveries: Sequence[Delivery]) -> list[bytes]:
         if any(each.payload == b"poison" for each in deliveries):
+            tell(started=True)  # a batch that waited for it may come before `main` can say so
             os._exit(9)
         return super().answer(deliveries)
 
