@@ -15,9 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from realmate.conversations.unit_of_work import UnitOfWork
 from realmate.domain.events import Verdict
 from realmate.local.postgres import Postgres
 from realmate.migrations.runner import upgrade
+from realmate.runtime.transaction import Statement
 from realmate.runtime.transport.interface import Delivery
 from realmate.sources.model import Source
 from realmate.wire.commands import Command, MessageCommand, OpenCommand, Origin, RefusedCommand
@@ -64,6 +66,28 @@ def test_one_batch_may_hold_a_whole_conversation(store: Store) -> None:
     assert view.status == "CLOSED"
     assert inbound(view) == [second.message_id, first.message_id], "by timestamp"
     assert replied(view) == [[second.message_id, first.message_id]]
+
+
+HOT_UPDATES = Statement(
+    "hot_updates",
+    (),
+    "SELECT pg_stat_get_xact_tuples_updated(conversations), pg_stat_get_xact_tuples_hot_updated(conversations)"
+    " FROM (SELECT CAST('conversations' AS regclass) AS conversations) AS named",
+)
+
+
+def test_a_message_that_joins_a_group_leaves_the_indexes_alone(store: Store) -> None:
+    """An index on a column that each event changes would make every event write to every index."""
+    key = str(uuid.uuid4())
+    store.apply(opening(key), saying(key))
+    with store.db.begin() as transaction:
+        work = UnitOfWork(transaction, store.rules.book(store.db))
+        assert work.decide_all([saying(key).event(0), saying(key).event(0)], look_first=False) == [Verdict.ACCEPTED] * 2
+        work.save()
+        assert transaction.fetch(HOT_UPDATES) == [(1, 1)]
+        transaction.commit()
+    grown = "SELECT concat_ws(' ', last_seq, group_size, group_last_at = updated_at) FROM conversations"
+    assert store.scalar(grown) == "3 3 t"
 
 
 def test_what_exists_only_as_held_messages_is_invisible(store: Store) -> None:

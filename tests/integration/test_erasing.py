@@ -22,7 +22,10 @@ from realmate.sources.file import SourceFile, Sources
 from realmate.wire.commands import Origin, RefusedCommand
 from store import PATIENT, Store, closing, open_store, opening, saying
 
-OUTDATE = "UPDATE conversations SET updated_at = updated_at - interval '2 days' WHERE id = CAST(:key AS uuid)"
+OUTDATE_ALL = (
+    "UPDATE conversations SET settled_at = settled_at - interval '2 days', updated_at = updated_at - interval '2 days'"
+)
+OUTDATE = f"{OUTDATE_ALL} WHERE id = CAST(:key AS uuid)"
 
 
 @pytest.fixture
@@ -70,11 +73,25 @@ def test_closed_conversations_are_erased_when_their_time_is_over(store: Store, s
     assert store.scalar("SELECT count(*) FROM erasures") == 1
 
 
+def test_what_the_version_before_settled_is_erased_in_its_time(store: Store, sources: Sources) -> None:
+    """It writes no `settled_at`, and leaves one alone when it changes a conversation."""
+    old, young, changed = closed(store), closed(store), closed(store)
+    store.execute(OUTDATE, key=old)
+    store.execute("UPDATE conversations SET settled_at = NULL")
+    store.execute("UPDATE conversations SET settled_at = now() - interval '2 days' WHERE id = :key", key=changed)
+    erase_outdated(store.db, sources)
+    assert [store.view(key) is None for key in (old, young, changed)] == [True, False, False]
+    assert store.scalar("SELECT count(*) FROM conversations WHERE settled_at IS NULL") == 0
+    store.execute(OUTDATE_ALL)
+    erase_outdated(store.db, sources)
+    assert counts(store)["conversations"] == 0
+
+
 def test_more_than_a_portion_is_one_run(store: Store, sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "PAUSE_S", 0)
     keys = [str(uuid4()) for _ in range(2 * CONVERSATIONS_PER_PORTION + 1)]
     store.apply(*(opening(key, "shop") for key in keys), *(closing(key, "shop") for key in keys))
-    store.execute("UPDATE conversations SET updated_at = updated_at - interval '2 days'")
+    store.execute(OUTDATE_ALL)
     erase_outdated(store.db, sources)
     assert store.scalar("SELECT count(*) FROM conversations") == 0
     assert store.scalar("SELECT min(conversations) FROM erasures") == len(keys)
@@ -138,7 +155,7 @@ def test_two_may_erase_at_once(store: Store, sources: Sources, monkeypatch: pyte
     monkeypatch.setattr(upkeep, "PAUSE_S", 0)
     keys = [str(uuid4()) for _ in range(5 * CONVERSATIONS_PER_PORTION)]
     store.apply(*(opening(key, "shop") for key in keys), *(closing(key, "shop") for key in keys))
-    store.execute("UPDATE conversations SET updated_at = updated_at - interval '2 days'")
+    store.execute(OUTDATE_ALL)
     threads = [threading.Thread(target=erase_outdated, args=(store.db, sources)) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -182,7 +199,7 @@ def test_a_portion_that_takes_too_long_is_tried_smaller(
 ) -> None:
     monkeypatch.setattr(upkeep, "PAUSE_S", 0)
     keys = [closed(store) for _ in range(12)]
-    store.execute("UPDATE conversations SET updated_at = updated_at - interval '2 days'")
+    store.execute(OUTDATE_ALL)
     store.execute(
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.1); RETURN OLD; END$$"
     )

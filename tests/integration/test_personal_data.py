@@ -33,6 +33,10 @@ DOCUMENTATION = Path(__file__).parents[2] / "docs/personal-data.md"
 RESPONDER = Responder("https://replies.example/", StandardWebhooks([SECRET]))
 NOT_OF_PEOPLE = {"alembic_version", "applied_batches", "erasures", "sources"}
 DAY_S = 86_400
+AGED = (
+    "UPDATE conversations SET settled_at = settled_at - interval '{days} days',"
+    " updated_at = updated_at - interval '{days} days'"
+)
 
 Dump = dict[str, set[str]]
 
@@ -204,7 +208,7 @@ def test_what_is_kept_long_enough_leaves_no_trace(places: Places, *, named: bool
     """Of a source with a retention of its own, and of one that the file does not name."""
     old, young = person(), person()
     places.fill(old)
-    places.plain.execute("UPDATE conversations SET updated_at = updated_at - interval '2 days'")
+    places.plain.execute(AGED.format(days=2))
     places.plain.execute("UPDATE rejections SET at = at - interval '2 days'")
     places.plain.execute("UPDATE idempotency_keys SET first_at = first_at - interval '2 days'")
     before = people_s(places.dump())
@@ -221,16 +225,16 @@ def test_what_is_kept_long_enough_leaves_no_trace(places: Places, *, named: bool
 
 
 def test_what_never_opened_is_kept_as_long_as_what_was_refused(places: Places) -> None:
-    """Without any retention, of whatever source, also where the version before wrote no moment."""
+    """Without any retention, of whatever source, also where a version before wrote no moment."""
     who = person()
     places.fill(who)
-    places.plain.execute("UPDATE conversations SET updated_at = NULL WHERE status = 0")
+    places.plain.execute("UPDATE conversations SET settled_at = NULL, updated_at = NULL WHERE status = 0")
     erase_outdated(places.plain.db, {})
     assert places.plain.scalar("SELECT count(*) FROM conversations WHERE status = 0") == 1
-    places.plain.execute("UPDATE conversations SET updated_at = updated_at - interval '31 days'")
+    places.plain.execute(AGED.format(days=31))
     held = saying(str(uuid4()), source="shop")
     places.plain.apply(held)
-    places.plain.execute("UPDATE conversations SET updated_at = updated_at - interval '31 days'")
+    places.plain.execute(AGED.format(days=31))
     erase_outdated(places.plain.db, {})
     remaining = places.dump()["conversations"]
     assert not any(who.unopened in row for row in remaining)

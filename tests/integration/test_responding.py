@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from realmate.sources.model import DEFAULT, Source
 from realmate.sources.responders import Responder
 from realmate.sources.signing import StandardWebhooks
 from signatures import SECRET
-from store import QUICK, Store, open_store, opening, saying
+from store import QUICK, Store, closing, open_store, opening, saying
 
 RETRY_FOR_S = 1.5
 FALLBACK = "Um momento, por favor."
@@ -144,3 +145,12 @@ def test_without_private_networks_no_source_can_have_one(asking: Asking, monkeyp
     responders = {0: (DEFAULT, responder)}
     Responding().start(asking.store.db, AtOnce(), responders, allow_private=False)  # type: ignore[arg-type]
     assert allowed == [False]
+
+
+def test_a_reply_after_the_close_counts_for_retention(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_with(monkeypatch, asking, said(b'{"content":"Oi"}'))
+    asking.store.apply(closing(asking.conversation_id))
+    closed_at = asking.store.scalar("SELECT settled_at FROM conversations")
+    assert asking.reply() == "Oi"
+    assert asking.store.scalar("SELECT settled_at - updated_at FROM conversations") == timedelta(0)
+    assert asking.store.scalar("SELECT settled_at FROM conversations") != closed_at

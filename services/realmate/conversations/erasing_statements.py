@@ -73,12 +73,21 @@ _ERASE = """
 """
 _AGAIN = {"again": "'again'", "after": "NULL"}
 
+
+def _outdated(which: str) -> str:
+    """So many that are older than so many seconds. The version before changes `updated_at` alone."""
+    outdated = "< now() - make_interval(secs => $2)"
+    return (
+        f"{which} AND settled_at {outdated} AND updated_at {outdated}"
+        " ORDER BY settled_at LIMIT $3 FOR UPDATE SKIP LOCKED"
+    )
+
+
 ERASE_CLOSED = Statement(
     "erase_closed",
     ("integer", "double precision", "integer", "integer"),
     _ERASE.format(
-        which="status = 2 AND updated_at < now() - make_interval(secs => $2)"
-        " ORDER BY updated_at LIMIT $3 FOR UPDATE SKIP LOCKED",
+        which=_outdated("status = 2"),
         rows="$4",
         **_AGAIN,
     ),
@@ -89,25 +98,25 @@ ERASE_UNOPENED = Statement(
     "erase_unopened",
     ("integer", "double precision", "integer", "integer"),
     _ERASE.format(
-        which="status = 0 AND due_at IS NULL AND updated_at < now() - make_interval(secs => $2)"
-        " ORDER BY updated_at LIMIT $3 FOR UPDATE SKIP LOCKED",
+        which=_outdated("status = 0 AND due_at IS NULL"),
         rows="$4",
         **_AGAIN,
     ),
 )
 
-# The version before wrote no moment of change for those. It counts from now on.
-DATE_UNOPENED = Statement(
-    "date_unopened",
+# The version before does not write when it settles a conversation. Where it wrote no change either, it counts from now.
+# By the rows' places, so that no plan reads the whole table for a portion.
+DATE_SETTLED = Statement(
+    "date_settled",
     ("integer", "integer"),
     """
     WITH dated AS (
-        UPDATE conversations AS undated SET updated_at = now() FROM (
-            SELECT id, source_id FROM conversations
-            WHERE source_id = $1 AND status = 0 AND due_at IS NULL AND updated_at IS NULL
+        UPDATE conversations SET settled_at = coalesce(updated_at, now()), updated_at = coalesce(updated_at, now())
+        WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM conversations
+            WHERE source_id = $1 AND settled_at IS NULL AND (status = 2 OR status = 0 AND due_at IS NULL)
             LIMIT $2 FOR UPDATE SKIP LOCKED
-        ) AS found
-        WHERE undated.id = found.id AND undated.source_id = found.source_id RETURNING 1
+        )) RETURNING 1
     )
     SELECT count(*) FROM dated
     """,

@@ -63,7 +63,9 @@ FINISH_CALL = Statement(
         RETURNING conversation_id, source_id, seq, first_seq, last_seq, clock_timestamp() AS now
     ),
     changed AS (
-        UPDATE conversations SET updated_at = greatest(updated_at, now) FROM done
+        UPDATE conversations
+        SET updated_at = greatest(updated_at, now), settled_at = CASE WHEN status = 2 THEN greatest(updated_at, now) END
+        FROM done
         WHERE id = conversation_id AND conversations.source_id = done.source_id
     ),
     made AS (

@@ -15,7 +15,8 @@ _CONVERSATION = (
     "id, source_id, status, created_at, updated_at, opened_timestamp, closed_timestamp, last_seq, group_first_seq,"
     " group_size, group_first_at, group_last_at, due_at, held_messages, held_bytes"
 )
-MESSAGE_COLUMNS = "id, source_id, conversation_id, seq, kind, content, timestamp, arrived_at"
+_SAID = "id, source_id, conversation_id, seq, kind, content, timestamp"
+MESSAGE_COLUMNS = f"{_SAID}, arrived_at"
 
 # --- lock and load ---
 
@@ -25,13 +26,13 @@ _LOCKED = """
     WITH locked AS MATERIALIZED (
         SELECT {columns}{also} FROM {which}
     )
-    SELECT CAST(id AS text), source_id, status, updated_at, last_seq, group_first_seq, group_size, group_first_at,
+    SELECT CAST(id AS text), source_id, status, last_seq, group_first_seq, group_size, group_first_at,
         group_last_at, due_at, held_messages, held_bytes{also}, clock_timestamp()
     FROM (VALUES (1)) AS always LEFT JOIN locked ON true
 """
 
 _LOADED = (
-    "id, source_id, status, updated_at, last_seq, group_first_seq, group_size, group_first_at, group_last_at, due_at,"
+    "id, source_id, status, last_seq, group_first_seq, group_size, group_first_at, group_last_at, due_at,"
     " held_messages, held_bytes"
 )
 
@@ -169,20 +170,26 @@ APPLIED = Statement("applied", ("text[]",), "SELECT id, verdicts FROM applied_ba
 
 # --- write: whoever comes second with a new row violates its key, and looks again ---
 
+# Closed for good, or never opened and without anything that waits.
+_IS_SETTLED = "(new.status = 2 OR new.status = 0 AND new.due_at IS NULL)"
+
 INSERT_CONVERSATIONS = Statement(
     "insert_conversations",
     ("json",),
-    f"INSERT INTO conversations ({_CONVERSATION})"
-    f" SELECT {_CONVERSATION} FROM json_populate_recordset(NULL::conversations, $1)",
+    f"INSERT INTO conversations ({_CONVERSATION}, settled_at)"
+    f" SELECT {_CONVERSATION}, CASE WHEN {_IS_SETTLED} THEN updated_at END"
+    " FROM json_populate_recordset(NULL::conversations, $1) AS new",
 )
 
 # What never changes any more was not loaded, and is not written again.
 UPDATE_CONVERSATIONS = Statement(
     "update_conversations",
     ("json",),
-    """
+    f"""
     UPDATE conversations AS old
-    SET status = new.status, updated_at = new.updated_at, due_at = new.due_at, last_seq = new.last_seq,
+    SET status = new.status, due_at = new.due_at, last_seq = new.last_seq,
+        updated_at = greatest(old.updated_at, new.updated_at),
+        settled_at = CASE WHEN {_IS_SETTLED} THEN greatest(old.updated_at, new.updated_at) END,
         group_first_seq = new.group_first_seq, group_size = new.group_size,
         group_first_at = new.group_first_at, group_last_at = new.group_last_at,
         held_messages = new.held_messages, held_bytes = new.held_bytes, failed_sweeps = NULL,
@@ -194,11 +201,25 @@ UPDATE_CONVERSATIONS = Statement(
     """,
 )
 
+# The usual event is one more message in the group that waits. It changes no column of an index, so Postgres leaves the
+# row's entries in them alone (HOT): keep it so.
+GROW_GROUPS = Statement(
+    "grow_groups",
+    ("json", "timestamptz"),
+    """
+    UPDATE conversations AS old
+    SET last_seq = grown.last_seq, group_size = grown.group_size, group_last_at = $2,
+        updated_at = greatest(updated_at, $2), failed_sweeps = NULL
+    FROM json_to_recordset($1) AS grown (id uuid, source_id integer, last_seq integer, group_size integer)
+    WHERE old.id = grown.id AND old.source_id = grown.source_id
+    """,
+)
+
+# All that a transaction stores arrived at the moment that it read.
 INSERT_MESSAGES = Statement(
     "insert_messages",
-    ("json",),
-    f"INSERT INTO messages ({MESSAGE_COLUMNS})"
-    f" SELECT {MESSAGE_COLUMNS} FROM json_populate_recordset(NULL::messages, $1)",
+    ("json", "timestamptz"),
+    f"INSERT INTO messages ({MESSAGE_COLUMNS}) SELECT {_SAID}, $2 FROM json_populate_recordset(NULL::messages, $1)",
 )
 
 SET_KIND = Statement(

@@ -120,20 +120,25 @@ class UnitOfWork:
 
         The commit may yet raise Overtaken.
         """
-        current, stored = sorted(self._current.items()), self._stored
+        new: list[_ConversationRow] = []
+        changed: list[_ConversationRow] = []
+        grown: list[_GrownRow] = []
+        for key, after in sorted(self._current.items()):
+            before = self._stored.get(key)
+            if before is None:
+                if not after.is_blank:
+                    new.append(_conversation_row(after))
+            elif _has_only_grown(before, after):
+                grown.append(_grown_row(after))
+            elif before is not after:
+                changed.append(_conversation_row(after))
         self._set_kind(self._admitted, Kind.INBOUND)
         self._set_kind(self.expired, Kind.EXPIRED)
-        self._write(
-            statements.INSERT_CONVERSATIONS,
-            [_conversation_row(after) for key, after in current if key not in stored and not after.is_blank],
-        )
-        self._write(
-            statements.UPDATE_CONVERSATIONS,
-            [_conversation_row(after) for key, after in current if stored.get(key, after) is not after],
-        )
-        self._write(
-            statements.INSERT_MESSAGES, [_message_row(message) for _, message in sorted(self._messages.items())]
-        )
+        self._write(statements.INSERT_CONVERSATIONS, new)
+        self._write(statements.UPDATE_CONVERSATIONS, changed)
+        self._write(statements.GROW_GROUPS, grown, self._now)
+        messages = [_message_row(message) for _, message in sorted(self._messages.items())]
+        self._write(statements.INSERT_MESSAGES, messages, self._now)
         made: list[_ReplyRow] = []
         asked: list[_ReplyRow] = []
         for reply in self.replies:
@@ -155,12 +160,13 @@ class UnitOfWork:
         return self._keep(self._transaction.fetch(statement, *values))
 
     def _keep(self, rows: Sequence[tuple[Any, ...]]) -> datetime:
-        """Take the conversations from the rows, and the hour from the last one."""
+        """Take the conversations from the rows, and the moment from the last one: all that comes in arrives then."""
         for row in rows:
             if row[0] is not None:
                 conversation = _conversation(row)
                 self._stored[conversation.id] = self._current[conversation.id] = conversation
         now: datetime = rows[-1][-1]
+        self._now = now
         return now
 
     def _may_refuse(self, events: Sequence[Event]) -> bool:
@@ -290,7 +296,13 @@ class _MessageRow(msgspec.Struct):
     kind: Kind
     content: str
     timestamp: datetime
-    arrived_at: datetime
+
+
+class _GrownRow(msgspec.Struct):
+    id: str
+    source_id: int
+    last_seq: int
+    group_size: int
 
 
 class _ReplyRow(msgspec.Struct):
@@ -308,11 +320,11 @@ def _arrays(messages: Sequence[HeldMessage]) -> tuple[str, list[int]]:
 
 
 def _conversation(row: tuple[Any, ...]) -> Conversation:
-    text, source_id, status, updated_at, last_seq, first_seq, size, first_at, last_at, due_at, held, held_bytes, _ = row
+    text, source_id, status, last_seq, first_seq, size, first_at, last_at, due_at, held, held_bytes, _ = row
     group = None if first_seq is None else Group(first_seq, size or 1, first_at or last_at, last_at)
     key = ConversationId(text, source_id)
     return Conversation(
-        key, _STATUS[status], None, updated_at, None, None, last_seq, group, due_at, (), held or 0, held_bytes or 0
+        key, _STATUS[status], None, None, None, None, last_seq, group, due_at, (), held or 0, held_bytes or 0
     )
 
 
@@ -339,9 +351,26 @@ def _conversation_row(conversation: Conversation) -> _ConversationRow:
     return row
 
 
+def _has_only_grown(before: Conversation, after: Conversation) -> bool:
+    """Whether all that happened is that messages joined the group that waits."""
+    group, grown = before.group, after.group
+    return (
+        group is not None
+        and grown is not None
+        and grown.first_seq == group.first_seq
+        and grown.size > group.size
+        and after.due_at is before.due_at
+    )
+
+
+def _grown_row(conversation: Conversation) -> _GrownRow:
+    size = conversation.group.size if conversation.group else 0
+    return _GrownRow(*conversation.id, conversation.last_seq, size)
+
+
 def _message_row(message: Message) -> _MessageRow:
-    key, conversation_id, seq, kind, content, timestamp, arrived_at = message
-    return _MessageRow(*key, conversation_id.text, seq, kind, content, timestamp, arrived_at)
+    key, conversation_id, seq, kind, content, timestamp, _ = message
+    return _MessageRow(*key, conversation_id.text, seq, kind, content, timestamp)
 
 
 def _reply_row(reply: Reply) -> _ReplyRow:

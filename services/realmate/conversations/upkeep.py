@@ -66,7 +66,7 @@ def erase_outdated(db: Transactions, sources: Sources, retention_s: float | None
     def erase(source_id: int, name: str) -> None:
         source, run = _of(sources, name, retention_s), Run(db, source_id, "retention")
         try:
-            _delete(db, erasing_statements.DATE_UNOPENED, source_id)
+            _delete(db, erasing_statements.DATE_SETTLED, source_id)
             _erase(run, erasing_statements.ERASE_UNOPENED, source.refusals_kept_s)
             if source.retention_s is not None:
                 _erase(run, erasing_statements.ERASE_CLOSED, source.retention_s)

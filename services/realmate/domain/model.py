@@ -126,6 +126,7 @@ class Conversation(NamedTuple):
     """When NEW_CONVERSATION arrived. Like `opened_timestamp` and `closed_timestamp` a fact that decides nothing: it is
     set once, and whoever loads a conversation may leave it out."""
     updated_at: datetime | None = None
+    """When it last changed for whoever looks at it. It decides nothing either; None: not since it was loaded."""
     opened_timestamp: datetime | None = None
     """What NEW_CONVERSATION itself gave as its time."""
     closed_timestamp: datetime | None = None
