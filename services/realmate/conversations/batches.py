@@ -159,7 +159,7 @@ class Batches:
         ids, rules = self._known(chosen)
         with self._db.begin() as transaction:
             decided = _decide(transaction, chosen, ids, rules, Holding(), look_first=True)
-            decided.work.save((), decided.markers, [rejection for _, rejection in decided.rejected])
+            decided.work.save(None, decided.markers, [rejection for _, rejection in decided.rejected])
             transaction.try_out()
 
     def _apply_once(
@@ -174,7 +174,7 @@ class Batches:
             batch = [command for delivery in fresh for command in commands[delivery.id]]
             decided = _decide(transaction, batch, ids, rules, self._holding, look_first=look_first)
             applied = _encode_each(fresh, commands, decided.answers)
-            decided.work.save(applied.items(), decided.markers, [rejection for _, rejection in decided.rejected])
+            decided.work.save(applied, decided.markers, [rejection for _, rejection in decided.rejected])
             if time.monotonic() >= deadline:
                 raise DatabaseTimeout("decided too late to be promised")
             transaction.commit()
@@ -218,8 +218,10 @@ def _decide(  # noqa: PLR0913 (what a decision needs)
 def _count(decided: Decided) -> None:
     observation.count_events(decided.events, decided.verdicts)
     observation.count_rejections((source, rejection.code) for source, rejection in decided.rejected)
-    observation.count_replies(decided.work.replies)
-    observation.EXPIRED.inc(len(decided.work.expired))
+    if decided.work.replies:
+        observation.count_replies(decided.work.replies)
+    if decided.work.expired:
+        observation.EXPIRED.inc(len(decided.work.expired))
     observation.BATCH_EVENTS.observe(len(decided.events))
 
 

@@ -253,9 +253,8 @@ INSERT_REPLIES = Statement(
 
 INSERT_APPLIED = Statement(
     "insert_applied",
-    ("json",),
-    "INSERT INTO applied_batches (id, verdicts)"
-    " SELECT id, verdicts FROM json_populate_recordset(NULL::applied_batches, $1)",
+    ("text[]", "bytea[]"),
+    "INSERT INTO applied_batches (id, verdicts) SELECT id, verdicts FROM unnest($1, $2) AS applied (id, verdicts)",
 )
 
 # --- rejections ---

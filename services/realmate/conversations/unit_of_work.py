@@ -112,11 +112,11 @@ class UnitOfWork:
 
     def save(
         self,
-        applied: Iterable[tuple[str, bytes]] = (),
+        applied: Mapping[str, bytes] | None = None,
         markers: Sequence[Mapping[str, object]] = (),
         rejections: Sequence[Rejection] = (),
     ) -> None:
-        """Write what was decided, the batches it applies (id, verdicts), the markers of idempotency keys, the refusals.
+        """Write what was decided, the verdicts of batches by their ids, the markers of idempotency keys, the refusals.
 
         The commit may yet raise Overtaken.
         """
@@ -145,10 +145,8 @@ class UnitOfWork:
             (asked if self._rules.asks(reply.conversation_id.source_id) else made).append(_reply_row(reply))
         self._write(statements.INSERT_REPLIES, made, REPLY_HEADING)  # after the messages, of which it may name some
         self._write(reply_statements.INSERT_CALLS, asked)
-        self._write(
-            statements.INSERT_APPLIED,
-            [{"id": batch_id, "verdicts": f"\\x{verdicts.hex()}"} for batch_id, verdicts in applied],
-        )
+        if applied:
+            self._transaction.add(statements.INSERT_APPLIED, [*applied], [*applied.values()])
         self._write(statements.INSERT_KEYS, markers)
         self._write(statements.INSERT_REJECTIONS, rejections)
         if self.expired:

@@ -71,7 +71,8 @@ class Database(nameko_sqlalchemy.Database):
             **options,
             "pool_size": BESIDE_BATCHES + max(settings.http_batches_in_flight, settings.consumer_batches_in_flight),
             "max_overflow": 0,
-            "isolation_level": "AUTOCOMMIT",  # `Transactions` says BEGIN and COMMIT itself
+            "isolation_level": "AUTOCOMMIT",  # `Transactions` says BEGIN, COMMIT and ROLLBACK itself
+            "pool_reset_on_return": None,
             "pool_timeout": settings.command_timeout_s,
             "pool_recycle": settings.database_max_age_s,
         }
