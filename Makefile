@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 FUZZ_STAMP := $(VENV)/.installed-fuzz
 
-.PHONY: help run test faults e2e fuzz chart check audit format bench clean lock
+.PHONY: help run test faults e2e fuzz chart snapshots check audit format bench clean lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ $(FUZZ_STAMP): $(STAMP)
 
 chart: $(STAMP) ## Make the chart's schema and README from its values
 	@$(BIN)/python charts/generate.py
+
+snapshots: $(STAMP) ## Write anew what the chart renders, for a reviewer to see what a change changes
+	@UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/chart/test_snapshots.py
 
 fuzz: $(FUZZ_STAMP) ## Five minutes of atheris at what strangers can reach; make fuzz FUZZ="--help" for less and more
 	@$(BIN)/python tests/fuzz/run.py $(FUZZ)

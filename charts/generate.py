@@ -4,6 +4,7 @@ A value's comment stands above it, in Markdown. Lines that begin with @ are for 
 
 - `@enum a, b`, `@min 1`, `@nonempty`, `@pattern …`;
 - `@items string` of a list; or `port`, `free`, or a name of KUBERNETES;
+- `@optional integer` of a value that is null unless somebody sets it; `@alerts` for a map of alerts' names to switches;
 - `@free` for a map that may hold anything, `@texts` for one of texts, numbers and switches, `@settings services` (or
   `operator`) for one of their settings, `@kubernetes …` for one that is a name of KUBERNETES.
 
@@ -54,6 +55,10 @@ KUBERNETES = {
     "Affinity": "io.k8s.api.core.v1.Affinity",
     "EnvVar": "io.k8s.api.core.v1.EnvVar",
     "NetworkPolicyPeer": "io.k8s.api.networking.v1.NetworkPolicyPeer",
+    "PodSecurityContext": "io.k8s.api.core.v1.PodSecurityContext",
+    "SecurityContext": "io.k8s.api.core.v1.SecurityContext",
+    "Volume": "io.k8s.api.core.v1.Volume",
+    "VolumeMount": "io.k8s.api.core.v1.VolumeMount",
 }
 """What is passed through to Kubernetes, by Kubernetes' own definitions."""
 _DEFINITIONS = (
@@ -79,7 +84,7 @@ This page and values.schema.json are made from values.yaml (`make chart`). Value
 """
 
 
-HINTS = {"enum", "min", "nonempty", "pattern", "items", "free", "texts", "settings", "kubernetes"}
+HINTS = {"enum", "min", "nonempty", "pattern", "items", "optional", "free", "texts", "settings", "kubernetes", "alerts"}
 
 
 class Value(NamedTuple):
@@ -95,7 +100,7 @@ class Value(NamedTuple):
     @property
     def is_open(self) -> bool:
         """Whether it is a map whose names are not fixed here."""
-        return bool({"free", "texts", "settings", "kubernetes"} & self.hints.keys())
+        return bool({"free", "texts", "settings", "kubernetes", "alerts"} & self.hints.keys())
 
 
 def read(text: str) -> list[Value]:
@@ -181,6 +186,8 @@ def _leaf(value: Value) -> dict[str, Any]:
     if isinstance(value.default, list):
         of = value.hints["items"]
         return {"type": "array", **told, "items": ITEMS[of] if of in ITEMS else _reference(of)}
+    if "optional" in value.hints:
+        return told | {"type": [value.hints["optional"], "null"], "minimum": 0}
     told["type"] = TYPES[type(value.default)]
     if "enum" in value.hints:
         told["enum"] = [yaml.safe_load(each) for each in value.hints["enum"].split(", ")]
@@ -198,6 +205,9 @@ def _leaf(value: Value) -> dict[str, Any]:
 def _map(hints: dict[str, str]) -> dict[str, Any]:
     if "kubernetes" in hints:
         return {"allOf": [_reference(hints["kubernetes"])]}  # in draft 7 nothing may stand beside a reference
+    if "alerts" in hints:
+        alerts = {name: {"type": "boolean"} for name in sorted(path.stem for path in CHART.glob("alerts/*.yaml"))}
+        return {"type": "object", "additionalProperties": False, "properties": alerts}
     if "settings" in hints:
         names = {name.upper() for name in SETTINGS[hints["settings"]].model_fields} - OF_THE_CHART
         return {

@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,10 +81,12 @@ def environment_of(postgres: Postgres, broker: Broker | None, directory: Path) -
 
 
 @contextmanager
-def start_installation(directory: Path, transport: str = "redis", **settings: str) -> Iterator[Installation]:
+def start_installation(
+    directory: Path, transport: str = "redis", *, make_postgres: Callable[[Path], Postgres] = Postgres, **settings: str
+) -> Iterator[Installation]:
     """Everything started and ready; `settings` are the services' environment variables."""
     with ExitStack() as stack:
-        postgres = stack.enter_context(Postgres(directory / "postgres"))
+        postgres = stack.enter_context(make_postgres(directory / "postgres"))
         broker: Broker = stack.enter_context(TRANSPORTS[transport](directory / "broker"))
         environment = environment_of(postgres, broker, directory) | settings
         Migration(environment, directory / "migrate.log").start()

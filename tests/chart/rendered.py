@@ -49,6 +49,8 @@ def pods(objects: list[Object]) -> dict[str, Object]:
         name = f"{each['kind']} {each['metadata']['name']}"
         if each["kind"] == "Pod":
             specifications[name] = each["spec"]
+        elif each["kind"] == "PodTemplate":
+            specifications[name] = each["template"]["spec"]
         elif "template" in each.get("spec", {}):
             specifications[name] = each["spec"]["template"]["spec"]
     return specifications

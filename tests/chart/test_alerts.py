@@ -40,7 +40,7 @@ def alerts() -> list[dict[str, Any]]:
 def test_each_has_a_runbook_and_each_runbook_its_alert(alerts: list[dict[str, Any]]) -> None:
     assert {alert["alert"] for alert in alerts} == {path.stem for path in RUNBOOKS.glob("*.md")}
     for alert in alerts:
-        path = ROOT / alert["annotations"]["runbook_url"]
+        path = ROOT / alert["annotations"]["runbook"]
         assert path.read_text().startswith(f"# {alert['alert']}\n")
         assert alert["labels"]["severity"] in {"critical", "warning"}
 

@@ -97,7 +97,7 @@ NOT_OF_KUBERNETES = {
 PLAIN = (
     *("repository", "image", "pullPolicy", "enabled", r"\w+Replicas", "replicas", "resources", r"pod\w+", "labels"),
     *("nodeSelector", "tolerations", "annotations", "priorityClassName", "hostnames", "size", "className", "keep"),
-    *("key", "port", "maxmemory", "interval"),
+    *("key", "port", "maxmemory", "interval", "create", "type"),
 )
 """Names that need no words."""
 
@@ -134,8 +134,9 @@ def test_names_are_unique_and_begin_with_the_release_s(objects: list[Object]) ->
 def test_no_pod_is_root_writes_to_its_root_or_knows_the_api_server(objects: list[Object]) -> None:
     """Pod Security "restricted", which the namespace may enforce."""
     for name, pod in pods(objects).items():
-        assert pod["automountServiceAccountToken"] is ("serviceAccountName" in pod), name
-        assert ("serviceAccountName" in pod) is ("operator" in name), name
+        is_operator = "operator" in name
+        assert pod["automountServiceAccountToken"] is is_operator, name
+        assert (pod["serviceAccountName"] == f"{RELEASE}-operator") is is_operator, name
         assert pod["enableServiceLinks"] is False, name
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
@@ -328,10 +329,11 @@ def test_a_release_lets_an_operator_of_elsewhere_into_its_own_namespace() -> Non
 
 
 def test_one_operator_is_enough_for_several_releases() -> None:
-    kinds = {each["kind"] for each in render(OPERATED_ELSEWHERE)}
-    assert {"PodTemplate", "Role", "RoleBinding"} <= kinds
-    assert not {"ClusterRole", "ServiceAccount", "CustomResourceDefinition"} & kinds
     objects = render(OPERATED_ELSEWHERE)
+    kinds = {each["kind"] for each in objects}
+    assert {"PodTemplate", "Role", "RoleBinding"} <= kinds
+    assert not {"ClusterRole", "CustomResourceDefinition"} & kinds
+    assert not any(each["metadata"]["name"] == f"{RELEASE}-operator" for each in objects if "Account" in each["kind"])
     [peer] = [
         peer
         for rule in found(objects, "NetworkPolicy", "webhook")["spec"]["ingress"]
@@ -491,10 +493,8 @@ def test_each_password_is_in_its_url_and_no_two_are_the_same() -> None:
 
 def test_whatever_runs_once_waits_for_the_servers_it_needs() -> None:
     """The first connections of a new pod may be refused, until its address has reached all NetworkPolicies."""
-    objects = render({"operator": {"mode": "namespace"}})
-    specifications = pods(objects)
+    specifications = pods(render({"operator": {"mode": "namespace"}}))
     once = {name: pod for name, pod in specifications.items() if pod.get("restartPolicy") in {"Never", "OnFailure"}}
-    once["PodTemplate"] = found(objects, "PodTemplate", "admin")["template"]["spec"]
     assert len(once) == 4  # the migration, the release of finalizers, the admin's template, the test
     for name, pod in once.items():
         assert environment(pod).get("REALMATE_WAIT_S") == "30" or "--wait" in pod["containers"][0]["args"], name
@@ -557,6 +557,15 @@ def test_the_way_in_shows_events_and_conversations_and_nothing_else() -> None:
         ({"query": {"tolerations": [{"key": "a", "values": "b"}]}}, "values"),
         ({"webhook": {"affinity": {"podAffinities": {}}}}, "podAffinities"),
         ({"webhook": {"extraEnv": [{"nam": "A", "value": "b"}]}}, "nam"),
+        ({"query": {"extraVolumes": [{"name": "ca", "configmap": {"name": "ca"}}]}}, "configmap"),
+        ({"query": {"extraVolumeMounts": [{"name": "ca", "path": "/ca"}]}}, "path"),
+        ({"podSecurityContext": {"runAsUsr": 1}}, "runAsUsr"),
+        ({"postgres": {"securityContext": {"readOnlyRootFilesystem": "no"}}}, "readOnlyRootFilesystem"),
+        ({"webhook": {"service": {"type": "ExternalName"}}}, "must be one of"),
+        ({"metrics": {"prometheusRule": {"disabled": {"RealmateGone": True}}}}, "RealmateGone"),
+        ({"metrics": {"prometheusRule": {"runbookUrl": "docs/runbooks"}}}, "does not match pattern"),
+        ({"imageRegistry": " registry"}, "does not match pattern"),
+        ({"migration": {"ttlSecondsAfterFinished": "a day"}}, "ttlSecondsAfterFinished"),
         (
             {"ingress": {"enabled": True}, "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}]}},
             "choose one way in",

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from helm import program
 from ledger import load
 from release import CHART, NAME, Refused, Release, eventually
 
 ROOT = CHART.parents[1]
 MORE_DEATHS = 12
+VERSIONS = "realmate.dev/secret-versions"
 
 
 @pytest.mark.parametrize("transport", ["redis", "amqp"])
@@ -113,6 +115,73 @@ def test_an_upgrade_that_cannot_be_ready_leaves_the_old_pods_at_work(release: Re
         release.helm("rollback", NAME, "--wait", "--timeout", "120s")
     ledger.verify()
     assert not ledger.refused
+
+
+def test_a_move_to_another_postgres_loses_nothing(release: Release, tmp_path: Path) -> None:
+    """By the lines of docs/kubernetes.md. Whoever forgets them is refused; a changed Secret restarts the pods."""
+    release.install()
+    url = another_postgres(release)
+    external = {"postgres": {"external": {"existingSecret": "database"}}}
+    with load(release) as ledger:
+        with pytest.raises(Refused, match="abandonOwn"):
+            release.install(**external)
+        run_documented(release, "To another Postgres", tmp_path, DATABASE_URL=url)
+        time.sleep(5)
+    ledger.verify()
+    assert set(ledger.refused) <= {503}
+    assert [each["metadata"]["name"] for each in release.list("statefulsets")] == ["database", "realmate-redis"]
+    before = secret_versions(release)
+    release.kubectl("annotate", "secret", "database", "touched=yes")
+    release.install(postgres={"external": {"existingSecret": "database", "abandonOwn": True}})
+    after = secret_versions(release)
+    assert {name for name in after if after[name] != before[name]} == {"realmate-conversations", "realmate-query"}
+
+
+def another_postgres(release: Release) -> str:
+    """A second server like the release's own. Its URL, which is in Secret `database`, too."""
+    own, labels = release.get("statefulset", "realmate-postgres")["spec"], {"app": "database"}
+    template = own["template"] | {"metadata": {"labels": labels}}
+    template["spec"]["serviceAccountName"] = "default"
+    spec = own | {"serviceName": "database", "selector": {"matchLabels": labels}, "template": template}
+    url = f"postgresql://realmate:{release.secret('realmate-postgres', 'password')}@database:5432/realmate"
+    release.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "database"}, "stringData": {"DATABASE_URL": url}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "database"},
+            "spec": {"selector": labels, "ports": [{"port": 5432}]},
+        },
+        {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "database"}, "spec": spec},
+    )
+    release.kubectl("rollout", "status", "statefulset/database", "--timeout=120s")
+    return url
+
+
+def run_documented(release: Release, title: str, directory: Path, **environment: str) -> None:
+    """The commands of a section of docs/kubernetes.md, in the namespace of this release."""
+    section = (ROOT / "docs/kubernetes.md").read_text().partition(f"\n## {title}\n")[2]
+    lines = section.partition("```bash\n")[2].partition("```")[0]
+    lines = lines.replace("--namespace realmate", f"--namespace {release.namespace}")
+    lines = lines.replace("charts/realmate", str(CHART))
+    programs = ":".join({str(Path(program(name)).parent) for name in ("helm", "kubectl")})
+    path = f"{programs}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", lines],
+        cwd=directory,
+        env=os.environ | environment | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def secret_versions(release: Release) -> dict[str, str]:
+    return {
+        each["metadata"]["name"]: each["spec"]["template"]["metadata"].get("annotations", {}).get(VERSIONS, "")
+        for each in release.list("deployments")
+    }
 
 
 def test_what_is_uninstalled_leaves_what_was_asked_to_stay_and_is_found_again(release: Release) -> None:

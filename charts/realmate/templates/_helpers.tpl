@@ -55,16 +55,29 @@ labels:
 {{- end }}
 {{- end }}
 
+{{/* An image, from the registry of the values where one is named. (list $ image) */}}
+{{- define "realmate.from" -}}
+{{- with (index . 0).Values.imageRegistry }}{{ trimSuffix "/" . }}/{{ end }}{{ index . 1 -}}
+{{- end }}
+
 {{- define "realmate.image" -}}
 {{- with .Values.image -}}
-{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ with .digest }}@{{ . }}{{ end }}
+{{- $image := printf "%s:%s" .repository (.tag | default $.Chart.AppVersion) -}}
+{{ include "realmate.from" (list $ $image) }}{{ with .digest }}@{{ . }}{{ end }}
 {{- end -}}
 {{- end }}
 
-{{/* What every pod has, hooks and tests included: Pod Security "restricted", and nothing of the API server. (list $ uid) */}}
+{{/*
+What every pod has, hooks and tests included: Pod Security "restricted", and nothing of the API server.
+(list $ component uid) or (list $ component uid serviceAccount): then with a token for the API server
+*/}}
 {{- define "realmate.pod" -}}
 {{- $root := index . 0 -}}
-automountServiceAccountToken: false
+{{- $own := index $root.Values (index . 1) -}}
+{{- $uid := index . 2 -}}
+{{- $known := eq (len .) 4 -}}
+serviceAccountName: {{ if $known }}{{ index . 3 }}{{ else }}{{ include "realmate.serviceAccount" (list $root (index . 1)) }}{{ end }}
+automountServiceAccountToken: {{ $known }}
 enableServiceLinks: false
 {{- with $root.Values.imagePullSecrets }}
 imagePullSecrets:
@@ -72,22 +85,63 @@ imagePullSecrets:
   - name: {{ . }}
   {{- end }}
 {{- end }}
+{{- $restricted := dict
+  "runAsNonRoot" true "runAsUser" $uid "runAsGroup" $uid "fsGroup" $uid "seccompProfile" (dict "type" "RuntimeDefault")
+}}
 securityContext:
-  runAsNonRoot: true
-  runAsUser: {{ index . 1 }}
-  runAsGroup: {{ index . 1 }}
-  fsGroup: {{ index . 1 }}
-  seccompProfile:
-    type: RuntimeDefault
+  {{- include "realmate.overridden" (list $restricted $root.Values.podSecurityContext $own.podSecurityContext) | nindent 2 }}
+{{- with $own.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $own.nodeSelector }}
+nodeSelector:
+  {{- include "realmate.texts" . | nindent 2 }}
+{{- end }}
+{{- with $own.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $own.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
-{{/* What every container has. (whether its root file system is read-only) */}}
+{{/* What every container has. (list $ component readOnly): whether its root file system is read-only */}}
 {{- define "realmate.container" -}}
+{{- $root := index . 0 -}}
+{{- $own := index $root.Values (index . 1) -}}
+{{- $restricted := dict
+  "allowPrivilegeEscalation" false "readOnlyRootFilesystem" (index . 2) "capabilities" (dict "drop" (list "ALL"))
+}}
 securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: {{ . }}
-  capabilities:
-    drop: [ALL]
+  {{- include "realmate.overridden" (list $restricted $root.Values.securityContext $own.securityContext) | nindent 2 }}
+{{- end }}
+
+{{/* Maps, later ones over earlier ones; what is null in the end is left out. */}}
+{{- define "realmate.overridden" -}}
+{{- $whole := dict -}}
+{{- range . -}}
+{{- range $name, $value := . -}}
+{{- $_ := set $whole $name $value -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $value := $whole -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := unset $whole $name -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $whole -}}
+{{- end }}
+
+{{/* As whom a component's pods run. (list $ component) */}}
+{{- define "realmate.serviceAccount" -}}
+{{- $own := (index (index . 0).Values (index . 1)).serviceAccount -}}
+{{- if $own.create -}}
+{{- default (printf "%s-%s" (include "realmate.fullname" (index . 0)) (index . 1)) $own.name -}}
+{{- else -}}
+{{- default "default" $own.name -}}
+{{- end -}}
 {{- end }}
 
 {{/* The Secret with a store's URL, and with the password where the store is ours. (list $ store) */}}
@@ -200,21 +254,34 @@ auto_explain.log_min_duration: "-1"
 - {name: REALMATE_WAIT_S, value: "30"}
 {{- end }}
 
-{{/* Where pods may run. (one component's values) */}}
-{{- define "realmate.scheduling" -}}
-{{- with .priorityClassName }}
-priorityClassName: {{ . }}
+{{/* More of a component's pod: what its values mount, and what they mount it from. (list $ component) */}}
+{{- define "realmate.extraMounts" -}}
+{{- with (index (index . 0).Values (index . 1)).extraVolumeMounts }}
+{{ toYaml . }}
 {{- end }}
-{{- with .nodeSelector }}
-nodeSelector:
-  {{- include "realmate.texts" . | nindent 2 }}
 {{- end }}
-{{- with .tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
+
+{{- define "realmate.extraVolumes" -}}
+{{- with (index (index . 0).Values (index . 1)).extraVolumes }}
+{{ toYaml . }}
 {{- end }}
-{{- with .affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
 {{- end }}
+
+{{/*
+What changes with the external Secrets that these pods have their URLs from: they do not follow those. Nothing where Helm
+does not reach the cluster. Not a checksum: it would tell whoever may read pods, but no Secrets, when a guess is right.
+(list $ stores)
+*/}}
+{{- define "realmate.versions" -}}
+{{- $root := index . 0 -}}
+{{- $versions := list -}}
+{{- range $store := index . 1 -}}
+{{- $values := index $root.Values $store -}}
+{{- with default $values.existingSecret $values.external.existingSecret -}}
+{{- with lookup "v1" "Secret" $root.Release.Namespace . -}}
+{{- $versions = append $versions (printf "%s-%s" $store .metadata.resourceVersion) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- join "," $versions -}}
 {{- end }}

@@ -27,15 +27,22 @@ spec:
     metadata:
       labels:
         {{- merge (include "realmate.labels" (list $root .name) | fromYaml) $own.podLabels | include "realmate.texts" | nindent 8 }}
-      {{- with $own.podAnnotations }}
+      {{- $annotations := deepCopy $own.podAnnotations }}
+      {{- $stores := keys .stores }}
+      {{- if .broker }}
+      {{- $stores = append $stores (include "realmate.broker" $root) }}
+      {{- end }}
+      {{- with include "realmate.versions" (list $root ($stores | uniq | sortAlpha)) }}
+      {{- $_ := set $annotations "realmate.dev/secret-versions" . }}
+      {{- end }}
+      {{- with $annotations }}
       annotations:
         {{- include "realmate.texts" . | nindent 8 }}
       {{- end }}
     spec:
-      {{- include "realmate.pod" (list $root 10001) | nindent 6 }}
+      {{- include "realmate.pod" (list $root .name 10001) | nindent 6 }}
       # The process drains by itself: DRAIN_DELAY_S for whoever routes to it, DRAIN_TIMEOUT_S for its work, 3 s to end.
       terminationGracePeriodSeconds: {{ add (ceil (float64 $settings.DRAIN_DELAY_S)) (ceil (float64 $settings.DRAIN_TIMEOUT_S)) 7 }}
-      {{- include "realmate.scheduling" $own | nindent 6 }}
       topologySpreadConstraints:
         {{- range $topology := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
         - topologyKey: {{ $topology }}
@@ -50,7 +57,7 @@ spec:
           image: {{ include "realmate.image" $root }}
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
           args: [run, {{ .name }}]
-          {{- include "realmate.container" (not $root.Values.development) | nindent 10 }}
+          {{- include "realmate.container" (list $root .name (not $root.Values.development)) | nindent 10 }}
           ports:
             - {name: http, containerPort: 8000}
             - {name: admin, containerPort: 9000}
@@ -111,6 +118,7 @@ spec:
             {{- if $root.Values.readers.existingSecret }}
             - {name: readers, mountPath: /etc/realmate/readers, readOnly: true}
             {{- end }}
+            {{- include "realmate.extraMounts" (list $root .name) | nindent 12 }}
       volumes:
         - name: tmp
           emptyDir: {sizeLimit: 64Mi}
@@ -128,6 +136,7 @@ spec:
         - name: readers
           secret: {secretName: {{ . }}}
         {{- end }}
+        {{- include "realmate.extraVolumes" (list $root .name) | nindent 8 }}
 {{- if $own.autoscaling.enabled }}
 ---
 apiVersion: autoscaling/v2
@@ -189,13 +198,24 @@ spec:
     {{- end }}
 {{- end }}
 
-{{/* A Service for the pods of one component. (list $ component port) */}}
+{{/* A Service for the pods of one component. (list $ component port number), and what its values say of it: (… service) */}}
 {{- define "realmate.port" -}}
+{{- $own := ternary (last .) dict (eq (len .) 5) -}}
 apiVersion: v1
 kind: Service
 metadata:
   {{- include "realmate.metadata" (list (index . 0) (index . 1)) | nindent 2 }}
+  {{- with $own.annotations }}
+  annotations:
+    {{- include "realmate.texts" . | nindent 4 }}
+  {{- end }}
 spec:
+  {{- with $own.type }}
+  type: {{ . }}
+  {{- end }}
+  {{- with $own.externalTrafficPolicy }}
+  externalTrafficPolicy: {{ . }}
+  {{- end }}
   selector:
     {{- include "realmate.selector" (list (index . 0) (index . 1)) | nindent 4 }}
   ports:
