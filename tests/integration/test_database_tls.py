@@ -67,8 +67,7 @@ class TlsPostgres(Postgres):
 
 @pytest.fixture(autouse=True)
 def debian(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not PROGRAMS.exists():
-        require_program("postgres", package="postgresql-15")
+    require_program(str(PROGRAMS / "postgres"), package="postgresql-15")
     monkeypatch.setattr(local, "binary", lambda name: str(PROGRAMS / name))
     monkeypatch.setattr(local, "INITDB_OPTIONS", [each for each in local.INITDB_OPTIONS if "builtin" not in each])
 
