@@ -5,6 +5,7 @@
 | `E2E_URL` | of the cluster's Ingress; default `KUBE_INGRESS`, or http://127.0.0.1:8080 |
 | `E2E_VALUES` | a values file with what the cluster needs: images, storage classes, the Ingress' class |
 | `E2E_PREVIOUS` | the git revision whose chart is upgraded from; default: the last commit before that on charts/ |
+| `E2E_CRDS` | a directory with the definitions of KEDA, the Gateway API, CloudNativePG and the Prometheus operator |
 
 Each installation has a namespace of its own, which enforces Pod Security "restricted". Two cannot share the Ingress,
 which has no host: nothing else must be led to /webhook and /conversations, and the tests run one after another.

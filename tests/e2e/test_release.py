@@ -10,15 +10,20 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from helm import program
 from ledger import load
 from release import CHART, NAME, Refused, Release, eventually
 
+Values = dict[str, Any]
 ROOT = CHART.parents[1]
 MORE_DEATHS = 12
+OTHERS = {"keda.sh", "gateway.networking.k8s.io", "postgresql.cnpg.io", "monitoring.coreos.com"}
+VALIDATED = ("--dry-run=server", "--validate=strict")
 VERSIONS = "realmate.dev/secret-versions"
 
 
@@ -62,6 +67,34 @@ def previous_chart(directory: Path) -> Path:
 
 def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+WITH_OTHERS: tuple[Values, ...] = (
+    {
+        "keda": {"enabled": True},
+        "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["realmate.example"]},
+        "metrics": {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}},
+        "postgres": {"cloudnativepg": {"enabled": True}},
+    },
+    {"keda": {"enabled": True}, "transport": {"kind": "amqp"}, "metrics": {"serviceMonitor": {"enabled": True}}},
+)
+
+
+@pytest.mark.skipif("E2E_CRDS" not in os.environ, reason="E2E_CRDS names no directory with others' definitions")
+def test_what_others_define_is_as_they_define_it(release: Release) -> None:
+    """KEDA, the Gateway API, CloudNativePG, the Prometheus operator: their API servers' own checks, CEL included."""
+    release.kubectl("apply", "--server-side", "--filename", os.environ["E2E_CRDS"])
+    checked = set()
+    for values in WITH_OTHERS:
+        rendered = release.helm("template", NAME, str(CHART), "--values", "-", stdin=json.dumps(values))
+        for each in yaml.safe_load_all(rendered):
+            if each and each["apiVersion"].partition("/")[0] in OTHERS:
+                release.kubectl("apply", *VALIDATED, "--filename", "-", stdin=json.dumps(each))
+                checked.add(each["kind"])
+    assert checked == {
+        *("ScaledObject", "TriggerAuthentication", "HTTPRoute", "Cluster"),
+        *("PodMonitor", "ServiceMonitor", "PrometheusRule"),
+    }
 
 
 def test_pods_that_die_at_random_take_nothing_with_them(release: Release) -> None:
