@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,16 @@ class RenderError(Exception):
     """helm refused; the message is its."""
 
 
-def render(values: dict[str, Any] | None = None) -> list[Object]:
+def render(values: dict[str, Any] | None = None, *, by: Callable[[], str] = helm) -> list[Object]:
     """Every object of an installation with these values, tests and hooks included. Raises RenderError."""
-    return render_file(json.dumps(values or {}))
+    return render_file(json.dumps(values or {}), by=by)
 
 
-def render_file(values: str, *, release: str = RELEASE, namespace: str = NAMESPACE) -> list[Object]:
+def render_file(
+    values: str, *, release: str = RELEASE, namespace: str = NAMESPACE, by: Callable[[], str] = helm
+) -> list[Object]:
     """The same with the text of a values file. Raises RenderError."""
-    command = [helm(), "template", release, str(CHART), "--namespace", namespace, "--values", "-"]
+    command = [by(), "template", release, str(CHART), "--namespace", namespace, "--values", "-"]
     done = subprocess.run(command, input=values, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RenderError(done.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import yaml
 
 from helm import program
 from ledger import load
+from realmate.local.ports import free_port
 from release import CHART, NAME, Refused, Release, eventually
 
 Values = dict[str, Any]
@@ -35,6 +37,14 @@ def test_it_installs_where_there_is_nothing_and_passes_its_own_test(release: Rel
         time.sleep(5)
     ledger.verify()
     assert not ledger.refused
+
+
+def test_who_follows_the_documentation_gets_what_it_says(release: Release, tmp_path: Path) -> None:
+    sections = ("A first installation", "A signed source", "Tokens for readers")
+    said = run_documented(release, *sections, directory=tmp_path)
+    assert said.count("Phase:          Succeeded") == 3
+    assert '"id":"6a41b347-8d80-4ce9-84ba-7af66f369f6a","status":"OPEN"' in said
+    assert '"status":"created"' in said
 
 
 def test_the_contract_holds_through_the_ingress(release: Release) -> None:
@@ -158,7 +168,7 @@ def test_a_move_to_another_postgres_loses_nothing(release: Release, tmp_path: Pa
     with load(release) as ledger:
         with pytest.raises(Refused, match="abandonOwn"):
             release.install(**external)
-        run_documented(release, "To another Postgres", tmp_path, DATABASE_URL=url)
+        run_documented(release, "To another Postgres", directory=tmp_path, DATABASE_URL=url)
         time.sleep(5)
     ledger.verify()
     assert set(ledger.refused) <= {503}
@@ -191,16 +201,27 @@ def another_postgres(release: Release) -> str:
     return url
 
 
-def run_documented(release: Release, title: str, directory: Path, **environment: str) -> None:
-    """The commands of a section of docs/kubernetes.md, in the namespace of this release."""
-    section = (ROOT / "docs/kubernetes.md").read_text().partition(f"\n## {title}\n")[2]
-    lines = section.partition("```bash\n")[2].partition("```")[0]
+def run_documented(release: Release, *titles: str, directory: Path, **environment: str) -> str:
+    """Run the commands of sections of docs/kubernetes.md as one script, for this release, and return what they said.
+
+    Without those that bring the image to a cluster: that is done here by who made the cluster.
+    """
+    documentation = (ROOT / "docs/kubernetes.md").read_text()
+    sections = [documentation.partition(f"\n## {title}\n")[2].partition("\n## ")[0] for title in titles]
+    blocks = [block for section in sections for block in re.findall(r"```bash\n(.*?)```", section, re.DOTALL)]
+    lines = "".join(block for block in blocks if "docker build" not in block)
+    assert lines
+    values = f" --values {os.environ['E2E_VALUES']}" if "E2E_VALUES" in os.environ else ""
     lines = lines.replace("--namespace realmate", f"--namespace {release.namespace}")
+    lines = lines.replace("install realmate charts/realmate", f"install realmate {CHART} --take-ownership{values}")
     lines = lines.replace("charts/realmate", str(CHART))
+    for port in ("8000", "8001"):
+        own = str(free_port())
+        lines = lines.replace(f" {port}:8000", f" {own}:8000").replace(f"127.0.0.1:{port}/", f"127.0.0.1:{own}/")
     programs = ":".join({str(Path(program(name)).parent) for name in ("helm", "kubectl")})
     path = f"{programs}:{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", lines],
+        ["bash", "-euo", "pipefail", "-c", "trap 'kill $(jobs -p)' EXIT\n" + lines],
         cwd=directory,
         env=os.environ | environment | {"PATH": path},
         capture_output=True,
@@ -208,6 +229,7 @@ def run_documented(release: Release, title: str, directory: Path, **environment:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def secret_versions(release: Release) -> dict[str, str]:
