@@ -14,6 +14,7 @@ import requests
 from ledger import load
 from realmate.sources.signing import StandardWebhooks
 from release import Object, Refused, Release, eventually
+from signatures import SECRET
 
 GENERATED = {"scheme": "standard-webhooks", "generate": True, "rotation": {"overlap": "30s"}}
 
@@ -156,6 +157,60 @@ def test_a_deleted_source_is_revoked_and_then_erased_beside_one_under_load(opera
     assert not ledger.refused
 
 
+RESPONDER = """
+import http.server
+class Responder(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"content": "Um momento."}')
+http.server.HTTPServer(("", 8080), Responder).serve_forever()
+"""
+
+
+def test_a_reply_from_elsewhere_comes_through_the_policies(operated: Operated) -> None:
+    """A policy sees the port of the pod, not that of the Service before it."""
+    release = operated.release
+    release.install(networkPolicy={"responders": True, "responderPorts": [8080]})
+    start_responder(release)
+    url, keys = f"http://responder.{release.namespace}.svc/", [{"name": "responder", "key": "secret"}]
+    reply = {"kind": "http", "url": url, "allowPrivate": True, "secretRefs": keys}
+    operated.make("answered", signing=GENERATED, reply=reply)
+    secret, conversation = operated.secret("answered"), str(uuid4())
+    for body in (
+        opening(conversation),
+        event("NEW_MESSAGE", id=str(uuid4()), content="Oi", conversation_id=conversation),
+    ):
+        assert release.post(body, source="answered", headers=signature(body, secret)) in {201, 202}
+    eventually(lambda: "Um momento." in said_in(release, conversation), "the responder's reply is there")
+
+
+def said_in(release: Release, conversation: str) -> list[str]:
+    answer = requests.get(f"{release.url}/conversations/{conversation}/", timeout=10)
+    return [message["content"] for message in answer.json().get("messages", [])]
+
+
+def start_responder(release: Release) -> None:
+    """In a pod like ours, of which no policy of ours knows."""
+    ours, labels = release.get("deployment", "realmate-query")["spec"]["template"]["spec"], {"app": "responder"}
+    kept = {key: ours["containers"][0][key] for key in ("image", "imagePullPolicy", "securityContext", "resources")}
+    container = kept | {"name": "responder", "command": ["python", "-c", RESPONDER]}
+    container["readinessProbe"] = {"tcpSocket": {"port": 8080}}
+    pod = {"securityContext": ours["securityContext"], "containers": [container]}
+    release.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "responder"}, "stringData": {"secret": SECRET}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "responder"},
+            "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]},
+        },
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "responder", "labels": labels}, "spec": pod},
+    )
+    release.kubectl("wait", "pod/responder", "--for=condition=Ready", "--timeout=60s")
+
+
 def gets(operated: Operated, name: str) -> bool:
     return name in {each["metadata"]["name"] for each in operated.release.list("webhooksources")}
 
@@ -233,6 +288,28 @@ def test_what_is_wrong_is_refused_by_the_api_server(
 ) -> None:
     with pytest.raises(Refused, match=complaint):
         operated.release.apply(source(name, **spec))
+
+
+def test_one_operator_serves_the_namespaces_that_let_it_in(url: str) -> None:
+    central, other, empty = Release(url), Release(url), Release(url)
+    try:
+        central.install(operator={"mode": "cluster"})
+        invitation = {"name": "realmate-operator", "namespace": central.namespace}
+        served = {"ingress": {"enabled": False}, "crds": {"enabled": False}}
+        other.install(**served, operator={"mode": "elsewhere", "serviceAccount": invitation})
+        assert not other.list("pods", "app.kubernetes.io/component=operator")
+        for release, reason in ((central, "Ready"), (other, "Ready"), (empty, "NoInstallation")):
+            release.apply(source("shop", signing=GENERATED))
+            Operated(release).wait("shop", reason)
+        assert Operated(other).secret("shop") != Operated(central).secret("shop")
+        other.install(operator={"mode": "elsewhere", "serviceAccount": invitation | {"namespace": "nowhere"}})
+        other.apply(source("late", signing=GENERATED))
+        Operated(other).wait("late", "NoRights")
+        with pytest.raises(Refused):
+            Operated(other).secret("late")
+    finally:
+        for release in (other, empty, central):
+            release.delete()
 
 
 def test_uninstalled_it_leaves_nothing_stuck(url: str) -> None:
