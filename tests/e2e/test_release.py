@@ -163,12 +163,12 @@ def test_an_upgrade_that_cannot_be_ready_leaves_the_old_pods_at_work(release: Re
 def test_a_move_to_another_postgres_loses_nothing(release: Release, tmp_path: Path) -> None:
     """By the lines of docs/kubernetes.md. Whoever forgets them is refused; a changed Secret restarts the pods."""
     release.install()
-    url = another_postgres(release)
+    url, image = another_postgres(release)
     external = {"postgres": {"external": {"existingSecret": "database"}}}
     with load(release) as ledger:
         with pytest.raises(Refused, match="abandonOwn"):
             release.install(**external)
-        run_documented(release, "To another Postgres", directory=tmp_path, DATABASE_URL=url)
+        run_documented(release, "To another Postgres", directory=tmp_path, image=image, DATABASE_URL=url)
         time.sleep(5)
     ledger.verify()
     assert set(ledger.refused) <= {503}
@@ -180,13 +180,14 @@ def test_a_move_to_another_postgres_loses_nothing(release: Release, tmp_path: Pa
     assert {name for name in after if after[name] != before[name]} == {"realmate-conversations", "realmate-query"}
 
 
-def another_postgres(release: Release) -> str:
-    """A second server like the release's own. Its URL, which is in Secret `database`, too."""
+def another_postgres(release: Release) -> tuple[str, str]:
+    """A second server like the release's own: its URL, which is in Secret `database`, too, and its image."""
     own, labels = release.get("statefulset", "realmate-postgres")["spec"], {"app": "database"}
     template = own["template"] | {"metadata": {"labels": labels}}
     template["spec"]["serviceAccountName"] = "default"
     spec = own | {"serviceName": "database", "selector": {"matchLabels": labels}, "template": template}
-    url = f"postgresql://realmate:{release.secret('realmate-postgres', 'password')}@database:5432/realmate"
+    password = release.secret("realmate-postgres", "password")
+    url = f"postgresql://realmate:{password}@database.{release.namespace}.svc:5432/realmate"
     release.apply(
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "database"}, "stringData": {"DATABASE_URL": url}},
         {
@@ -198,10 +199,10 @@ def another_postgres(release: Release) -> str:
         {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "database"}, "spec": spec},
     )
     release.kubectl("rollout", "status", "statefulset/database", "--timeout=120s")
-    return url
+    return url, template["spec"]["containers"][0]["image"]
 
 
-def run_documented(release: Release, *titles: str, directory: Path, **environment: str) -> str:
+def run_documented(release: Release, *titles: str, directory: Path, image: str = "", **environment: str) -> str:
     """Run the commands of sections of docs/kubernetes.md as one script, for this release, and return what they said.
 
     Without those that bring the image to a cluster: that is done here by who made the cluster.
@@ -214,7 +215,7 @@ def run_documented(release: Release, *titles: str, directory: Path, **environmen
     values = f" --values {os.environ['E2E_VALUES']}" if "E2E_VALUES" in os.environ else ""
     lines = lines.replace("--namespace realmate", f"--namespace {release.namespace}")
     lines = lines.replace("install realmate charts/realmate", f"install realmate {CHART} --take-ownership{values}")
-    lines = lines.replace("charts/realmate", str(CHART))
+    lines = lines.replace("charts/realmate", str(CHART)).replace("--image=postgres:17", f"--image={image}")
     for port in ("8000", "8001"):
         own = str(free_port())
         lines = lines.replace(f" {port}:8000", f" {own}:8000").replace(f"127.0.0.1:{port}/", f"127.0.0.1:{own}/")
