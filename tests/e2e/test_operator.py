@@ -293,9 +293,10 @@ def test_what_is_wrong_is_refused_by_the_api_server(
 def test_one_operator_serves_the_namespaces_that_let_it_in(url: str) -> None:
     central, other, empty = Release(url), Release(url), Release(url)
     try:
-        central.install(operator={"mode": "cluster"})
+        single = {name: {"replicas": 1} for name in ("webhook", "conversations", "query")}  # for a small cluster
+        central.install(**single, operator={"mode": "cluster"})
         invitation = {"name": "realmate-operator", "namespace": central.namespace}
-        served = {"ingress": {"enabled": False}, "crds": {"enabled": False}}
+        served = single | {"ingress": {"enabled": False}, "crds": {"enabled": False}}
         other.install(**served, operator={"mode": "elsewhere", "serviceAccount": invitation})
         assert not other.list("pods", "app.kubernetes.io/component=operator")
         for release, reason in ((central, "Ready"), (other, "Ready"), (empty, "NoInstallation")):

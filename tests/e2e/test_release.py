@@ -214,15 +214,15 @@ def run_documented(release: Release, *titles: str, directory: Path, image: str =
     assert lines
     values = f" --values {os.environ['E2E_VALUES']}" if "E2E_VALUES" in os.environ else ""
     lines = lines.replace("--namespace realmate", f"--namespace {release.namespace}")
-    lines = lines.replace("install realmate charts/realmate", f"install realmate {CHART} --take-ownership{values}")
     lines = lines.replace("charts/realmate", str(CHART)).replace("--image=postgres:17", f"--image={image}")
+    lines = lines.replace(f"install realmate {CHART}", f"install realmate {CHART} --take-ownership{values}")
     for port in ("8000", "8001"):
         own = str(free_port())
         lines = lines.replace(f" {port}:8000", f" {own}:8000").replace(f"127.0.0.1:{port}/", f"127.0.0.1:{own}/")
     programs = ":".join({str(Path(program(name)).parent) for name in ("helm", "kubectl")})
     path = f"{programs}:{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "trap 'kill $(jobs -p)' EXIT\n" + lines],
+        ["bash", "-euo", "pipefail", "-c", "trap 'kill $(jobs -p) 2> kill.log || true' EXIT\n" + lines],
         cwd=directory,
         env=os.environ | environment | {"PATH": path},
         capture_output=True,
