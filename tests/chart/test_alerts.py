@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import prometheus_client
 import pytest
 
+from needed import require_program
 from rendered import NAMESPACE, RELEASE, found, render
 
 ROOT = Path(__file__).parents[2]
@@ -80,10 +82,27 @@ def test_they_look_at_this_release_alone(alerts: list[dict[str, Any]]) -> None:
         assert alert["expr"].count(f'namespace="{NAMESPACE}", pod=~"{RELEASE}-.+"') == alert["expr"].count("realmate_")
 
 
-def test_the_dashboard_shows_metrics_that_there_are(known: dict[str, set[str]]) -> None:
-    board = json.loads(
-        found(render({"metrics": {"dashboard": {"enabled": True}}}), "ConfigMap", "dashboard")["data"]["realmate.json"]
+@pytest.fixture(scope="module")
+def board() -> dict[str, Any]:
+    dashboard = found(render({"metrics": {"dashboard": {"enabled": True}}}), "ConfigMap", "dashboard")
+    told: dict[str, Any] = json.loads(dashboard["data"]["realmate.json"])
+    return told
+
+
+def test_prometheus_understands_each_panel_of_the_dashboard(board: dict[str, Any], tmp_path: Path) -> None:
+    promtool = require_program("promtool", package="prometheus")
+    expressions = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
+    told = [each.replace("$__rate_interval", "5m") for each in expressions]
+    rules = [{"record": f"panel:{number}", "expr": each} for number, each in enumerate(told)]
+    (tmp_path / "rules.yaml").write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    done = subprocess.run(
+        [promtool, "check", "rules", tmp_path / "rules.yaml"], capture_output=True, text=True, check=False
     )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(rules)} rules found" in done.stdout
+
+
+def test_the_dashboard_shows_metrics_that_there_are(board: dict[str, Any], known: dict[str, set[str]]) -> None:
     ids = [panel["id"] for panel in board["panels"]]
     assert len(ids) == len(set(ids))
     expressions = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
