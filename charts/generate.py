@@ -41,6 +41,7 @@ OF_THE_CHART = {
     *(
         "TRANSPORT_KEYS_FILE",
         "TRANSPORT_URL",
+        "DRAIN_TRANSPORT_URL",
         "REDIS_URL",
         "DATABASE_URL",
         "DATABASE_WRITER_URL",

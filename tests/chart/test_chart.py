@@ -356,6 +356,22 @@ def test_the_operator_knows_the_installation_by_its_pod_template() -> None:
         assert installation_of(template).open_default is wanted
 
 
+def test_what_carried_commands_before_is_drained_and_stays_for_so_long() -> None:
+    objects = render({"transport": {"kind": "redis", "drain": "amqp"}})
+    conversations, webhook = (
+        environment(found(objects, "Deployment", name)["spec"]["template"]["spec"])
+        for name in ("conversations", "webhook")
+    )
+    told = [conversations[name]["secretKeyRef"] for name in ("TRANSPORT_URL", "DRAIN_TRANSPORT_URL")]
+    assert [each["name"] for each in told] == [f"{RELEASE}-redis", f"{RELEASE}-rabbitmq"]
+    assert {each["key"] for each in told} == {"CONVERSATIONS_URL"}
+    assert "DRAIN_TRANSPORT_URL" not in webhook
+    assert found(objects, "StatefulSet", "rabbitmq")
+    for policy, end in (("rabbitmq", "ingress"), ("conversations", "egress")):
+        assert "5672" in json.dumps(found(objects, "NetworkPolicy", policy)["spec"][end])
+    assert "5672" not in json.dumps(found(objects, "NetworkPolicy", "webhook")["spec"]["egress"])
+
+
 @pytest.mark.parametrize("transport", ["redis", "amqp"])
 def test_keda_looks_at_what_waits_for_conversations(transport: str) -> None:
     objects = render({"keda": {"enabled": True}, "transport": {"kind": transport}})
@@ -534,6 +550,7 @@ def test_the_way_in_shows_events_and_conversations_and_nothing_else() -> None:
         ({"keda": {"enabled": True}, "conversations": {"autoscaling": {"enabled": True}}}, "choose one"),
         ({"keda": {"enabled": True}} | EXTERNAL, "keda.redisAddress"),
         ({"metrics": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}}, "counted twice"),
+        ({"transport": {"kind": "amqp", "drain": "amqp"}}, "another one than transport.kind"),
         ({"postgres": {"cloudnativepg": {"enabled": True}, "existingSecret": "x"}}, "brings its own Secret"),
         ({"httpRoute": {"enabled": True}}, "of which Gateway"),
         ({"operator": {"mode": "elsewhere"}}, "say which operator may work here"),

@@ -180,6 +180,18 @@ def test_a_move_to_another_postgres_loses_nothing(release: Release, tmp_path: Pa
     assert {name for name in after if after[name] != before[name]} == {"realmate-conversations", "realmate-query"}
 
 
+def test_the_transport_changes_and_changes_back_without_a_503(release: Release) -> None:
+    release.install()
+    for kind, before in (("amqp", "redis"), ("redis", "amqp")):
+        with load(release) as ledger:
+            release.install(transport={"kind": kind, "drain": before})
+            time.sleep(5)
+            release.install(transport={"kind": kind, "drain": ""})
+            time.sleep(5)
+        ledger.verify()
+        assert not ledger.refused
+
+
 def another_postgres(release: Release) -> tuple[str, str]:
     """A second server like the release's own: its URL, which is in Secret `database`, too, and its image."""
     own, labels = release.get("statefulset", "realmate-postgres")["spec"], {"app": "database"}

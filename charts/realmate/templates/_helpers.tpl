@@ -211,6 +211,22 @@ uri
 {{ ternary "rabbitmq" "redis" (eq .Values.transport.kind "amqp") }}
 {{- end }}
 
+{{/* What carried commands before, while that changes. */}}
+{{- define "realmate.brokerBefore" -}}
+{{- with .Values.transport.drain -}}
+{{- if eq . $.Values.transport.kind -}}
+{{- fail "transport.drain is what carried commands before: another one than transport.kind" -}}
+{{- end -}}
+{{ ternary "rabbitmq" "redis" (eq . "amqp") }}
+{{- end -}}
+{{- end }}
+
+{{/* Whether there is a RabbitMQ of ours. */}}
+{{- define "realmate.ownRabbitmq" -}}
+{{- $used := has "rabbitmq" (list (include "realmate.broker" .) (include "realmate.brokerBefore" .)) -}}
+{{- if and $used (not .Values.rabbitmq.external.existingSecret) -}}true{{- end -}}
+{{- end }}
+
 {{/* A password in a Secret of ours: that which it has, or else a new one. (list $ name key) */}}
 {{- define "realmate.password" -}}
 {{- $secret := lookup "v1" "Secret" (index . 0).Release.Namespace (index . 1) | default dict -}}

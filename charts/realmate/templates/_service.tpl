@@ -32,6 +32,9 @@ spec:
       {{- if .broker }}
       {{- $stores = append $stores (include "realmate.broker" $root) }}
       {{- end }}
+      {{- if eq .name "conversations" }}
+      {{- $stores = append $stores (include "realmate.brokerBefore" $root) | compact }}
+      {{- end }}
       {{- with include "realmate.versions" (list $root ($stores | uniq | sortAlpha)) }}
       {{- $_ := set $annotations "realmate.dev/secret-versions" . }}
       {{- end }}
@@ -72,6 +75,11 @@ spec:
             {{- if .broker }}
             {{- include "realmate.connection" (list $root (include "realmate.broker" $root) .name "TRANSPORT_URL") | nindent 12 }}
             - {name: TRANSPORT_KEYS_FILE, value: /etc/realmate/transport/keys}
+            {{- end }}
+            {{- if eq .name "conversations" }}
+            {{- with include "realmate.brokerBefore" $root }}
+            {{- include "realmate.connection" (list $root . "conversations" "DRAIN_TRANSPORT_URL") | nindent 12 }}
+            {{- end }}
             {{- end }}
             {{- if and .sources (include "realmate.sources" $root) }}
             - {name: SOURCES_FILE, value: /etc/realmate/sources/{{ include "realmate.sourcesFile" $root }}}

@@ -55,9 +55,17 @@ class ConversationsService:
         )
         return RuleBooks(default, self.source_ids, self.sources, self.sources_now)
 
+    @property
+    def batches(self) -> Batches:
+        return Batches(self.db, self.rules, self.source_ids, self.holding)
+
     @commands
     def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:
-        return Batches(self.db, self.rules, self.source_ids, self.holding).apply(deliveries)
+        return self.batches.apply(deliveries)
+
+    @commands(drains=True)
+    def apply_drained(self, deliveries: Sequence[Delivery]) -> list[bytes]:
+        return self.batches.apply(deliveries)
 
     @periodic(lambda settings: settings.sweep_interval_s)
     def sweep(self) -> None:

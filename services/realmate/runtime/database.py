@@ -69,7 +69,7 @@ class Database(nameko_sqlalchemy.Database):
         self.container.config.setdefault(DB_URIS_KEY, {})[f"{name}:{Schema.__name__}"] = options.pop("url")
         self.engine_options = {
             **options,
-            "pool_size": BESIDE_BATCHES + max(settings.http_batches_in_flight, settings.consumer_batches_in_flight),
+            "pool_size": BESIDE_BATCHES + max(settings.http_batches_in_flight, settings.consumer_batches_in_all),
             "max_overflow": 0,
             "isolation_level": "AUTOCOMMIT",  # `Transactions` says BEGIN, COMMIT and ROLLBACK itself
             "pool_reset_on_return": None,

@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         description="What carries commands between webhook and conversations: `redis://…`, or"
         " `amqp://user:password@host:5672//` for RabbitMQ. Default: `REDIS_URL`.",
     )
+    drain_transport_url: str | None = Field(
+        None,
+        description="For conversations, while `TRANSPORT_URL` changes: what carried commands before. It takes what"
+        " still comes from there, too.",
+    )
     realmate_data_dir: Path = Field(
         Path(".realmate"), description="Where `realmate up` keeps its embedded stores; survives a restart."
     )
@@ -272,7 +277,7 @@ class Settings(BaseSettings):
             check_redis_url(url)
         return url
 
-    @field_validator("transport_url")
+    @field_validator("transport_url", "drain_transport_url")
     @classmethod
     def _known_transport(cls, url: str | None) -> str | None:
         if url is not None:
@@ -297,6 +302,12 @@ class Settings(BaseSettings):
         if url is None:
             raise SettingsError("REDIS_URL (or TRANSPORT_URL) is not set, and this service needs it")
         return url
+
+    @property
+    def consumer_batches_in_all(self) -> int:
+        """How many a process has in flight, of all transports."""
+        transports = 1 if self.drain_transport_url is None else 2
+        return transports * self.consumer_batches_in_flight
 
     @property
     def redis(self) -> str | None:

@@ -46,9 +46,8 @@ def open_caller(settings: Settings) -> Caller:
     return RedisCaller(url, sealing)
 
 
-def open_source(settings: Settings) -> Source:
-    """The consumer's end of the transport that the settings name. Raises SettingsError where they name none."""
-    url = settings.transport
+def open_source(settings: Settings, url: str) -> Source:
+    """The consumer's end of the transport at `url`."""
     sealing = Sealing(settings.transport_keys_file)
     if _is_amqp(url):
         return AmqpSource(
@@ -127,31 +126,52 @@ class CommandConsumer(Entrypoint):
 
     If it raises, nothing is acknowledged and the deliveries come again. Batches merge by themselves: while
     `consumer_batches_in_flight` workers run, newcomers wait in the broker, and the next free worker takes them all.
+
+    With `drains` it takes them from DRAIN_TRANSPORT_URL, if there is one. That is no part of readiness: what carried
+    commands before may go as soon as nobody sends by it.
     """
+
+    def __init__(self, *, drains: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._drains = drains
 
     def setup(self) -> None:
         self._settings = settings_of(self.container)
+        url = self._settings.drain_transport_url if self._drains else self._settings.transport
+        self._is_wanted = url is not None
+        if url is None:
+            return
         self._workers = Semaphore(self._settings.consumer_batches_in_flight)
         self._stopping = False
-        self._source = open_source(self._settings)
-        health.register(READINESS_PART, self._source.check)
+        self._source = open_source(self._settings, url)
+        if not self._drains:
+            health.register(READINESS_PART, self._source.check)
 
     def start(self) -> None:
-        self._receiver = loops.spawn("receive commands", self._receive, works_within_s=WORKS_WITHIN_S)
+        if self._is_wanted:
+            name = "receive commands of before" if self._drains else "receive commands"
+            within_s = None if self._drains else WORKS_WITHIN_S
+            self._receiver = loops.spawn(name, self._receive, works_within_s=within_s)
 
     def stop(self) -> None:
+        if not self._is_wanted:
+            return
         self._stopping = True
         self._source.stop()
         with eventlet.Timeout(self._settings.drain_timeout_s, False):  # noqa: FBT003 (eventlet's way: leave the block)
             self._receiver.wait()
             for _ in range(self._settings.consumer_batches_in_flight):
                 self._workers.acquire()
-        health.unregister(READINESS_PART)
-        self._source.close()
+        self._close()
 
     def kill(self) -> None:
-        self._receiver.kill()
-        health.unregister(READINESS_PART)
+        if self._is_wanted:
+            self._receiver.kill()
+            self._close()
+
+    def _close(self) -> None:
+        if not self._drains:
+            health.unregister(READINESS_PART)
         self._source.close()
 
     def _receive(self) -> None:
