@@ -25,6 +25,9 @@ from realmate.local.postgres import Postgres
 from realmate.local.service import Migration, Service
 from realmate.runtime.transport.amqp_link import QUEUE
 
+pytestmark = pytest.mark.timeout(300)
+"""Three nodes take a minute to find each other on a machine that runs six other tests."""
+
 NODES = 3
 SENDERS = 8
 HEALS_WITHIN_S = 5.0
