@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from prometheus import alert_rules
 from rendered import CHART, RELEASE, Object, found, pods, render
 
 COMPONENTS = ("webhook", "conversations", "query", "migration", "admin", "postgres", "redis", "rabbitmq")
@@ -122,8 +123,7 @@ def test_images_can_come_from_a_mirror_and_by_digest() -> None:
 
 def test_alerts_link_to_their_runbooks_and_can_be_left_out() -> None:
     def alerts(**told: Any) -> dict[str, dict[str, str]]:
-        rule = found(render({"metrics": {"prometheusRule": {"enabled": True} | told}}), "PrometheusRule", "")
-        return {each["alert"]: each["annotations"] for each in rule["spec"]["groups"][0]["rules"]}
+        return {each["alert"]: each["annotations"] for each in alert_rules(**told)["groups"][0]["rules"]}
 
     assert all("runbook_url" not in each for each in alerts().values())
     linked = alerts(runbookUrl="https://wiki.example.com/runbooks/", disabled={"RealmateOperatorStuck": True})

@@ -161,7 +161,7 @@ def test_an_upgrade_that_cannot_be_ready_leaves_the_old_pods_at_work(release: Re
 
 
 def test_a_move_to_another_postgres_loses_nothing(release: Release, tmp_path: Path) -> None:
-    """By the lines of docs/kubernetes.md. Whoever forgets them is refused; a changed Secret restarts the pods."""
+    """The lines of docs/kubernetes.md move it. The chart refuses who skips them; a changed Secret restarts the pods."""
     release.install()
     url, image = another_postgres(release)
     external = {"postgres": {"external": {"existingSecret": "database"}}}
@@ -217,7 +217,7 @@ def another_postgres(release: Release) -> tuple[str, str]:
 def run_documented(release: Release, *titles: str, directory: Path, image: str = "", **environment: str) -> str:
     """Run the commands of sections of docs/kubernetes.md as one script, for this release, and return what they said.
 
-    Without those that bring the image to a cluster: that is done here by who made the cluster.
+    It leaves out those that bring the image to a cluster: whoever made the cluster has done that.
     """
     documentation = (ROOT / "docs/kubernetes.md").read_text()
     sections = [documentation.partition(f"\n## {title}\n")[2].partition("\n## ")[0] for title in titles]

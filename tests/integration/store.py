@@ -42,6 +42,13 @@ PATIENCE_S = 60.0
 SENT_AT = datetime(2025, 6, 4, 14, 20, 5, tzinfo=UTC)
 
 
+AGED = (
+    "UPDATE conversations SET settled_at = settled_at - interval '{days} days',"
+    " updated_at = updated_at - interval '{days} days'"
+)
+"""This statement makes every conversation so many days older for retention."""
+
+
 class Store:
     """The conversations service's write side on one database, under given rules. Safe to use from many threads."""
 

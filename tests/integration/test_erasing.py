@@ -20,11 +20,9 @@ from realmate.local.postgres import Postgres
 from realmate.runtime.transaction import StatementFailed
 from realmate.sources.file import SourceFile, Sources
 from realmate.wire.commands import Origin, RefusedCommand
-from store import PATIENT, Store, closing, open_store, opening, saying
+from store import AGED, PATIENT, Store, closing, open_store, opening, saying
 
-OUTDATE_ALL = (
-    "UPDATE conversations SET settled_at = settled_at - interval '2 days', updated_at = updated_at - interval '2 days'"
-)
+OUTDATE_ALL = AGED.format(days=2)
 OUTDATE = f"{OUTDATE_ALL} WHERE id = CAST(:key AS uuid)"
 
 

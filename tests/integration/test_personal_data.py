@@ -27,16 +27,12 @@ from realmate.sources.responders import Responder
 from realmate.sources.signing import StandardWebhooks
 from realmate.wire.commands import Command, Origin, RefusedCommand
 from signatures import SECRET
-from store import QUICK, Store, closing, open_store, opening, saying
+from store import AGED, QUICK, Store, closing, open_store, opening, saying
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs/personal-data.md"
 RESPONDER = Responder("https://replies.example/", StandardWebhooks([SECRET]))
 NOT_OF_PEOPLE = {"alembic_version", "applied_batches", "erasures", "sources"}
 DAY_S = 86_400
-AGED = (
-    "UPDATE conversations SET settled_at = settled_at - interval '{days} days',"
-    " updated_at = updated_at - interval '{days} days'"
-)
 
 Dump = dict[str, set[str]]
 

@@ -221,10 +221,13 @@ uri
 {{- end -}}
 {{- end }}
 
-{{/* Whether there is a RabbitMQ of ours. */}}
-{{- define "realmate.ownRabbitmq" -}}
-{{- $used := has "rabbitmq" (list (include "realmate.broker" .) (include "realmate.brokerBefore" .)) -}}
-{{- if and $used (not .Values.rabbitmq.external.existingSecret) -}}true{{- end -}}
+{{/* Whether this release runs the store itself. (list $ store) */}}
+{{- define "realmate.runs" -}}
+{{- $root := index . 0 -}}
+{{- $store := index $root.Values (index . 1) -}}
+{{- $used := has (index . 1) (list "postgres" "redis" (include "realmate.broker" $root) (include "realmate.brokerBefore" $root)) -}}
+{{- $elsewhere := or $store.external.existingSecret (dig "cloudnativepg" "enabled" false $store) -}}
+{{- if and $used (not $elsewhere) -}}true{{- end -}}
 {{- end }}
 
 {{/* A password in a Secret of ours: that which it has, or else a new one. (list $ name key) */}}

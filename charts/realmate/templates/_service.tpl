@@ -2,6 +2,8 @@
 {{- define "realmate.service" -}}
 {{- $root := .root -}}
 {{- $own := index $root.Values .name -}}
+{{- $broker := ternary (include "realmate.broker" $root) "" .broker -}}
+{{- $brokerBefore := ternary (include "realmate.brokerBefore" $root) "" (eq .name "conversations") -}}
 {{- $drainDelay := ternary "5" "0" (ne .name "conversations") -}}
 {{- $settings := merge (dict) $own.settings $root.Values.settings (dict "DRAIN_DELAY_S" $drainDelay "DRAIN_TIMEOUT_S" "8") -}}
 apiVersion: apps/v1
@@ -28,14 +30,8 @@ spec:
       labels:
         {{- merge (include "realmate.labels" (list $root .name) | fromYaml) $own.podLabels | include "realmate.texts" | nindent 8 }}
       {{- $annotations := deepCopy $own.podAnnotations }}
-      {{- $stores := keys .stores }}
-      {{- if .broker }}
-      {{- $stores = append $stores (include "realmate.broker" $root) }}
-      {{- end }}
-      {{- if eq .name "conversations" }}
-      {{- $stores = append $stores (include "realmate.brokerBefore" $root) | compact }}
-      {{- end }}
-      {{- with include "realmate.versions" (list $root ($stores | uniq | sortAlpha)) }}
+      {{- $stores := concat (keys .stores) (list $broker $brokerBefore) | compact | uniq | sortAlpha }}
+      {{- with include "realmate.versions" (list $root $stores) }}
       {{- $_ := set $annotations "realmate.dev/secret-versions" . }}
       {{- end }}
       {{- with $annotations }}
@@ -73,13 +69,11 @@ spec:
             {{- include "realmate.connection" (list $root $store (include "realmate.user" (list $store $.name)) $variable) | nindent 12 }}
             {{- end }}
             {{- if .broker }}
-            {{- include "realmate.connection" (list $root (include "realmate.broker" $root) .name "TRANSPORT_URL") | nindent 12 }}
+            {{- include "realmate.connection" (list $root $broker .name "TRANSPORT_URL") | nindent 12 }}
             - {name: TRANSPORT_KEYS_FILE, value: /etc/realmate/transport/keys}
             {{- end }}
-            {{- if eq .name "conversations" }}
-            {{- with include "realmate.brokerBefore" $root }}
-            {{- include "realmate.connection" (list $root . "conversations" "DRAIN_TRANSPORT_URL") | nindent 12 }}
-            {{- end }}
+            {{- if $brokerBefore }}
+            {{- include "realmate.connection" (list $root $brokerBefore .name "DRAIN_TRANSPORT_URL") | nindent 12 }}
             {{- end }}
             {{- if and .sources (include "realmate.sources" $root) }}
             - {name: SOURCES_FILE, value: /etc/realmate/sources/{{ include "realmate.sourcesFile" $root }}}

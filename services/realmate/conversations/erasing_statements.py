@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from realmate.conversations.spelling import names
+from realmate.conversations.statements import is_settled
 from realmate.runtime.transaction import Statement
 
 # docs/personal-data.md lists every place where something about a person is kept, and so what must be erased here.
@@ -75,7 +76,10 @@ _AGAIN = {"again": "'again'", "after": "NULL"}
 
 
 def _outdated(which: str) -> str:
-    """So many that are older than so many seconds. The version before changes `updated_at` alone."""
+    """Choose $3 conversations of that kind that have not changed for $2 seconds.
+
+    It asks for both moments, because the version before sets `updated_at` alone.
+    """
     outdated = "< now() - make_interval(secs => $2)"
     return (
         f"{which} AND settled_at {outdated} AND updated_at {outdated}"
@@ -86,35 +90,27 @@ def _outdated(which: str) -> str:
 ERASE_CLOSED = Statement(
     "erase_closed",
     ("integer", "double precision", "integer", "integer"),
-    _ERASE.format(
-        which=_outdated("status = 2"),
-        rows="$4",
-        **_AGAIN,
-    ),
+    _ERASE.format(which=_outdated("status = 2"), rows="$4", **_AGAIN),
 )
 
 # Conversations that never opened, and with them what expired: it is what was refused, and kept for as long.
 ERASE_UNOPENED = Statement(
     "erase_unopened",
     ("integer", "double precision", "integer", "integer"),
-    _ERASE.format(
-        which=_outdated("status = 0 AND due_at IS NULL"),
-        rows="$4",
-        **_AGAIN,
-    ),
+    _ERASE.format(which=_outdated("status = 0 AND due_at IS NULL"), rows="$4", **_AGAIN),
 )
 
-# The version before does not write when it settles a conversation. Where it wrote no change either, it counts from now.
-# By the rows' places, so that no plan reads the whole table for a portion.
+# The version before does not write when it settles a conversation. Where it wrote no change either, the time counts
+# from now. The rows are updated by their places (ctid): a join by their ids may read the whole table for each portion.
 DATE_SETTLED = Statement(
     "date_settled",
     ("integer", "integer"),
-    """
+    f"""
     WITH dated AS (
         UPDATE conversations SET settled_at = coalesce(updated_at, now()), updated_at = coalesce(updated_at, now())
         WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM conversations
-            WHERE source_id = $1 AND settled_at IS NULL AND (status = 2 OR status = 0 AND due_at IS NULL)
+            WHERE source_id = $1 AND settled_at IS NULL AND {is_settled()}
             LIMIT $2 FOR UPDATE SKIP LOCKED
         )) RETURNING 1
     )

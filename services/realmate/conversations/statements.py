@@ -42,6 +42,11 @@ def _locked(which: str, also: str = "") -> str:
     return _LOCKED.format(columns=_LOADED, which=which, also=also and f", {also}")
 
 
+def is_settled(row: str = "") -> str:
+    """Whether the row is that of a conversation that is closed, or that never opened and has nothing that waits."""
+    return f"({row}status = 2 OR {row}status = 0 AND {row}due_at IS NULL)"
+
+
 # By id alone, whatever the source: two sources with one id are too rare to pay for a search for both.
 LOCK = Statement("lock", ("uuid[]",), _locked("conversations WHERE id = ANY($1) ORDER BY id, source_id FOR UPDATE"))
 
@@ -170,8 +175,7 @@ APPLIED = Statement("applied", ("text[]",), "SELECT id, verdicts FROM applied_ba
 
 # --- write: whoever comes second with a new row violates its key, and looks again ---
 
-# Closed for good, or never opened and without anything that waits.
-_IS_SETTLED = "(new.status = 2 OR new.status = 0 AND new.due_at IS NULL)"
+_IS_SETTLED = is_settled("new.")
 
 INSERT_CONVERSATIONS = Statement(
     "insert_conversations",

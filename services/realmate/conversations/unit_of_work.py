@@ -128,8 +128,8 @@ class UnitOfWork:
             if before is None:
                 if not after.is_blank:
                     new.append(_conversation_row(after))
-            elif _has_only_grown(before, after):
-                grown.append(_grown_row(after))
+            elif row := _grown_row(before, after):
+                grown.append(row)
             elif before is not after:
                 changed.append(_conversation_row(after))
         self._set_kind(self._admitted, Kind.INBOUND)
@@ -349,21 +349,18 @@ def _conversation_row(conversation: Conversation) -> _ConversationRow:
     return row
 
 
-def _has_only_grown(before: Conversation, after: Conversation) -> bool:
-    """Whether all that happened is that messages joined the group that waits."""
+def _grown_row(before: Conversation, after: Conversation) -> _GrownRow | None:
+    """The row, if all that happened is that messages joined the group that waits."""
     group, grown = before.group, after.group
-    return (
+    if (
         group is not None
         and grown is not None
         and grown.first_seq == group.first_seq
         and grown.size > group.size
         and after.due_at is before.due_at
-    )
-
-
-def _grown_row(conversation: Conversation) -> _GrownRow:
-    size = conversation.group.size if conversation.group else 0
-    return _GrownRow(*conversation.id, conversation.last_seq, size)
+    ):
+        return _GrownRow(*after.id, after.last_seq, grown.size)
+    return None
 
 
 def _message_row(message: Message) -> _MessageRow:
