@@ -178,6 +178,9 @@ def test_a_move_to_another_postgres_loses_nothing(release: Release, tmp_path: Pa
     release.install(postgres={"external": {"existingSecret": "database", "abandonOwn": True}})
     after = secret_versions(release)
     assert {name for name in after if after[name] != before[name]} == {"realmate-conversations", "realmate-query"}
+    for other in ("another", ""):
+        with pytest.raises(Refused, match="abandonOwn"):
+            release.install(postgres={"external": {"existingSecret": other}})
 
 
 def test_the_transport_changes_and_changes_back_without_a_503(release: Release) -> None:

@@ -230,6 +230,20 @@ uri
 {{- if and $used (not $elsewhere) -}}true{{- end -}}
 {{- end }}
 
+{{/* From which Secret conversations has its database now, and whether that is our own; nothing at a first installation. */}}
+{{- define "realmate.databaseBefore" -}}
+{{- $name := printf "%s-conversations" (include "realmate.fullname" .) -}}
+{{- $ours := lookup "apps/v1" "StatefulSet" .Release.Namespace (printf "%s-postgres" (include "realmate.fullname" .)) -}}
+{{- $own := ternary "" "true" (empty $ours) -}}
+{{- range dig "spec" "template" "spec" "containers" list (lookup "apps/v1" "Deployment" .Release.Namespace $name) -}}
+{{- range .env -}}
+{{- if eq .name "DATABASE_URL" -}}
+{{- dict "own" $own "secret" .valueFrom.secretKeyRef.name | toJson -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* A password in a Secret of ours: that which it has, or else a new one. (list $ name key) */}}
 {{- define "realmate.password" -}}
 {{- $secret := lookup "v1" "Secret" (index . 0).Release.Namespace (index . 1) | default dict -}}
