@@ -172,7 +172,7 @@ def test_a_move_to_another_postgres_loses_nothing(release: Release, tmp_path: Pa
         time.sleep(5)
     ledger.verify()
     assert set(ledger.refused) <= {503}
-    assert [each["metadata"]["name"] for each in release.list("statefulsets")] == ["database", "realmate-redis"]
+    assert [each["metadata"]["name"] for each in release.list("statefulsets")] == ["other-postgres", "realmate-redis"]
     before = secret_versions(release)
     release.kubectl("annotate", "secret", "database", "touched=yes")
     release.install(postgres={"external": {"existingSecret": "database", "abandonOwn": True}})
@@ -181,6 +181,63 @@ def test_a_move_to_another_postgres_loses_nothing(release: Release, tmp_path: Pa
     for other in ("another", ""):
         with pytest.raises(Refused, match="abandonOwn"):
             release.install(postgres={"external": {"existingSecret": other}})
+
+
+@pytest.mark.parametrize("cause", ["switchover", "failover"])
+def test_a_database_that_goes_to_its_standby_loses_nothing(release: Release, cause: str) -> None:
+    """CloudNativePG's part is played here: two servers behind one Service, which is led to the new primary."""
+    url, _ = another_postgres(release, "first")
+    apply_standby(release, "second", of=url)
+    psql(release, "first", "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    psql(release, "first", "SELECT pg_reload_conf()")
+    lead_database_to(release, "first")
+    apply_database_secret(release, url.replace("@first-postgres.", "@database."))
+    release.install(postgres={"external": {"existingSecret": "database"}})
+    with load(release) as ledger:
+        time.sleep(5)
+        if cause == "failover":
+            release.kubectl("delete", "statefulset", "first-postgres", "--cascade=orphan")
+            release.kubectl("delete", "pod", "first-postgres-0", "--grace-period=0", "--force")
+        else:
+            release.kubectl("scale", "statefulset/first-postgres", "--replicas=0")
+            release.kubectl("wait", "--for=delete", "pod/first-postgres-0", "--timeout=60s")
+        psql(release, "second", "SELECT pg_promote()")
+        lead_database_to(release, "second")
+        promoted_at = time.monotonic()
+        eventually(lambda: release.post(b"{}") == 400, "webhook answers again")
+        print(f"answers {time.monotonic() - promoted_at:.1f} s after the Service changed")  # noqa: T201
+        time.sleep(10)
+    ledger.verify()
+    assert set(ledger.refused) <= {503}
+
+
+def apply_standby(release: Release, name: str, *, of: str) -> None:
+    """A server that follows the one at `of`, which lets it."""
+    let_in = "echo 'host replication all all scram-sha-256' >> $PGDATA/pg_hba.conf"
+    release.kubectl("exec", "first-postgres-0", "--", "sh", "-c", let_in)
+    psql(release, "first", "SELECT pg_reload_conf()")
+    objects = rendered_postgres(release, name)
+    pod = objects["StatefulSet"]["spec"]["template"]["spec"]
+    copy = f"pg_basebackup --dbname '{of}' --pgdata $PGDATA --write-recovery-conf --checkpoint fast"
+    shared = {
+        key: pod["containers"][0][key] for key in ("image", "imagePullPolicy", "securityContext", "env", "volumeMounts")
+    }
+    pod["initContainers"] = [
+        {"name": "copy", "command": ["sh", "-c", f"test -s $PGDATA/PG_VERSION || {copy}"], **shared}
+    ]
+    release.apply(*objects.values())
+    release.kubectl("rollout", "status", f"statefulset/{name}-postgres", "--timeout=120s")
+
+
+def psql(release: Release, name: str, statement: str) -> None:
+    client = ["psql", "--quiet", "--host=127.0.0.1", "--username=realmate", "--dbname=realmate"]
+    release.kubectl("exec", f"{name}-postgres-0", "--", *client, f"--command={statement}")
+
+
+def lead_database_to(release: Release, name: str) -> None:
+    chosen = {"app.kubernetes.io/instance": name, "app.kubernetes.io/component": "postgres"}
+    spec = {"selector": chosen, "ports": [{"port": 5432}]}
+    release.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "database"}, "spec": spec})
 
 
 def test_the_transport_changes_and_changes_back_without_a_503(release: Release) -> None:
@@ -195,26 +252,28 @@ def test_the_transport_changes_and_changes_back_without_a_503(release: Release) 
         assert not ledger.refused
 
 
-def another_postgres(release: Release) -> tuple[str, str]:
+def rendered_postgres(release: Release, name: str) -> dict[str, Values]:
+    """What a release of that name would make for its own Postgres, by kind."""
+    values = ["--set", "postgres.serviceAccount.create=false"]
+    values += ["--values", os.environ["E2E_VALUES"]] if "E2E_VALUES" in os.environ else []
+    rendered = release.helm("template", name, str(CHART), "--show-only", "templates/postgres.yaml", *values)
+    return {each["kind"]: each for each in yaml.safe_load_all(rendered)}
+
+
+def another_postgres(release: Release, name: str = "other") -> tuple[str, str]:
     """A second server like the release's own: its URL, which is in Secret `database`, too, and its image."""
-    own, labels = release.get("statefulset", "realmate-postgres")["spec"], {"app": "database"}
-    template = own["template"] | {"metadata": {"labels": labels}}
-    template["spec"]["serviceAccountName"] = "default"
-    spec = own | {"serviceName": "database", "selector": {"matchLabels": labels}, "template": template}
-    password = release.secret("realmate-postgres", "password")
-    url = f"postgresql://realmate:{password}@database.{release.namespace}.svc:5432/realmate"
-    release.apply(
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "database"}, "stringData": {"DATABASE_URL": url}},
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "database"},
-            "spec": {"selector": labels, "ports": [{"port": 5432}]},
-        },
-        {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "database"}, "spec": spec},
-    )
-    release.kubectl("rollout", "status", "statefulset/database", "--timeout=120s")
-    return url, template["spec"]["containers"][0]["image"]
+    objects = rendered_postgres(release, name)
+    release.apply(*objects.values())
+    release.kubectl("rollout", "status", f"statefulset/{name}-postgres", "--timeout=120s")
+    password = release.secret(f"{name}-postgres", "password")
+    url = f"postgresql://realmate:{password}@{name}-postgres.{release.namespace}.svc:5432/realmate"
+    apply_database_secret(release, url)
+    return url, objects["StatefulSet"]["spec"]["template"]["spec"]["containers"][0]["image"]
+
+
+def apply_database_secret(release: Release, url: str) -> None:
+    content = {"metadata": {"name": "database"}, "stringData": {"DATABASE_URL": url}}
+    release.apply({"apiVersion": "v1", "kind": "Secret", **content})
 
 
 def run_documented(release: Release, *titles: str, directory: Path, image: str = "", **environment: str) -> str:
