@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import click
 
-from realmate.waiting import patiently, wait_option, wait_s
+from realmate.admin.waiting import patiently, wait_option, wait_s
 from realmate.wire.printable import printable
 
 if TYPE_CHECKING:
@@ -138,12 +138,12 @@ def run(services: tuple[str, ...]) -> None:
 
     Usually one a process. Several share the process and its port: `realmate run webhook query`.
     """
-    from realmate.runtime import green
+    from realmate.runtime import cooperation
 
-    green.patch()  # before these imports, which bring the whole world in
+    cooperation.patch()  # before these imports, which bring the whole world in
 
-    from realmate.runtime.runner import StartError, serve
     from realmate.runtime.settings import SettingsError
+    from realmate.serve import StartError, serve
 
     with one_line_for(StartError, SettingsError):
         sys.exit(serve(list(dict.fromkeys(services))))
@@ -184,7 +184,7 @@ def send(
       SOURCES_FILE=sources.toml realmate send --source shop
       echo '{"type": "CLOSE_CONVERSATION", …}' | realmate send -
     """
-    from realmate.sender import SendError, Server, converse, replay
+    from realmate.admin.client import SendError, Server, converse, replay
     from realmate.sources.model import Source
 
     if file is not None and say:
@@ -361,9 +361,9 @@ def replay(
       realmate replay --source shop --code expired --since 1d --send --rate 20
     """
     from realmate.admin import terminal
+    from realmate.admin.client import SendError, Server
     from realmate.admin.replay import Replay
     from realmate.admin.report import Report, told
-    from realmate.sender import SendError, Server
 
     sources = _sources()
     progress = Report()

@@ -17,16 +17,16 @@ from rendered import NAMESPACE, RELEASE, found, render
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"
 COUNTING = (
-    "realmate.conversations.observation",
-    "realmate.kube_operator.observation",
-    "realmate.runtime.followed",
-    "realmate.runtime.http.observation",
+    "realmate.conversations.metrics",
+    "realmate.kube_operator.metrics",
+    "realmate.runtime.reloading",
+    "realmate.http_server.metrics",
     "realmate.runtime.limits",
-    "realmate.runtime.readers",
+    "realmate.http_server.readers",
     "realmate.runtime.database",
     "realmate.runtime.timers",
-    "realmate.runtime.transport.metrics",
-    "realmate.webhook.observation",
+    "realmate.transport.metrics",
+    "realmate.webhook.metrics",
 )
 
 

@@ -17,7 +17,8 @@ from helm import helm
 from realmate.kube_operator.reconcile import installation_of
 from realmate.runtime.postgres import QUIET
 from realmate.runtime.settings import Settings
-from realmate.runtime.transport import amqp_link, redis_link
+from realmate.transport.amqp.connections import QUEUE
+from realmate.transport.redis.connections import COMMANDS, GROUP
 from rendered import CHART, NAMESPACE, RELEASE, Object, RenderError, environment, found, pods, render
 
 ROOT = Path(__file__).parents[2]
@@ -383,11 +384,11 @@ def test_keda_looks_at_what_waits_for_conversations(transport: str) -> None:
     user = others[0] if others else {}
     broker = found(objects, "Secret", secret["name"].removeprefix(f"{RELEASE}-"))
     if transport == "amqp":
-        assert trigger["metadata"]["queueName"] == amqp_link.QUEUE
+        assert trigger["metadata"]["queueName"] == QUEUE
         assert broker["stringData"][secret["key"]].startswith("amqp://")
     else:
         wanted = (trigger["metadata"]["stream"], trigger["metadata"]["consumerGroup"])
-        assert wanted == (redis_link.COMMANDS, redis_link.GROUP)
+        assert wanted == (COMMANDS, GROUP)
         assert secret == {"name": f"{RELEASE}-redis", "parameter": "password", "key": "scaler-password"}
         assert broker["stringData"][user["key"]] == "scaler"
         assert trigger["metadata"]["address"] == f"{RELEASE}-redis.{NAMESPACE}.svc:6379"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import amqp
 
 from poison import GARBAGE, REPLAYED_AFTER_S, altered, forged_payloads, forged_reply_to
-from realmate.runtime.transport.amqp_envelopes import decode_request, encode_request, encode_response
+from realmate.transport.amqp.envelopes import decode_request, encode_request, encode_response
 
 EXCHANGE = "nameko-rpc"
 COMMANDS = "conversations.apply"

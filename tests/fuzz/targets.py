@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 import h11
 
-from realmate.runtime.http.known_heads import KnownHeads
-from realmate.runtime.http.parser import RequestParser
-from realmate.runtime.http.request import Request
+from realmate.http_server.known_heads import KnownHeads
+from realmate.http_server.parser import RequestParser
+from realmate.http_server.request import Request
 from realmate.sources.signing import HubSignature, SignatureRefused, StandardWebhooks
 from realmate.sources.tokens import TokenRefused, Tokens
 from realmate.wire import webhook

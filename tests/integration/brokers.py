@@ -15,7 +15,7 @@ from installation import QUEUE_REGISTERED_S
 from rabbitmq import RabbitMQ
 from realmate.local.child import Child
 from realmate.local.valkey import Valkey
-from realmate.runtime.transport.amqp_envelopes import decode_request, encode_request
+from realmate.transport.amqp.envelopes import decode_request, encode_request
 from transport_processes import eventually
 
 STREAM = "realmate:commands"

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import sys
 
-from realmate.runtime import green
+from realmate.runtime import cooperation
 
 if __name__ == "__main__":
-    green.patch()
+    cooperation.patch()
 
-    from realmate.runtime import runner
+    from realmate import serve
 
-    runner.SERVICES.update(
+    serve.SERVICES.update(
         echo="http_services:Echo",
         trouble="http_services:Trouble",
         quiet="http_services:Quiet",
     )
     try:
-        sys.exit(runner.serve(sys.argv[1:]))
-    except runner.StartError as error:
+        sys.exit(serve.serve(sys.argv[1:]))
+    except serve.StartError as error:
         sys.exit(str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import eventlet
 import msgspec
 
-from realmate.runtime.http import HealthServer, Request, http_batch
+from realmate.http_server import HealthServer, Request, http_batch
 from realmate.wire.responses import Response
 
 

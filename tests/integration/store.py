@@ -21,9 +21,9 @@ from realmate.domain.model import Rules
 from realmate.query.reads import Ambiguous, ConversationView, Wanted, read
 from realmate.runtime.postgres import open_engine
 from realmate.runtime.transaction import Transactions
-from realmate.runtime.transport.interface import Delivery
 from realmate.sources.file import UNCONFIGURED, Sources
 from realmate.sources.model import DEFAULT
+from realmate.transport.interface import Delivery
 from realmate.wire.commands import (
     CloseCommand,
     Command,

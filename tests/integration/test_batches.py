@@ -20,8 +20,8 @@ from realmate.domain.events import Verdict
 from realmate.local.postgres import Postgres
 from realmate.migrations.runner import upgrade
 from realmate.runtime.transaction import Statement
-from realmate.runtime.transport.interface import Delivery
 from realmate.sources.model import Source
+from realmate.transport.interface import Delivery
 from realmate.wire.commands import Command, MessageCommand, OpenCommand, Origin, RefusedCommand
 from realmate.wire.webhook import parse_event
 from store import (

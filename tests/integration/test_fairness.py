@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from realmate.conversations import observation
+from realmate.conversations import metrics
 from realmate.conversations.sweep import Sweeper
 from store import QUICK, Store, inbound, open_store, opening, replied, saying
 
@@ -128,5 +128,5 @@ def answers(store: Store, key: str) -> list[list[str]]:
 
 
 def set_aside(source: str) -> float:
-    count: float = observation.SET_ASIDE.labels(source)._value.get()  # noqa: SLF001 (prometheus_client has no other way)
+    count: float = metrics.SET_ASIDE.labels(source)._value.get()  # noqa: SLF001 (prometheus_client has no other way)
     return count

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from realmate.domain.events import Verdict
-from realmate.runtime.transport.interface import Delivery
+from realmate.transport.interface import Delivery
 from realmate.wire.commands import (
     VERSION,
     Command,

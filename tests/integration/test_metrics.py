@@ -11,7 +11,7 @@ import pytest
 
 OBSERVE_IN_BOTH_WAYS = """
 from prometheus_client import Histogram
-from realmate.runtime.metrics import observe_all, render
+from realmate.runtime.exposition import observe_all, render
 
 values = [0.5, 1, 1.5, 2, 2, 3, 1e9, 0, -1]
 one_by_one, at_once = (Histogram(name, "", ["route"], buckets=(1, 2, 4)).labels("/") for name in ("ours", "theirs"))

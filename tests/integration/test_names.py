@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 LOOK_TWICE = """
-from realmate.runtime import green
-green.patch()
+from realmate.runtime import cooperation
+cooperation.patch()
 import socket
 import dns.flags, dns.message, dns.rcode, dns.rrset
 import eventlet

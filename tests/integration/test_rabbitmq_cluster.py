@@ -23,7 +23,7 @@ from rabbitmq import Epmd, RabbitMQ
 from realmate.local.ports import free_port
 from realmate.local.postgres import Postgres
 from realmate.local.service import Migration, Service
-from realmate.runtime.transport.amqp_link import QUEUE
+from realmate.transport.amqp.connections import QUEUE
 
 pytestmark = pytest.mark.timeout(300)
 """Three nodes take a minute to find each other on a machine that runs six other tests."""

@@ -13,7 +13,7 @@ import pytest
 
 from realmate.conversations import responding
 from realmate.conversations.responding import Responding
-from realmate.runtime.outgoing import CallAnswer
+from realmate.egress.client import CallAnswer
 from realmate.sources.model import DEFAULT, Source
 from realmate.sources.responders import Responder
 from realmate.sources.signing import StandardWebhooks

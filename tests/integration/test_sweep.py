@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 
-from realmate.conversations import observation
+from realmate.conversations import metrics
 from realmate.conversations.sweep import FULL, Sweeper
 from realmate.conversations.upkeep import tidy
 from realmate.domain.events import Verdict
@@ -88,12 +88,12 @@ def test_a_late_sweep_does_not_merge_groups(store: Store) -> None:
 def test_a_held_message_expires_and_is_kept(store: Store) -> None:
     key = str(uuid.uuid4())
     message = saying(key)
-    before = observation.EXPIRED._value.get()  # noqa: SLF001 (prometheus_client has no other way to read a counter)
+    before = metrics.EXPIRED._value.get()  # noqa: SLF001 (prometheus_client has no other way to read a counter)
     assert store.apply(message) == [Verdict.HELD]
     time.sleep(OVER_S)
     store.sweep()
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 4") == 1
-    assert observation.EXPIRED._value.get() == before + 1  # noqa: SLF001
+    assert metrics.EXPIRED._value.get() == before + 1  # noqa: SLF001
     assert store.apply(opening(key), message) == [Verdict.CREATED, Verdict.HOLD_EXPIRED]
     view = store.view(key)
     assert view is not None

@@ -14,7 +14,7 @@ import pytest
 
 from brokers import EXCHANGE, QUEUE, RabbitBroker
 from rabbitmq import RabbitMQ
-from realmate.runtime.transport.amqp_link import DELIVERY_LIMIT
+from realmate.transport.amqp.connections import DELIVERY_LIMIT
 from transport_processes import CLAIM_IDLE_S, PATIENCE_S, Processes, eventually
 
 PREFETCH = 8

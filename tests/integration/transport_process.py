@@ -26,7 +26,7 @@ from realmate.runtime import logs, settings  # noqa: E402
 from realmate.runtime.config import nameko_config  # noqa: E402
 from realmate.runtime.container import Container  # noqa: E402
 from realmate.runtime.loops import loops  # noqa: E402
-from realmate.runtime.transport import CommandCaller, Delivery, TransportUnavailable, commands  # noqa: E402
+from realmate.transport import CommandCaller, Delivery, TransportUnavailable, commands  # noqa: E402
 
 
 def tell(**facts: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realmate.runtime.addresses import is_public
+from realmate.egress.addresses import is_public
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from realmate.sources import responders
-from realmate.sources.responders import CircuitBreaker
+from realmate.egress import circuit_breaker
+from realmate.egress.circuit_breaker import CircuitBreaker
 
 
 class Clock:
@@ -18,44 +18,44 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(responders, "time", clock)
+    monkeypatch.setattr(circuit_breaker, "time", clock)
     return clock
 
 
 def fail(breaker: CircuitBreaker, times: int = CircuitBreaker.FAILURES) -> None:
     for _ in range(times):
-        breaker.tell(failed=True)
+        breaker.record(failed=True)
 
 
 def test_a_few_failures_change_nothing(clock: Clock) -> None:  # noqa: ARG001
     breaker = CircuitBreaker()
     fail(breaker, CircuitBreaker.FAILURES - 1)
-    breaker.tell(failed=False)
+    breaker.record(failed=False)
     fail(breaker, CircuitBreaker.FAILURES - 1)
     assert not breaker.is_open
-    assert breaker.allowed(8) == 8
+    assert breaker.admit(8) == 8
 
 
 def test_after_many_in_a_row_nobody_calls_then_one_tries(clock: Clock) -> None:
     breaker = CircuitBreaker()
     fail(breaker)
     assert breaker.is_open
-    assert breaker.allowed(8) == 0
+    assert breaker.admit(8) == 0
     clock.now += CircuitBreaker.PAUSE_S
-    assert breaker.allowed(8) == 1
-    assert breaker.allowed(8) == 0
-    breaker.tell(failed=True)
+    assert breaker.admit(8) == 1
+    assert breaker.admit(8) == 0
+    breaker.record(failed=True)
     clock.now += CircuitBreaker.PAUSE_S / 2
-    assert breaker.allowed(8) == 0
+    assert breaker.admit(8) == 0
     clock.now += CircuitBreaker.PAUSE_S
-    assert breaker.allowed(8) == 1
-    breaker.tell(failed=False)
-    assert breaker.allowed(8) == 8
+    assert breaker.admit(8) == 1
+    breaker.record(failed=False)
+    assert breaker.admit(8) == 8
 
 
 def test_without_a_free_place_no_try_is_lost(clock: Clock) -> None:
     breaker = CircuitBreaker()
     fail(breaker)
     clock.now += CircuitBreaker.PAUSE_S
-    assert breaker.allowed(0) == 0
-    assert breaker.allowed(8) == 1
+    assert breaker.admit(0) == 0
+    assert breaker.admit(8) == 1

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realmate.runtime.http.known_heads import MAX_HEADS, KnownHeads
-from realmate.runtime.http.parser import RequestParser
-from realmate.runtime.http.refusals import TIMED_OUT
-from realmate.runtime.http.request import Request
+from realmate.http_server.known_heads import MAX_HEADS, KnownHeads
+from realmate.http_server.parser import RequestParser
+from realmate.http_server.rejections import TIMED_OUT
+from realmate.http_server.request import Request
 from realmate.wire.responses import Response
 
 HOST = b"Host: realmate\r\n"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from realmate.runtime.http.isolation import isolated
-from realmate.runtime.http.refusals import FAILED
-from realmate.runtime.http.request import Request
+from realmate.http_server.isolation import isolated
+from realmate.http_server.rejections import FAILED
+from realmate.http_server.request import Request
 
 
 def request(body: bytes) -> Request:

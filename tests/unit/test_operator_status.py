@@ -10,7 +10,7 @@ from realmate.kube_operator import status as statuses
 from realmate.kube_operator.desired import Actual, Installation, Pod, Published, desired
 from realmate.kube_operator.kinds import Object
 from realmate.kube_operator.pods import counted
-from realmate.kube_operator.watch import Watch
+from realmate.kube_operator.watch_lag import Watch
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HERE = Installation("here", "realmate", "secret", "https://realmate.example/", "http://webhook:8000", True, {})  # noqa: FBT003

@@ -7,8 +7,8 @@ import time
 import eventlet
 import pytest
 
-from realmate.runtime.http.batches import Batch, BatchQueue
-from realmate.runtime.http.request import Request
+from realmate.http_server.batches import Batch, BatchQueue
+from realmate.http_server.request import Request
 from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
 

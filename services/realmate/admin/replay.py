@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
+from realmate.admin.client import Server
 from realmate.admin.rejections import Rejection
-from realmate.sender import Server
 from realmate.sources.file import Sources
 from realmate.sources.model import Source
 from realmate.wire.commands import MessageCommand

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from realmate.conversations import observation, statements
+from realmate.conversations import metrics, statements
 from realmate.conversations.holding import Holding
 from realmate.conversations.idempotency import Markers
 from realmate.conversations.rejections import Rejection, rejections
@@ -28,7 +28,7 @@ from realmate.conversations.unit_of_work import UnitOfWork
 from realmate.domain.events import Event, Verdict
 from realmate.runtime.database import DatabaseTimeout, is_conflict, is_outage, patiently
 from realmate.runtime.transaction import StatementFailed, Transaction, Transactions
-from realmate.runtime.transport.interface import Delivery
+from realmate.transport.interface import Delivery
 from realmate.wire.commands import (
     Received,
     RefusedCommand,
@@ -102,7 +102,7 @@ class Batches:
         deadline = min(delivery.deadline for delivery in deliveries)
         look_first = look_first or any(delivery.redelivered for delivery in deliveries)
         try:
-            with observation.TRANSACTION_SECONDS.time():
+            with metrics.TRANSACTION_SECONDS.time():
                 return patiently(
                     lambda attempt: self._apply_once(
                         deliveries, commands, deadline, look_first=look_first or attempt > 0
@@ -216,13 +216,13 @@ def _decide(  # noqa: PLR0913 (what a decision needs)
 
 
 def _count(decided: Decided) -> None:
-    observation.count_events(decided.events, decided.verdicts)
-    observation.count_rejections((source, rejection.code) for source, rejection in decided.rejected)
+    metrics.count_events(decided.events, decided.verdicts)
+    metrics.count_rejections((source, rejection.code) for source, rejection in decided.rejected)
     if decided.work.replies:
-        observation.count_replies(decided.work.replies)
+        metrics.count_replies(decided.work.replies)
     if decided.work.expired:
-        observation.EXPIRED.inc(len(decided.work.expired))
-    observation.BATCH_EVENTS.observe(len(decided.events))
+        metrics.EXPIRED.inc(len(decided.work.expired))
+    metrics.BATCH_EVENTS.observe(len(decided.events))
 
 
 def _decode(delivery: Delivery) -> list[Received] | None:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from realmate.conversations import observation, statements
+from realmate.conversations import metrics, statements
 from realmate.domain.model import HeldMessage, Rules
 from realmate.runtime.transaction import Transactions
 
@@ -32,7 +32,7 @@ class Holding:
         """Ask the database."""
         rows = db.fetch(statements.HELD_OF_SOURCES)
         self._of = defaultdict(Held, {source_id: Held(messages, size) for source_id, messages, size in rows})
-        observation.HELD_MESSAGES.set(sum(held.messages for held in self._of.values()))
+        metrics.HELD_MESSAGES.set(sum(held.messages for held in self._of.values()))
 
     def add(self, source_id: int, messages: Iterable[HeldMessage]) -> None:
         held = self._of[source_id]

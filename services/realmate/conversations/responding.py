@@ -23,13 +23,14 @@ from typing import Annotated, NamedTuple
 import msgspec
 import structlog
 
-from realmate.conversations import observation, reply_statements
+from realmate.conversations import metrics, reply_statements
 from realmate.domain.model import REPLY_HEADING
+from realmate.egress.circuit_breaker import CircuitBreaker
+from realmate.egress.client import CallFailed, CallForbidden, post
 from realmate.runtime.background import Background
 from realmate.runtime.database import is_outage
-from realmate.runtime.outgoing import CallFailed, CallForbidden, post
 from realmate.runtime.transaction import StatementFailed, Transactions
-from realmate.sources.responders import CircuitBreaker, Responder
+from realmate.sources.responders import Responder
 from realmate.wire.webhook import MAX_CONTENT_CHARS
 
 LEASE_BEYOND_TIMEOUT_S = 5.0
@@ -101,7 +102,7 @@ class Responding:
         for source_id, (source, named) in responders.items():
             responder = replace(named, allow_private=named.allow_private and allow_private)
             breaker = self._breakers.setdefault(source, CircuitBreaker())
-            free = breaker.allowed(responder.concurrency - background.running(source))
+            free = breaker.admit(responder.concurrency - background.running(source))
             if free > 0:
                 for call in _claim(db, source_id, free, lease_s=responder.timeout_s + LEASE_BEYOND_TIMEOUT_S):
                     background.run(source, partial(self._make, db, source, responder, call))
@@ -124,7 +125,7 @@ class Responding:
         if call.attempts > 1 and call.age_s >= responder.retry_for_s:
             return _Outcome(failure="its time is over")  # whoever claimed it before died, perhaps of its answer
         try:
-            with observation.REPLY_CALL_SECONDS.labels(source).time():
+            with metrics.REPLY_CALL_SECONDS.labels(source).time():
                 outcome = _ask(db, responder, call)
         except Exception as error:
             if is_outage(error):
@@ -137,15 +138,15 @@ class Responding:
     def _tell(self, source: str, outcome: _Outcome) -> None:
         breaker = self._breakers[source]
         was_open = breaker.is_open
-        breaker.tell(failed=outcome.passing)
+        breaker.record(failed=outcome.passing)
         if breaker.is_open != was_open:
-            observation.RESPONDER_OPEN.labels(source).set(breaker.is_open)
+            metrics.RESPONDER_OPEN.labels(source).set(breaker.is_open)
             what = "responder left alone for a while" if breaker.is_open else "responder answers again"
             log.warning(what, source=source, reason=outcome.failure)
         elif outcome.failure and not was_open:
             log.warning("responder gave no reply", source=source, reason=outcome.failure)
         told = "answered" if outcome.content is not None else "failed" if outcome.passing else "refused"
-        observation.REPLY_CALLS.labels(source, told).inc()
+        metrics.REPLY_CALLS.labels(source, told).inc()
 
 
 def give_up(db: Transactions, source_id: int, responder: Responder | None) -> None:

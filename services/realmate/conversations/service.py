@@ -13,14 +13,14 @@ from realmate.conversations.rules import RuleBooks
 from realmate.conversations.source_ids import SourceIds
 from realmate.conversations.sweep import Sweeper
 from realmate.domain.model import Rules
+from realmate.http_server import HealthServer
 from realmate.runtime.background import Background
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database
-from realmate.runtime.http import HealthServer
 from realmate.runtime.sources import Sources, SourcesNow
 from realmate.runtime.timers import periodic
-from realmate.runtime.transport import commands
-from realmate.runtime.transport.interface import Delivery
+from realmate.transport import commands
+from realmate.transport.interface import Delivery
 
 TIDY_PAUSE_S = 5.0
 COUNT_PAUSE_S = 1.0

@@ -17,7 +17,7 @@ from functools import partial
 
 import structlog
 
-from realmate.conversations import observation, statements
+from realmate.conversations import metrics, statements
 from realmate.conversations.portions import FIRST_PAUSE_S, LONGEST_PAUSE_S, Portion
 from realmate.conversations.rules import RuleBook, RuleBooks
 from realmate.conversations.unit_of_work import UnitOfWork
@@ -121,7 +121,7 @@ class Sweeper:
 
     def _keep_apart(self, failed: SweepFailed, source_id: int, name: str) -> None:
         self._apart[source_id] = failed.taken.halved()
-        observation.SWEPT_APART.labels(name).set(1)
+        metrics.SWEPT_APART.labels(name).set(1)
         log.warning("source swept apart: its portion failed", source=name, reason=str(failed), **failed.taken._asdict())
 
     def _run_apart(self, db: Transactions, book: RuleBook, source_id: int, name: str) -> None:
@@ -153,7 +153,7 @@ class Sweeper:
             self._apart[source_id] = portion.doubled(FULL)
         if self._apart[source_id] == FULL:
             del self._apart[source_id]
-            observation.SWEPT_APART.labels(name).set(0)
+            metrics.SWEPT_APART.labels(name).set(0)
             log.info("source swept with the others again", source=name)
         return work.leaves_more
 
@@ -180,8 +180,8 @@ def _settle(
         if work is None or (is_outage(error) and not is_timeout(error)):
             raise
         raise SweepFailed(work, error) from error
-    observation.count_replies(work.replies)
-    observation.EXPIRED.inc(len(work.expired))
+    metrics.count_replies(work.replies)
+    metrics.EXPIRED.inc(len(work.expired))
     return work
 
 
@@ -193,7 +193,7 @@ def _after_failure(db: Transactions, portion: Portion, failed: SweepFailed, name
         raise failed.__cause__ or failed
     rows = db.fetch(statements.SET_ASIDE, failed.only.text, failed.only.source_id, FIRST_PAUSE_S, LONGEST_PAUSE_S)
     for failures, pause_s in rows:
-        observation.SET_ASIDE.labels(name).inc()
+        metrics.SET_ASIDE.labels(name).inc()
         log.error(
             "conversation set aside: the sweep fails on it alone",
             source=name,

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import structlog
 
-from realmate.conversations import erasing_statements, observation, statements
+from realmate.conversations import erasing_statements, metrics, statements
 from realmate.conversations.erasing import CONVERSATIONS_PER_PORTION, ROWS_PER_PORTION, Run
 from realmate.conversations.portions import in_portions
 from realmate.runtime.database import is_outage, within
@@ -38,8 +38,8 @@ def tidy(db: Transactions) -> None:
     """Forget applied batches that nobody can deliver again, and read the gauges."""
     _delete(db, statements.FORGET_APPLIED, FORGET_APPLIED_AFTER_S)
     [(groups, overdue_s)] = _in_time(lambda: db.fetch(statements.BACKLOG, COUNTED_GROUPS))
-    observation.PENDING_GROUPS.set(groups)
-    observation.OVERDUE_SECONDS.set(max(0.0, float(overdue_s)))
+    metrics.PENDING_GROUPS.set(groups)
+    metrics.OVERDUE_SECONDS.set(max(0.0, float(overdue_s)))
 
 
 def forget_keys(db: Transactions) -> None:

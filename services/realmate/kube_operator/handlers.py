@@ -16,13 +16,13 @@ import kopf
 import prometheus_client
 import structlog
 
-from realmate.kube_operator import observation
+from realmate.kube_operator import metrics
 from realmate.kube_operator.cluster import Cluster, ClusterError, connect
 from realmate.kube_operator.kinds import EVENT_REPLAY, GROUP, VERSION, WEBHOOK_SOURCE
 from realmate.kube_operator.pods import Asking
 from realmate.kube_operator.reconcile import Reconciler, of_namespace
 from realmate.kube_operator.settings import OperatorSettings, load
-from realmate.kube_operator.watch import PATIENCE_S, Watch
+from realmate.kube_operator.watch_lag import PATIENCE_S, Watch
 from realmate.runtime import logs
 from realmate.runtime.listening import cannot_listen
 from realmate.runtime.settings import SettingsError
@@ -73,7 +73,7 @@ class Operator:
             self.watch.listed(sources)
             namespaces = {only} if only else await reconciler.namespaces()
         except ClusterError as error:
-            observation.TURNS.labels("failed").inc()
+            metrics.TURNS.labels("failed").inc()
             log.warning("no turn", error=str(error))
             return True
         settled = [
@@ -83,20 +83,20 @@ class Operator:
 
     async def _turn_over(self, reconciler: Reconciler, namespace: str, sources: list[Any]) -> bool:
         try:
-            with observation.TURN_SECONDS.time():
+            with metrics.TURN_SECONDS.time():
                 turn = await reconciler.turn(namespace, sources)
         except ClusterError as error:
-            observation.TURNS.labels("failed").inc()
+            metrics.TURNS.labels("failed").inc()
             log.warning("turn failed", namespace=namespace, error=str(error))
             return True
         except Exception:  # one namespace's trouble must not keep the others from their turn
-            observation.TURNS.labels("failed").inc()
+            metrics.TURNS.labels("failed").inc()
             log.exception("turn failed", namespace=namespace)
             return True
-        observation.TURNS.labels("well").inc()
-        observation.LAST_TURN.set_to_current_time()
+        metrics.TURNS.labels("well").inc()
+        metrics.LAST_TURN.set_to_current_time()
         for reason in ("NoInstallation", "NoRights", "SecretMissing", "Invalid", "Paused", "Published"):
-            observation.SOURCES.labels(namespace, reason).set(turn.reasons.count(reason))
+            metrics.SOURCES.labels(namespace, reason).set(turn.reasons.count(reason))
         return turn.is_settled
 
 

@@ -8,11 +8,11 @@ from urllib.parse import parse_qs
 import msgspec
 import structlog
 
+from realmate.http_server import NOT_YET, AnswerRoom, NoRoom, Request, http_batch, isolated
+from realmate.http_server.readers import readers
 from realmate.query.reads import Ambiguous, ConversationView, Unread, Wanted, read, read_in_portions
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database, is_outage, patiently
-from realmate.runtime.http import NOT_YET, AnswerRoom, NoRoom, Request, http_batch, isolated
-from realmate.runtime.readers import readers
 from realmate.sources.file import is_name
 from realmate.wire.ids import parse_uuid
 from realmate.wire.responses import Response, problem, unavailable

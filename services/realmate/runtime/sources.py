@@ -9,8 +9,8 @@ from typing import Any
 from nameko.extensions import DependencyProvider
 
 from realmate.runtime.config import settings_of
-from realmate.runtime.followed import Followed
 from realmate.runtime.loops import loops
+from realmate.runtime.reloading import Followed
 from realmate.sources.file import UNCONFIGURED, SourceFile
 from realmate.sources.file import Sources as Named
 

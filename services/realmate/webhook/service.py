@@ -12,16 +12,16 @@ import msgspec
 import structlog
 
 from realmate.domain.events import Verdict
+from realmate.http_server import Request, http_batch, isolated
 from realmate.runtime.config import ServiceSettings
-from realmate.runtime.http import Request, http_batch, isolated
 from realmate.runtime.limits import Limits
 from realmate.runtime.sources import Sources
-from realmate.runtime.transport import CommandCaller
-from realmate.runtime.transport.interface import TransportUnavailable
 from realmate.sources.limits import Limit, LocalLimits
 from realmate.sources.model import DEFAULT, Source
 from realmate.sources.signing import SignatureRefused
-from realmate.webhook import observation
+from realmate.transport import CommandCaller
+from realmate.transport.interface import TransportUnavailable
+from realmate.webhook import metrics
 from realmate.wire.answers import (
     MISMATCH,
     PAUSED,
@@ -136,7 +136,7 @@ class WebhookService:
             allowances = self.limits.take({name: (limit, len(places)) for name, (limit, places) in limited.items()})
             for name, (limit, places) in limited.items():
                 beyond = places[allowances[name].allowed :]
-                observation.LIMITED.labels(name).inc(len(beyond))
+                metrics.LIMITED.labels(name).inc(len(beyond))
                 response = too_many(name, limit, allowances[name])
                 for place in beyond:
                     # Without its key: the event was not looked at, and may come again.
@@ -154,7 +154,7 @@ class WebhookService:
             for name, allowance in self.kept_refusals.take(wanted).items():
                 for place, response in refusals[name][allowance.allowed :]:
                     items[place] = response
-                    observation.UNKEPT.labels(name).inc()
+                    metrics.UNKEPT.labels(name).inc()
         return items
 
     def _decide(self, items: Sequence[_Sent | Response], *, oldest_at: float) -> list[Response]:
@@ -164,7 +164,7 @@ class WebhookService:
         verdicts = self._call(commands, oldest_at=oldest_at) if commands else ()
         decided = iter([None] * len(commands) if verdicts is None else verdicts)
         responses = [item if isinstance(item, Response) else _answer(item, next(decided)) for item in items]
-        observation.count_events(
+        metrics.count_events(
             (item.command.origin.source if isinstance(item, _Refused) else item.origin.source, response.status)
             for item, response in zip(items, responses, strict=True)
             if not isinstance(item, Response)
@@ -183,7 +183,7 @@ class WebhookService:
 
 
 def _unproven(source: Source, refused: SignatureRefused) -> Response:
-    observation.REFUSED_SIGNATURES.labels(source.name, refused.reason).inc()
+    metrics.REFUSED_SIGNATURES.labels(source.name, refused.reason).inc()
     return unproven(str(refused))
 
 
@@ -219,7 +219,7 @@ def _answer(item: _Sent, verdict: Verdict | None) -> Response:
     """`verdict` is None where nothing could be committed."""
     if isinstance(item, _Refused):
         if verdict is None:
-            observation.UNKEPT.labels(item.command.origin.source).inc()
+            metrics.UNKEPT.labels(item.command.origin.source).inc()
         return MISMATCH if verdict is Verdict.IDEMPOTENCY_MISMATCH else item.response
     if verdict is None:
         return unavailable("The event could not be committed now; send it again.")

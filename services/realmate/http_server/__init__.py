@@ -1,0 +1,17 @@
+"""The HTTP server of every process: fast, strict, bounded, and drained on the way out.
+
+From outside in: `server` accepts; `connection` is one client; `parser` turns its bytes into requests; `routes` finds
+who answers; `batches` (for services) or `direct` (health, metrics) does; `answers` writes it. `entrypoint` makes Nameko
+extensions of all this.
+"""
+
+from __future__ import annotations
+
+from realmate.http_server.batches import NOT_YET
+from realmate.http_server.entrypoints import HealthServer, http_batch
+from realmate.http_server.isolation import isolated
+from realmate.http_server.rejections import FAILED
+from realmate.http_server.request import Request
+from realmate.http_server.response_memory import AnswerRoom, NoRoom
+
+__all__ = ["FAILED", "NOT_YET", "AnswerRoom", "HealthServer", "NoRoom", "Request", "http_batch", "isolated"]

@@ -1,0 +1,172 @@
+"""The HTTP server as Nameko extensions: `@http_batch(method, path)` for services, `HealthServer` for those without.
+
+    class Intake:
+        name = "webhook"
+
+        @http_batch("POST", "/webhook/")
+        def receive(self, requests: list[Request]) -> list[Response]: ...
+
+The method gets every request that waits and returns one response for each, in order. If it raises, returns anything
+else, or is killed, each of its requests gets a 503.
+
+`admit=` names a function that looks at each request when its head is complete, before its body is read:
+`admit(injected, request, announced_bytes)` returns the answer that refuses the request, or the size of the largest body
+that it may have. `injected` has the service's dependencies under their names, as they are at that moment.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import eventlet
+from nameko.extensions import DependencyProvider, Entrypoint
+
+from realmate.http_server.batches import Batch, BatchQueue
+from realmate.http_server.request import Request
+from realmate.http_server.server import HttpServer, share
+from realmate.runtime.config import settings_of
+from realmate.runtime.health import health
+from realmate.wire.responses import Response
+
+BatchMethod = Callable[[Any, list[Request]], list[Response]]
+AdmitMethod = Callable[[Any, Request, int | None], Response | int]
+
+
+class WorkerKilledError(Exception):
+    """A worker was killed, or a timeout went through it."""
+
+
+def http_batch(method: str, path: str, *, admit: AdmitMethod | None = None) -> Callable[[BatchMethod], BatchMethod]:
+    """Decorate a service method to answer this method and path; a last segment `{…}` comes as `request.param`."""
+    register: Callable[[BatchMethod], BatchMethod] = BatchHttp.decorator(method, path, admit=admit)
+
+    def decorate(service_method: BatchMethod) -> BatchMethod:
+        return register(_always_ending(service_method))
+
+    return decorate
+
+
+def _always_ending(service_method: BatchMethod) -> BatchMethod:
+    """Nameko tells an entrypoint of results and of `Exception`s, but not when a worker is killed (GreenletExit) or an
+    eventlet.Timeout escapes: both are BaseExceptions. Without this, its requests would never be answered."""
+
+    @functools.wraps(service_method)
+    def run(service: Any, requests: list[Request]) -> list[Response]:
+        try:
+            return service_method(service, requests)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise WorkerKilledError from error
+
+    return run
+
+
+class _ServerUser:
+    """What extensions on the shared server have in common: their way in, and two ways out. `setup` sets `_server`."""
+
+    container: Any
+    takes_requests = False
+    _server: HttpServer | None = None
+
+    def start(self) -> None:
+        if self._server is not None:
+            self._server.start(self)
+
+    def stop(self) -> None:
+        """Drain: take no more, answer what was taken, and return after `drain_timeout_s` at the latest."""
+        health.draining = True
+        self._leave(settings_of(self.container).drain_timeout_s)
+
+    def kill(self) -> None:
+        health.draining = True
+        self._leave(0)
+
+    def _leave(self, timeout_s: float) -> None:
+        raise NotImplementedError
+
+
+class BatchHttp(_ServerUser, Entrypoint):
+    """One route, whose requests are handed to the service method in batches."""
+
+    takes_requests = True
+
+    def __init__(self, method: str, path: str, *, admit: AdmitMethod | None = None, **kwargs: Any) -> None:
+        self._method = method
+        self._path = path
+        self._admit = admit
+        super().__init__(**kwargs)
+
+    def setup(self) -> None:
+        settings = settings_of(self.container)
+        self._server = share(settings, self)
+        admit = None if self._admit is None else functools.partial(self._admit, _Injected(self.container))
+        self._queue = BatchQueue(self._path, self._spawn, settings, admit)
+        self._server.routes.add(self._method, self._path, self._queue)
+
+    def stop(self) -> None:
+        """Drain, after `drain_delay_s` in which everything is still worked on.
+
+        Whoever routes to this process learns only in time that it stops: from readiness, from the `Connection: close`
+        in each answer. Requests that come meanwhile, on connections old and new, must not meet a closed door.
+        """
+        health.draining = True
+        if self._server is not None:
+            eventlet.sleep(settings_of(self.container).drain_delay_s)
+        super().stop()
+
+    def _leave(self, timeout_s: float) -> None:
+        if self._server is None:  # it never got as far as listening
+            return
+        deadline = time.monotonic() + timeout_s
+        self._server.leave(self)
+        self._server.finish(deadline)
+        if not self._queue.drain(deadline):
+            self._queue.abandon()
+        self._server.close(deadline)
+
+    def _spawn(self, batch: Batch) -> None:
+        self.container.spawn_worker(self, (batch.requests,), {}, handle_result=functools.partial(self._finish, batch))
+
+    def _finish(self, batch: Batch, _context: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
+        if exc_info is not None:
+            batch.fail("its worker raised", exc_info[1])
+        elif not _fits(result, len(batch.requests)):
+            batch.fail("its worker did not return one response for each request")
+        else:
+            batch.finish(result)
+        return result, exc_info
+
+
+class _Injected:
+    """A service's dependencies by their names. Each access gives the value that a worker started now would get."""
+
+    def __init__(self, container: Any) -> None:
+        self._providers = {provider.attr_name: provider for provider in container.dependencies}
+
+    def __getattr__(self, name: str) -> Any:
+        return self._providers[name].get_dependency(None)
+
+
+def _fits(result: Any, requests: int) -> bool:
+    return (
+        isinstance(result, list)
+        and len(result) == requests
+        and all(isinstance(response, Response) for response in result)
+    )
+
+
+class HealthServer(_ServerUser, DependencyProvider):
+    """Health and metrics for a service without HTTP routes; they answer until its entrypoints have drained."""
+
+    def setup(self) -> None:
+        self._server = share(settings_of(self.container), self)
+
+    def _leave(self, timeout_s: float) -> None:
+        if self._server is None:
+            return
+        self._server.leave(self)
+        self._server.close(time.monotonic() + timeout_s)

@@ -1,0 +1,60 @@
+"""Who may read here: with TOKENS_FILE, whoever has a token with the right scope; without it, anyone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import Counter
+
+from realmate.http_server.request import Request
+from realmate.runtime.loops import loops
+from realmate.runtime.reloading import Followed
+from realmate.runtime.settings import Settings
+from realmate.sources.tokens import Holder, Scope, TokenRefused, Tokens, TokensFile
+from realmate.wire.responses import Response, problem
+
+ANYONE = Holder("anyone", frozenset({"read", "admin"}))
+REFUSED = Counter("realmate_refused_tokens_total", "Requests without a token that allows them", ["scope", "reason"])
+
+
+class Readers:
+    """Of this process. One for each: `readers`."""
+
+    _tokens: Followed[Tokens] | None = None
+
+    def open(self, settings: Settings) -> None:
+        """Read TOKENS_FILE, where it is set, and follow it. Raises SettingsError."""
+        if settings.tokens_file is not None:
+            self._tokens = Followed("tokens", TokensFile, settings.tokens_file)
+            loops.spawn("follow TOKENS_FILE", self._tokens.follow)
+
+    def admit(self, request: Request, scope: Scope) -> Holder | Response:
+        """Whose token the request carries, or the answer that says why it may not (RFC 6750, 3)."""
+        if self._tokens is None:
+            return ANYONE
+        try:
+            return self._tokens.content.holder(request.headers.get("authorization"), scope)
+        except TokenRefused as refused:
+            REFUSED.labels(scope, refused.reason).inc()
+            return _refusal(refused, scope)
+
+    def only(self, scope: Scope, respond: Callable[[Request], Response]) -> Callable[[Request], Response]:
+        """`respond`, for those who have the scope."""
+
+        def respond_to_holders(request: Request) -> Response:
+            admitted = self.admit(request, scope)
+            return admitted if isinstance(admitted, Response) else respond(request)
+
+        return respond_to_holders
+
+
+def _refusal(refused: TokenRefused, scope: Scope) -> Response:
+    status, code, challenge = {
+        "missing": (401, "token_required", ""),
+        "invalid": (401, "token_invalid", ', error="invalid_token"'),
+        "scope": (403, "insufficient_scope", f', error="insufficient_scope", scope="{scope}"'),
+    }[refused.reason]
+    return problem(status, code, str(refused), headers=(("WWW-Authenticate", f'Bearer realm="realmate"{challenge}'),))
+
+
+readers = Readers()

@@ -1,0 +1,80 @@
+"""A response as the bytes of an HTTP/1.1 answer."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+
+import structlog
+from werkzeug.http import http_date
+
+from realmate.http_server.rejections import FAILED
+from realmate.http_server.request import Request
+from realmate.wire.responses import Response
+
+log = structlog.get_logger(__name__)
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+NO_STORE = "cache-control: no-store\r\n"
+"""What people write to each other must stay in no cache, and no answer here is true for long (RFC 9111, 5.2.2.5)."""
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+
+
+class _Date:
+    """The Date header, formatted once a second and not once a request."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = ""
+
+    def now(self) -> str:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._text = http_date(second)
+        return self._text
+
+
+_date = _Date()
+
+
+JOINED_BYTES = 65_536
+"""Up to this size a body is copied behind its head, so that both leave in one call."""
+
+
+def encode(
+    response: Response, request_id: str, *, connection: str | None = None, with_body: bool = True
+) -> tuple[bytes, ...]:
+    """The pieces of the answer. `connection` is the Connection header, where one is needed; `with_body` is False for
+    the answer to a HEAD."""
+    extra = _extra_headers(response) if response.headers else ""
+    if connection is not None:
+        extra += f"connection: {connection}\r\n"
+    head = (
+        f"{_STATUS_LINES[response.status]}content-type: {response.content_type}\r\n"
+        f"content-length: {len(response.body)}\r\ndate: {_date.now()}\r\n{NO_STORE}"
+        f"x-request-id: {request_id}\r\n{extra}\r\n"
+    )
+    encoded = head.encode("latin-1")
+    if not with_body:
+        return (encoded,)
+    return (encoded + response.body,) if len(response.body) <= JOINED_BYTES else (encoded, response.body)
+
+
+def _extra_headers(response: Response) -> str:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
+    if lines.count("\n") != len(response.headers) or lines.count("\r") != len(response.headers):
+        raise ValueError("a header with a line break in it would become two")
+    return lines
+
+
+def encode_or_fail(response: Response, request: Request, connection: str | None) -> tuple[bytes, ...]:
+    """The answer to `request`, or, if a service returned what cannot be sent, a 503: no request goes unanswered."""
+    with_body = request.method != "HEAD"
+    try:
+        return encode(response, request.request_id, connection=connection, with_body=with_body)
+    except Exception:
+        log.exception("a response cannot be sent", request_id=request.request_id)
+        return encode(FAILED, request.request_id, connection=connection, with_body=with_body)

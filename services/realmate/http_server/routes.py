@@ -1,0 +1,67 @@
+"""Which handler a method and a path belong to: exact paths, and paths whose last segment is `{…}`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from realmate.http_server.request import Request
+from realmate.wire.responses import Response, problem
+
+
+class Answering(Protocol):
+    """Where an answer goes: the connection its request came from."""
+
+    def answer(self, request: Request, response: Response) -> None: ...
+
+
+class Handler(Protocol):
+    """What a route leads to."""
+
+    def admit(self, request: Request, announced_bytes: int | None) -> Response | int:
+        """As `parser.Admit`: refuse the request, or say how large its body may be. Never blocks."""
+
+    def take(self, request: Request, connection: Answering) -> Response | None:
+        """Answer at once, or return None and let `connection.answer(request, …)` follow. Never blocks."""
+
+
+_Methods = dict[str, Handler]
+
+
+class Routes:
+    """The routes of one server. A trailing slash makes no difference anywhere."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, _Methods] = {}
+        self._under: dict[str, _Methods] = {}
+
+    def add(self, method: str, template: str, handler: Handler) -> None:
+        """`template` is `/a/b/` or `/a/{name}/`. GET brings HEAD with it. Raises ValueError if it is taken."""
+        methods = self._methods_of(template)
+        if method in methods:
+            raise ValueError(f"two handlers for {method} {template}")
+        methods[method] = handler
+
+    def match(self, request: Request) -> Handler | Response:
+        """The request's handler, with `request.param` filled in, or a 404 or 405 problem."""
+        path = request.path.removesuffix("/")
+        methods = self._exact.get(path)
+        if methods is None:
+            parent, _, param = path.rpartition("/")
+            methods = self._under.get(parent)
+            request.param = param
+        if not methods:
+            return problem(404, "not_found", "There is nothing at this path.")
+        handler = methods.get("GET" if request.method == "HEAD" else request.method)
+        return handler or _method_not_allowed(methods)
+
+    def _methods_of(self, template: str) -> _Methods:
+        path = template.removesuffix("/")
+        parent, _, last = path.rpartition("/")
+        if last.startswith("{"):
+            return self._under.setdefault(parent, {})
+        return self._exact.setdefault(path, {})
+
+
+def _method_not_allowed(methods: _Methods) -> Response:
+    allow = ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
+    return problem(405, "method_not_allowed", f"Allowed here: {allow}.", headers=(("Allow", allow),))

@@ -1,0 +1,107 @@
+"""The intake's end of the transport on RabbitMQ.
+
+Commands are published with confirms. Replies come to a queue of this process's own, which lives as long as its
+connection; when that is lost, replies may be, so the calls still waiting send their batch again, marked as redelivered,
+with the new queue to answer to. A broker's restart is ridden out for as long as a call's time lasts.
+"""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+from typing import Any
+
+import msgspec
+from kombu import Connection, Queue
+
+from realmate.transport.amqp.connections import (
+    EXCHANGE,
+    ROUTING_KEY,
+    Publishers,
+    declare_commands,
+    outage,
+)
+from realmate.transport.amqp.envelopes import ATTEMPT, SEAL, decode_response, encode_request, header
+from realmate.transport.amqp.listener import Listener
+from realmate.transport.amqp.probe import Probe
+from realmate.transport.in_flight import Call, Calls
+from realmate.transport.sealing import Sealing
+from realmate.transport.validation import Refusals, Unreadable
+
+CONNECTIONS = 8
+"""More calls at a time than this wait for a connection; the intake has fewer batches in flight."""
+
+
+class AmqpCaller:
+    def __init__(self, url: str, *, heartbeat_s: int, sealing: Sealing) -> None:
+        self._sealing = sealing
+        self._outage = outage()
+        self._calls = Calls(self._send)
+        self._reply_to = ""
+        self._refusals = Refusals("reply")
+        self._probe = Probe(url)
+        self._publishers = Publishers(url, connections=CONNECTIONS)
+        self._listener = Listener(url, heartbeat_s=heartbeat_s, consume=self._consume, outage=self._outage)
+
+    def call(self, payload: bytes, *, timeout_s: float) -> bytes:
+        return self._calls.run(payload, timeout_s=timeout_s)
+
+    def check(self) -> None:
+        self._listener.check()
+        self._probe.check()
+
+    def close(self) -> None:
+        self._listener.close()
+        self._sealing.close()
+        self._publishers.close()
+        self._probe.close()
+
+    def _send(self, call: Call) -> None:
+        while True:
+            self._listener.wait()
+            reply_to = self._reply_to
+            self._outage.persist("send", partial(self._publish, call, reply_to))
+            if reply_to == self._reply_to:
+                return  # else it changed while we published: the reply would go to a queue that is gone
+
+    def _publish(self, call: Call, reply_to: str) -> None:
+        call.attempts += 1
+        left_ms = call.left_ms
+        seal = self._sealing.of_batch(call.id, reply_to, call.payload, left_ms)
+        self._publishers.publish(
+            encode_request(call.payload),
+            exchange=EXCHANGE.name,
+            routing_key=ROUTING_KEY,
+            reply_to=reply_to,
+            correlation_id=call.id,
+            headers={ATTEMPT: call.attempts} | ({SEAL: seal} if seal else {}),
+            expiration=left_ms / 1000,
+            mandatory=True,  # refused rather than lost, should somebody have deleted the queue
+        )
+
+    def _consume(self, connection: Connection, channel: Any) -> None:
+        self._publishers.close()  # if the broker was away, their connections ended with it
+        declare_commands(connection)
+        reply_to = str(uuid.uuid4())
+        replies = Queue(f"rpc.reply-webhook-{reply_to}", EXCHANGE, routing_key=reply_to, durable=False, exclusive=True)(
+            channel
+        )
+        replies.declare()
+        replies.consume(callback=self._on_reply, no_ack=True)
+        self._reply_to = reply_to
+        self._calls.send_again()
+
+    def _on_reply(self, message: Any) -> None:
+        try:
+            reply = decode_response(message.body)
+            batch_id = str(message.properties.get("correlation_id", ""))
+            if reply is not None:
+                self._sealing.check_reply(header(message, SEAL), batch_id, self._reply_to, reply)
+        except (msgspec.DecodeError, ValueError, TypeError):
+            self._refusals.tell("encoding")
+            return
+        except Unreadable as reason:
+            self._refusals.tell(str(reason))
+            return
+        if reply is not None:
+            self._calls.answer(batch_id, reply)
