@@ -67,7 +67,7 @@ class Measurement:
         return self.verdicts.get(verdict, 0)
 
     @property
-    def refused(self) -> int:
+    def rejected(self) -> int:
         return sum(count for verdict, count in self.verdicts.items() if verdict not in PROMISES)
 
 

@@ -45,7 +45,7 @@ def lateness(url: str, database: Database, *, seconds: float, window_s: float) -
         events=len(late_ms),
         per_second=len(late_ms) / seconds,
         latency_ms={name: late_ms[round(share * (len(late_ms) - 1))] for name, share in PERCENTILES.items()},
-        non_2xx=sender.refused,
+        non_2xx=sender.rejected,
     )
 
 
@@ -56,7 +56,7 @@ class _Sender(threading.Thread):
         self._count = int(seconds * RATE)
         self._session = requests.Session()
         self.accepted = 0
-        self.refused = 0
+        self.rejected = 0
 
     def run(self) -> None:
         started_at = time.monotonic()
@@ -68,7 +68,7 @@ class _Sender(threading.Thread):
             if opened and said:
                 self.accepted += 1
             else:
-                self.refused += 1
+                self.rejected += 1
 
     def _post(self, kind: str, data: dict[str, str]) -> bool:
         event = {"type": kind, "timestamp": datetime.now(UTC).isoformat(), "data": data}

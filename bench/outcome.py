@@ -16,7 +16,7 @@ class Load:
     """How late the generator itself sent, where it has a timetable."""
     non_2xx: int = 0
     socket_errors: int = 0
-    """Connections refused or broken, and answers that never came."""
+    """Connections rejected or broken, and answers that never came."""
     unsent: int = 0
     """Events that were due, but found no free connection to the end."""
 

@@ -13,7 +13,7 @@ OTHERS_PERCENT_LIMIT = 20
 PERCENTILES = ("p50", "p90", "p99", "max")
 HEADINGS = (
     *("", "", "events/s", "(min..max)", "ratio", "p50 ms", "p90", "p99", "max", "late p99"),
-    *("failed", "held", "refused"),
+    *("failed", "held", "rejected"),
     *("| us/event:", *STORES_AND_SERVICES, "load", "| sum", "| others"),
 )
 
@@ -80,7 +80,7 @@ def _cells(kind: Kind, runs: Sequence[Measurement], proportion: Spread | None) -
         f"{statistics.median(late):.2f}" if late else "",
         str(sum(each.load.failed for each in runs)),
         str(sum(each.count("held") for each in runs)) if decided else "",
-        str(sum(each.refused for each in runs)) if decided else "",
+        str(sum(each.rejected for each in runs)) if decided else "",
         "|",
         *(cpu(name) for name in (*STORES_AND_SERVICES, "load")),
         f"| {_median(runs, lambda each: each.realmate_us_per_event)}",

@@ -8,7 +8,7 @@ A value's comment stands above it, in Markdown. Lines that begin with @ are for 
 - `@free` for a map that may hold anything, `@texts` for one of texts, numbers and switches, `@settings services` (or
   `operator`) for one of their settings, `@kubernetes …` for one that is a name of KUBERNETES.
 
-Types are those of the defaults. What the values do not name is refused, so that a slip of the pen is no default.
+Types are those of the defaults. What the values do not name is rejected, so that a slip of the pen is no default.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ gives a whole installation, with a Postgres and a Redis of its own. For producti
 
 ## Values
 
-This page and values.schema.json are made from values.yaml (`make chart`). Values that are not named here are refused.
+This page and values.schema.json are made from values.yaml (`make chart`). Values that are not named here are rejected.
 
 """
 

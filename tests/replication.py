@@ -50,7 +50,7 @@ class ReplicatedPostgres(Postgres):
         connection.close()
 
     def _give_to_server(self, cluster: Path) -> None:
-        """Postgres refuses to be root: what root has made belongs to the user it runs as."""
+        """Postgres rejects to be root: what root has made belongs to the user it runs as."""
         if os.geteuid() == 0:
             subprocess.run(["chown", "-R", "nobody", str(cluster)], check=True)
 

@@ -113,13 +113,13 @@ def migrate() -> None:
     these services need and no other (docs/privileges.md). Where this may not be done, a line says so.
     """
     from realmate.migrations.roles import RolesError, logins
-    from realmate.migrations.runner import DatabaseUnreachable, MigrationRefused, upgrade
+    from realmate.migrations.runner import DatabaseUnreachable, MigrationRejected, upgrade
     from realmate.runtime.settings import SettingsError, load
 
     with one_line_for(SettingsError, RolesError):
         settings = load()
         url, roles = settings.database, logins(settings.database_writer_url, settings.database_reader_url)
-    with one_line_for(DatabaseUnreachable, MigrationRefused, RolesError):
+    with one_line_for(DatabaseUnreachable, MigrationRejected, RolesError):
         done = patiently(lambda: upgrade(url, roles), DatabaseUnreachable, wait_s())
     if done.is_ahead:
         click.echo(f"The database is that of a later version ({done.after}), which serves this one too: nothing to do.")
@@ -127,7 +127,7 @@ def migrate() -> None:
         click.echo(f"The database is up to date ({done.after}).")
     else:
         click.echo(f"The database is migrated: {done.before or 'empty'} → {done.after}.")
-    for line in done.refused:
+    for line in done.rejected:
         click.echo(line, err=True)
 
 
@@ -300,7 +300,7 @@ def release_finalizers(namespace: str, deployment: str) -> None:
 
 @main.group()
 def rejections() -> None:
-    """Look at what was refused, and at the messages that expired. DATABASE_URL says where; or `realmate up` runs."""
+    """Look at what was rejected, and at the messages that expired. DATABASE_URL says where; or `realmate up` runs."""
 
 
 @rejections.command("list")
@@ -349,7 +349,7 @@ def show_rejection(number: int, *, body_only: bool, as_json: bool) -> None:
 def replay(
     *, really: bool, again: bool, rate: float, url: str, report: Path | None, report_port: int | None, **which: Any
 ) -> None:
-    """Send again what was refused or expired, where that can bring another answer.
+    """Send again what was rejected or expired, where that can bring another answer.
 
     Without --send it only says what it would do. Each event is marked when it is answered, and carries an idempotency
     key until then: interrupted, the command goes on where it was. A message whose id is taken, as an expired one's is,
@@ -389,7 +389,7 @@ def erase() -> None:
 @wait_option()
 @click.confirmation_option(prompt="It cannot be brought back. Erase it?")
 def erase_conversation(conversation_id: UUID, source: str) -> None:
-    """Erase a conversation with its messages, and what was refused about it."""
+    """Erase a conversation with its messages, and what was rejected about it."""
     from realmate.admin import erasing
 
     with _database() as engine:

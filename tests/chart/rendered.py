@@ -19,7 +19,7 @@ Object = dict[str, Any]
 
 
 class RenderError(Exception):
-    """helm refused; the message is its."""
+    """helm rejected; the message is its."""
 
 
 def render(values: dict[str, Any] | None = None, *, by: Callable[[], str] = helm) -> list[Object]:

@@ -509,7 +509,7 @@ def test_each_password_is_in_its_url_and_no_two_are_the_same() -> None:
 
 
 def test_whatever_runs_once_waits_for_the_servers_it_needs() -> None:
-    """The first connections of a new pod may be refused, until its address has reached all NetworkPolicies."""
+    """The first connections of a new pod may be rejected, until its address has reached all NetworkPolicies."""
     specifications = pods(render({"operator": {"mode": "namespace"}}))
     once = {name: pod for name, pod in specifications.items() if pod.get("restartPolicy") in {"Never", "OnFailure"}}
     assert len(once) == 4  # the migration, the release of finalizers, the admin's template, the test
@@ -590,7 +590,7 @@ def test_the_way_in_shows_events_and_conversations_and_nothing_else() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_refused_with_a_reason(values: dict[str, Any], complaint: str) -> None:
+def test_what_is_wrong_is_rejected_with_a_reason(values: dict[str, Any], complaint: str) -> None:
     with pytest.raises(RenderError, match=re.escape(complaint)):
         render(values)
 

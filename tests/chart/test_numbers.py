@@ -111,7 +111,7 @@ def test_a_null_is_as_if_it_were_not_there() -> None:
 
 
 @pytest.mark.parametrize("value", ["[1]", "{a: 1}"])
-def test_what_is_no_single_value_is_refused(value: str) -> None:
+def test_what_is_no_single_value_is_rejected(value: str) -> None:
     with pytest.raises(RenderError, match="settings"):
         render_file(f"settings: {{LOG_LEVEL: {value}}}")
 

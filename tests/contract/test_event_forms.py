@@ -224,7 +224,7 @@ def test_the_longest_content_may_be_escaped_in_full(client: Client) -> None:
 
 
 @pytest.mark.parametrize("no_content", NO_CONTENTS.values(), ids=NO_CONTENTS)
-def test_what_cannot_be_content_is_refused(client: Client, no_content: object) -> None:
+def test_what_cannot_be_content_is_rejected(client: Client, no_content: object) -> None:
     answer = client.post(a_message(content=no_content))
     assert answer.verdict == (400, "invalid_event")
     assert answer.wrong_fields == {"data.content"}

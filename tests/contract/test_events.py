@@ -70,14 +70,14 @@ def test_the_very_same_message_is_a_duplicate_also_when_its_conversation_is_clos
     assert client.say(conversation_id, message_id=message_id).verdict == (202, "duplicate")
 
 
-def test_a_message_to_a_closed_conversation_is_refused_and_not_stored(client: Client) -> None:
+def test_a_message_to_a_closed_conversation_is_rejected_and_not_stored(client: Client) -> None:
     conversation_id = client.opened()
     client.close(conversation_id)
     assert client.say(conversation_id).verdict == (400, "conversation_closed")
     assert client.read(conversation_id)["messages"] == []
 
 
-def test_a_refused_message_does_not_take_its_id(client: Client) -> None:
+def test_a_rejected_message_does_not_take_its_id(client: Client) -> None:
     closed, message_id = client.opened(), str(uuid4())
     client.close(closed)
     assert client.say(closed, message_id=message_id).verdict == (400, "conversation_closed")
@@ -157,7 +157,7 @@ def test_what_is_not_json_is_invalid_json(client: Client, body: bytes) -> None:
     assert client.request("POST", "/webhook/", body).verdict == (400, "invalid_json")
 
 
-def test_json_nested_beyond_reason_is_refused_like_any_other(client: Client) -> None:
+def test_json_nested_beyond_reason_is_rejected_like_any_other(client: Client) -> None:
     assert client.request("POST", "/webhook/", b"[" * 100_000).status == 400
 
 

@@ -114,20 +114,22 @@ class TestABody:
         assert wire.ask(send_event(body, "Expect: 100-continue\r\n")[: -len(body)]).status == 100
         assert wire.ask(body).status == 201
 
-    def test_that_is_too_large_is_refused_before_it_is_sent(self, wire: RawConnection) -> None:
+    def test_that_is_too_large_is_rejected_before_it_is_sent(self, wire: RawConnection) -> None:
         head = b"POST /webhook/ HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5000000\r\n\r\n"
         assert wire.ask(head).status == 413
         assert wire.ends()
 
-    def test_that_is_too_large_is_refused_while_it_is_sent_and_the_answer_arrives(self, wire: RawConnection) -> None:
+    def test_that_is_too_large_is_rejected_while_it_is_sent_and_the_answer_arrives(self, wire: RawConnection) -> None:
         answer = wire.ask(send_event(b" " * 1_900_000))
         assert (answer.status, answer.code) == (413, "body_too_large")
 
-    def test_in_chunks_that_grows_too_large_is_refused(self, wire: RawConnection) -> None:
+    def test_in_chunks_that_grows_too_large_is_rejected(self, wire: RawConnection) -> None:
         assert wire.ask(send_event(in_chunks(b" " * 1_200_000, 10_000), CHUNKED)).status == 413
 
     @pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "identity, gzip", "aws-chunked"])
-    def test_that_is_encoded_is_refused_with_the_encoding_that_is_taken(self, wire: RawConnection, coding: str) -> None:
+    def test_that_is_encoded_is_rejected_with_the_encoding_that_is_taken(
+        self, wire: RawConnection, coding: str
+    ) -> None:
         answer = wire.ask(send_event(opening(), f"Content-Encoding: {coding}\r\n"))
         assert (answer.status, answer.code) == (415, "unsupported_content_encoding")
         assert answer.headers["accept-encoding"] == "identity"
@@ -171,7 +173,7 @@ class TestABody:
     ],
     ids=lambda value: repr(value[:60]) if isinstance(value, bytes) else None,
 )
-def test_what_is_no_proper_http_is_refused_with_a_problem_and_the_connection_ends(
+def test_what_is_no_proper_http_is_rejected_with_a_problem_and_the_connection_ends(
     wire: RawConnection, status: int, request_: bytes
 ) -> None:
     """Above all what two readers could read differently (request smuggling): nothing behind it is ever looked at."""

@@ -34,7 +34,7 @@ class Ledger:
         self.stopped = threading.Event()
         self.accepted: dict[str, list[str]] = {}
         """Messages answered 2xx, by their conversation."""
-        self.refused: Counter[int] = Counter()
+        self.rejected: Counter[int] = Counter()
         """How often an event had to be sent again, by the status it got; 0: no answer."""
         self.slowest_s = 0.0
 
@@ -54,7 +54,7 @@ class Ledger:
                 self.accepted[conversation] = messages
 
     def _send(self, kind: str, **data: str) -> None:
-        """Until it is answered 2xx; once it was refused, `exists` is an answer, too: the first one was lost."""
+        """Until it is answered 2xx; once it was rejected, `exists` is an answer, too: the first one was lost."""
         body = json.dumps({"type": kind, "timestamp": "2026-01-01T12:00:00Z", "data": data}).encode()
         give_up_at, is_again = time.monotonic() + GIVE_UP_S, False
         while True:
@@ -64,7 +64,7 @@ class Ledger:
             with self._lock:
                 self.slowest_s = max(self.slowest_s, time.monotonic() - started_at)
                 if status // 100 != 2:
-                    self.refused[status] += 1
+                    self.rejected[status] += 1
             if status // 100 == 2 or (status == 400 and is_again and kind == "NEW_CONVERSATION"):
                 break
             assert time.monotonic() < give_up_at, f"answered {status} for {GIVE_UP_S:g} s"
@@ -112,4 +112,4 @@ def load(release: Release, *, source: str = "", sign: Sign | None = None) -> Ite
             ledger.stopped.set()
     for each in sending:
         each.result()
-    print(f"{ledger.events} events, sent again: {dict(ledger.refused)}, slowest {ledger.slowest_s:.2f} s")  # noqa: T201
+    print(f"{ledger.events} events, sent again: {dict(ledger.rejected)}, slowest {ledger.slowest_s:.2f} s")  # noqa: T201

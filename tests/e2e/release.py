@@ -24,7 +24,7 @@ PATIENCE_S = 240.0
 Object = dict[str, Any]
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """helm or kubectl ended with an error; the message is theirs."""
 
 
@@ -39,7 +39,7 @@ class Release:
         self.kubectl("label", "namespace", self.namespace, "pod-security.kubernetes.io/enforce=restricted")
 
     def install(self, chart: Path = CHART, **values: Any) -> None:
-        """Or upgrade, and wait until it is ready. Raises Refused."""
+        """Or upgrade, and wait until it is ready. Raises Rejected."""
         self.values |= values
         # The definitions are the cluster's, and may be there from an installation before.
         arguments = ["upgrade", "--install", NAME, str(chart), "--take-ownership"]
@@ -111,5 +111,5 @@ def eventually(condition: Callable[[], object], what: str) -> None:
 def _run(command: list[str], stdin: str | None) -> str:
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise Refused(done.stderr)
+        raise Rejected(done.stderr)
     return done.stdout

@@ -13,7 +13,7 @@ import requests
 
 from ledger import load
 from realmate.sources.signing import StandardWebhooks
-from release import Object, Refused, Release, eventually
+from release import Object, Rejected, Release, eventually
 from signatures import SECRET
 
 GENERATED = {"scheme": "standard-webhooks", "generate": True, "rotation": {"overlap": "30s"}}
@@ -104,15 +104,15 @@ def traffic(operated: Operated, name: str) -> Object:
     return found
 
 
-def test_a_rotation_under_load_refuses_no_event(operated: Operated) -> None:
+def test_a_rotation_under_load_rejects_no_event(operated: Operated) -> None:
     operated.make("rotated", signing=GENERATED)
     before = operated.secret("rotated")
     with load(operated.release, source="rotated", sign=Sender(operated, "rotated").sign) as ledger:
         operated.release.kubectl("annotate", "webhooksource/rotated", "realmate.dev/rotate=now")
         eventually(lambda: operated.secret("rotated") != before, "senders have the new key")
-        eventually(lambda: operated.post("rotated", before) == 401, "the old key is refused")
+        eventually(lambda: operated.post("rotated", before) == 401, "the old key is rejected")
     ledger.verify()
-    assert not ledger.refused
+    assert not ledger.rejected
 
 
 def test_a_source_that_breaks_loses_nothing_and_says_so(operated: Operated) -> None:
@@ -127,7 +127,7 @@ def test_a_source_that_breaks_loses_nothing_and_says_so(operated: Operated) -> N
         operated.release.apply(made)
         operated.wait("broken", "Ready")
     ledger.verify()
-    assert not ledger.refused
+    assert not ledger.rejected
 
 
 def test_a_paused_source_is_sent_again_later(operated: Operated) -> None:
@@ -139,7 +139,7 @@ def test_a_paused_source_is_sent_again_later(operated: Operated) -> None:
         operated.release.patch("webhooksource", "paused", {"spec": {"paused": False}})
         operated.wait("paused", "Ready")
     ledger.verify()
-    assert set(ledger.refused) == {503}
+    assert set(ledger.rejected) == {503}
 
 
 def test_a_deleted_source_is_revoked_and_then_erased_beside_one_under_load(operated: Operated) -> None:
@@ -154,7 +154,7 @@ def test_a_deleted_source_is_revoked_and_then_erased_beside_one_under_load(opera
         eventually(lambda: not gets(operated, "doomed"), "it is gone")
     assert requests.get(url, timeout=10).status_code == 404
     ledger.verify()
-    assert not ledger.refused
+    assert not ledger.rejected
 
 
 RESPONDER = """
@@ -283,10 +283,10 @@ def test_a_replay_sends_what_had_expired(operated: Operated) -> None:
         ("a", {"limit": {"eventsPerSecond": 0}}, "must be at least 0.001"),
     ],
 )
-def test_what_is_wrong_is_refused_by_the_api_server(
+def test_what_is_wrong_is_rejected_by_the_api_server(
     operated: Operated, name: str, spec: Object, complaint: str
 ) -> None:
-    with pytest.raises(Refused, match=complaint):
+    with pytest.raises(Rejected, match=complaint):
         operated.release.apply(source(name, **spec))
 
 
@@ -306,7 +306,7 @@ def test_one_operator_serves_the_namespaces_that_let_it_in(url: str) -> None:
         other.install(operator={"mode": "elsewhere", "serviceAccount": invitation | {"namespace": "nowhere"}})
         other.apply(source("late", signing=GENERATED))
         Operated(other).wait("late", "NoRights")
-        with pytest.raises(Refused):
+        with pytest.raises(Rejected):
             Operated(other).secret("late")
     finally:
         for release in (other, empty, central):

@@ -19,7 +19,7 @@ import yaml
 from helm import program
 from ledger import load
 from realmate.local.ports import free_port
-from release import CHART, NAME, Refused, Release, eventually
+from release import CHART, NAME, Rejected, Release, eventually
 
 Values = dict[str, Any]
 ROOT = CHART.parents[1]
@@ -36,7 +36,7 @@ def test_it_installs_where_there_is_nothing_and_passes_its_own_test(release: Rel
     with load(release) as ledger:
         time.sleep(5)
     ledger.verify()
-    assert not ledger.refused
+    assert not ledger.rejected
 
 
 def test_who_follows_the_documentation_gets_what_it_says(release: Release, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_an_upgrade_from_the_version_before_loses_nothing(release: Release, tmp_
         release.install()
         time.sleep(5)
     ledger.verify()
-    assert not ledger.refused
+    assert not ledger.rejected
     assert release.secret("realmate-postgres", "password") == password
 
 
@@ -131,7 +131,7 @@ def test_a_drain_that_begins_with_the_stores_answers_nothing_that_a_sender_takes
                 eventually(partial(evicted, release, name), f"its budget lets {name} go")
     eventually(lambda: release.post(b"{}") == 400, "webhook answers again")
     ledger.verify()
-    assert set(ledger.refused) <= {502, 503}
+    assert set(ledger.rejected) <= {502, 503}
 
 
 def evicted(release: Release, pod: str) -> bool:
@@ -140,8 +140,8 @@ def evicted(release: Release, pod: str) -> bool:
     path = f"/api/v1/namespaces/{release.namespace}/pods/{pod}/eviction"
     try:
         release.kubectl("create", "--raw", path, "--filename", "-", stdin=json.dumps(eviction))
-    except Refused as refused:
-        if "disruption budget" not in str(refused):
+    except Rejected as rejected:
+        if "disruption budget" not in str(rejected):
             raise
         return False
     return True
@@ -150,28 +150,28 @@ def evicted(release: Release, pod: str) -> bool:
 def test_an_upgrade_that_cannot_be_ready_leaves_the_old_pods_at_work(release: Release) -> None:
     release.install()
     with load(release) as ledger:
-        with pytest.raises(Refused):
+        with pytest.raises(Rejected):
             release.helm(
                 *("upgrade", NAME, str(CHART), "--reuse-values", "--wait", "--timeout", "20s"),
                 *("--set", "webhook.extraEnv[0].name=TOKENS_FILE,webhook.extraEnv[0].value=/nowhere"),
             )
         release.helm("rollback", NAME, "--wait", "--timeout", "120s")
     ledger.verify()
-    assert not ledger.refused
+    assert not ledger.rejected
 
 
 def test_a_move_to_another_postgres_loses_nothing(release: Release, tmp_path: Path) -> None:
-    """The lines of docs/kubernetes.md move it. The chart refuses who skips them; a changed Secret restarts the pods."""
+    """The lines of docs/kubernetes.md move it. The chart rejects who skips them; a changed Secret restarts the pods."""
     release.install()
     url, image = another_postgres(release)
     external = {"postgres": {"external": {"existingSecret": "database"}}}
     with load(release) as ledger:
-        with pytest.raises(Refused, match="abandonOwn"):
+        with pytest.raises(Rejected, match="abandonOwn"):
             release.install(**external)
         run_documented(release, "To another Postgres", directory=tmp_path, image=image, DATABASE_URL=url)
         time.sleep(5)
     ledger.verify()
-    assert set(ledger.refused) <= {503}
+    assert set(ledger.rejected) <= {503}
     assert [each["metadata"]["name"] for each in release.list("statefulsets")] == ["other-postgres", "realmate-redis"]
     before = secret_versions(release)
     release.kubectl("annotate", "secret", "database", "touched=yes")
@@ -179,7 +179,7 @@ def test_a_move_to_another_postgres_loses_nothing(release: Release, tmp_path: Pa
     after = secret_versions(release)
     assert {name for name in after if after[name] != before[name]} == {"realmate-conversations", "realmate-query"}
     for other in ("another", ""):
-        with pytest.raises(Refused, match="abandonOwn"):
+        with pytest.raises(Rejected, match="abandonOwn"):
             release.install(postgres={"external": {"existingSecret": other}})
 
 
@@ -208,7 +208,7 @@ def test_a_database_that_goes_to_its_standby_loses_nothing(release: Release, cau
         print(f"answers {time.monotonic() - promoted_at:.1f} s after the Service changed")  # noqa: T201
         time.sleep(10)
     ledger.verify()
-    assert set(ledger.refused) <= {503}
+    assert set(ledger.rejected) <= {503}
 
 
 def apply_standby(release: Release, name: str, *, of: str) -> None:
@@ -249,7 +249,7 @@ def test_the_transport_changes_and_changes_back_without_a_503(release: Release) 
             release.install(transport={"kind": kind, "drain": ""})
             time.sleep(5)
         ledger.verify()
-        assert not ledger.refused
+        assert not ledger.rejected
 
 
 def rendered_postgres(release: Release, name: str) -> dict[str, Values]:

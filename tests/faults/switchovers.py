@@ -1,6 +1,6 @@
 """Switchovers: a replica takes over, its primary lives on as the replica, and the address moves a little later.
 
-Until the address moves, it leads to a server that answers and refuses to write. The connections that were made to it
+Until the address moves, it leads to a server that answers and rejects to write. The connections that were made to it
 stay open after the move, too. A client that keeps them never heals.
 """
 

@@ -220,7 +220,7 @@ DOCTORED: dict[str, Doctoring] = {
         ),
         "still has work due",
     ),
-    "a refused message is stored": (
+    "a rejected message is stored": (
         an_afternoon, lambda s: s.keeps_message("e", Kind.INBOUND, 10.5), "message e is stored; its senders were told"
     ),
     "nobody sent it": (an_afternoon, lambda s: s.keeps_message("zz", Kind.INBOUND, 1), "message zz is stored"),

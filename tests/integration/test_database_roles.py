@@ -85,8 +85,8 @@ def wanted(server: Postgres) -> Logins:
 
 
 def migrated(server: Postgres) -> tuple[str, ...]:
-    """Migrate with both roles; return what was refused."""
-    return upgrade(server.url, wanted(server)).refused
+    """Migrate with both roles; return what was rejected."""
+    return upgrade(server.url, wanted(server)).rejected
 
 
 def run(url: str, *statements: str) -> list[Any]:
@@ -114,7 +114,7 @@ def test_no_role_may_make_tables_touch_files_or_become_another(server: Postgres,
 
 @pytest.mark.parametrize("statement", [*WRITES, *NOT_FOR_THE_READER])
 def test_the_reader_writes_nothing_even_when_it_tries(server: Postgres, statement: str) -> None:
-    """And it reads neither what was refused nor the idempotency keys."""
+    """And it reads neither what was rejected nor the idempotency keys."""
     with pytest.raises(InsufficientPrivilege):
         run(server.role_url("reader"), "SET default_transaction_read_only = off", statement)
 
@@ -181,11 +181,11 @@ def test_a_url_that_names_a_mighty_role_changes_nothing(server: Postgres) -> Non
 
 
 def test_the_owner_keeps_its_rights_where_a_service_is_given_its_url(server: Postgres) -> None:
-    assert upgrade(server.url, logins(server.url, None)).refused == ()
+    assert upgrade(server.url, logins(server.url, None)).rejected == ()
     run(server.url, "TRUNCATE rejections")
 
 
-def test_two_roles_of_one_name_are_refused(server: Postgres) -> None:
+def test_two_roles_of_one_name_are_rejected(server: Postgres) -> None:
     url = server.role_url("writer")
     with pytest.raises(RolesError, match="the reader needs its own"):
         logins(url, url)
@@ -209,7 +209,7 @@ class TestAnOwnerThatIsNoSuperuser:
         run(admin, lines.replace("DATABASE realmate", "DATABASE tenant"))
         try:
             urls = [owner_url.replace("//tenant:owner", f"//{role}:{role}-password") for role in ("writer", "reader")]
-            assert upgrade(owner_url, logins(*urls)).refused == ()
+            assert upgrade(owner_url, logins(*urls)).rejected == ()
             run(urls[0], "DELETE FROM conversations")
             run(urls[1], "SELECT FROM conversations")
             for url in urls:
@@ -227,7 +227,7 @@ class TestAnOwnerThatIsNoSuperuser:
     def test_makes_the_roles_where_it_may(self, owner_url: str) -> None:
         reader = owner_url.replace("//landlord:owner", "//landlord_reader:secret")
         for _ in range(2):
-            assert upgrade(owner_url, logins(None, reader)).refused == ()
+            assert upgrade(owner_url, logins(None, reader)).rejected == ()
         assert run(reader, "SELECT count(*) FROM messages") == [(0,)]
         for statement in ("CREATE TABLE mine (x integer)", "CREATE TEMPORARY TABLE mine (x integer)", *WRITES):
             with pytest.raises(InsufficientPrivilege):

@@ -136,7 +136,7 @@ def test_what_others_set_for_the_database_changes_nothing(database_url: str) -> 
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
-def test_a_database_of_another_encoding_is_refused_in_one_line(
+def test_a_database_of_another_encoding_is_rejected_in_one_line(
     postgres: Postgres, encoding: str, tmp_path: Path, valkey: Valkey
 ) -> None:
     with database(postgres, f"TEMPLATE template0 ENCODING {encoding} LOCALE_PROVIDER libc LOCALE 'C'") as url:

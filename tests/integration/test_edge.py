@@ -84,7 +84,7 @@ def test_what_is_not_for_everyone_is_not_found(wire: RawConnection, path: str) -
     assert answer.status == (503 if path.startswith("/webhook/") else 404)
 
 
-def test_a_body_that_is_too_large_is_refused_before_it_is_sent(wire: RawConnection) -> None:
+def test_a_body_that_is_too_large_is_rejected_before_it_is_sent(wire: RawConnection) -> None:
     answer = wire.ask(b"POST /webhook/ HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1048577\r\n\r\n")
     assert (answer.status, answer.code) == (413, "body_too_large")
 

@@ -19,7 +19,7 @@ from realmate.domain.events import Verdict
 from realmate.local.postgres import Postgres
 from realmate.runtime.transaction import StatementFailed
 from realmate.sources.file import SourceFile, Sources
-from realmate.wire.commands import Origin, RefusedCommand
+from realmate.wire.commands import Origin, RejectedCommand
 from store import AGED, PATIENT, Store, closing, open_store, opening, saying
 
 OUTDATE_ALL = AGED.format(days=2)
@@ -245,7 +245,7 @@ def test_one_conversation_is_erased_by_hand(store: Store, database_url: str) -> 
     assert "conversation  1 conversations, 2 messages" in realmate(database_url, "erase", "history").stdout
 
 
-def test_what_was_refused_about_a_conversation_that_never_was_is_erased_too(store: Store, database_url: str) -> None:
+def test_what_was_rejected_about_a_conversation_that_never_was_is_erased_too(store: Store, database_url: str) -> None:
     key = str(uuid4())
     store.apply(closing(key))
     done = realmate(database_url, "erase", "conversation", key, "--yes")
@@ -257,7 +257,7 @@ def test_a_source_is_erased_by_hand(store: Store, database_url: str) -> None:
     for _ in range(3):
         closed(store)
     held = saying(str(uuid4()), source="shop")
-    store.apply(held, RefusedCommand("test", "invalid_json", "", b"{", Origin("shop", "a key", b"digest")))
+    store.apply(held, RejectedCommand("test", "invalid_json", "", b"{", Origin("shop", "a key", b"digest")))
     done = realmate(database_url, "erase", "source", "shop", "--yes")
     assert "Erased: 4 conversations, 7 messages, 4 rejections." in done.stdout
     assert store.view(kept) is not None

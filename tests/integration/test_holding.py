@@ -97,7 +97,7 @@ def test_another_process_knows_what_a_source_has_waiting(store: Store, database_
         assert other.apply(saying(str(uuid.uuid4()), source="shop")) == [TOO_MANY]
 
 
-def test_a_refusal_for_now_does_not_bind_its_idempotency_key(store: Store) -> None:
+def test_a_rejection_for_now_does_not_bind_its_idempotency_key(store: Store) -> None:
     key, message = str(uuid.uuid4()), None
     for number in range(4):
         message = keyed(saying(key), f"key {number}")

@@ -78,7 +78,7 @@ def test_who_sends_a_large_body_gets_in_soon_although_others_hold_all_the_room(
     assert {(answer.status, answer.headers["retry-after"]) for answer in given_up} == {(503, "1")}
 
 
-def test_many_large_bodies_at_once_are_read_one_after_the_other_and_none_is_refused(start: Start) -> None:
+def test_many_large_bodies_at_once_are_read_one_after_the_other_and_none_is_rejected(start: Start) -> None:
     server = start("echo", **BUDGET)
     before = rss(server)
     with ThreadPoolExecutor(40) as pool:

@@ -43,8 +43,8 @@ def test_probes_are_answered_on_both_ports_when_all_places_are_taken(start: Star
         for port in (server.address[1], admin_port):
             with RawConnection(("127.0.0.1", port), timeout_s=5) as probe:
                 assert probe.ask(get(path)).status == 200
-    refused = server.ask(post("/slow/", b"0"))
-    assert (refused.status, refused.headers["connection"]) == (503, "close")
+    rejected = server.ask(post("/slow/", b"0"))
+    assert (rejected.status, rejected.headers["connection"]) == (503, "close")
 
 
 def test_a_probe_gets_in_among_many_who_are_turned_away(start: Start, clients: ExitStack) -> None:

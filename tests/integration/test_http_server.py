@@ -50,10 +50,10 @@ class TestRouting:
         assert (answer.status, answer.headers["content-type"]) == (404, "application/problem+json")
 
     def test_a_wrong_method_is_a_405_that_names_the_right_ones(self, server: Server) -> None:
-        refused = server.ask(get("/echo/"))
-        assert (refused.status, refused.headers["allow"]) == (405, "POST")
-        refused = server.ask(post("/things/1"))
-        assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD")
+        rejected = server.ask(get("/echo/"))
+        assert (rejected.status, rejected.headers["allow"]) == (405, "POST")
+        rejected = server.ask(post("/things/1"))
+        assert (rejected.status, rejected.headers["allow"]) == (405, "GET, HEAD")
 
     @pytest.mark.parametrize("path", ["/things/1", "/healthz", "/nothing"])
     def test_head_is_answered_like_get_without_the_body(self, server: Server, path: str) -> None:
@@ -123,7 +123,7 @@ class TestAnswers:
             assert [client.read().status, client.read().status] == [200, 100]
             assert client.ask(b"hi").body == b"hi"
 
-    def test_to_a_refused_body_comes_at_once_and_what_is_still_sent_does_no_harm(self, server: Server) -> None:
+    def test_to_a_rejected_body_comes_at_once_and_what_is_still_sent_does_no_harm(self, server: Server) -> None:
         with server.connect() as client:
             answer = client.ask(b"POST /echo/ HTTP/1.1\r\nHost: h\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 1000)
             assert (answer.status, answer.headers["connection"]) == (413, "close")
@@ -246,8 +246,8 @@ def test_connections_beyond_the_limit_get_503_and_room_is_made_when_one_goes(sta
         assert first.ask(post("/echo/", b"1")).status == 200
         with server.connect() as second, server.connect() as third:
             assert second.ask(post("/echo/", b"2")).status == 200
-            refused = third.ask(post("/echo/", b"3"))
-            assert (refused.status, refused.headers["connection"]) == (503, "close")
+            rejected = third.ask(post("/echo/", b"3"))
+            assert (rejected.status, rejected.headers["connection"]) == (503, "close")
             assert third.ends()
         eventually(lambda: server.ask(post("/echo/", b"4")).status == 200)
         assert first.ask(post("/echo/", b"5")).status == 200

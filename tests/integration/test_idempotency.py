@@ -29,7 +29,7 @@ def keyed(command: Command, key: str, *, body: str | None = None) -> Command:
     return msgspec.structs.replace(command, origin=Origin(command.origin.source, key, digest))
 
 
-def test_the_first_answer_comes_again_success_and_refusal_alike(store: Store) -> None:
+def test_the_first_answer_comes_again_success_and_rejection_alike(store: Store) -> None:
     conversation_id = str(uuid4())
     first, second = keyed(opening(conversation_id), str(uuid4())), keyed(opening(conversation_id), str(uuid4()))
     assert store.apply(first) == [Verdict.CREATED]

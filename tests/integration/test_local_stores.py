@@ -97,7 +97,7 @@ def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(own_postgre
     assert query(own_postgres.url, "SELECT 1") == [(1,)]
 
 
-def test_a_second_postgres_on_the_directory_of_a_running_one_is_refused(
+def test_a_second_postgres_on_the_directory_of_a_running_one_is_rejected(
     own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_module, "LOCK_TIMEOUT_S", 0.1)

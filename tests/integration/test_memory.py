@@ -126,7 +126,7 @@ def test_events_of_a_megabyte_on_256_connections_at_once(realmate: Realmate, con
     realmate.check()
 
 
-def test_what_is_refused_at_its_full_size_and_kept(realmate: Realmate) -> None:
+def test_what_is_rejected_at_its_full_size_and_kept(realmate: Realmate) -> None:
     with ThreadPoolExecutor(64) as pool:
         body = post("/webhook/", b"{" + b" " * 1_000_000)
         answers = list(pool.map(lambda _: realmate.ask("webhook", body), range(128)))

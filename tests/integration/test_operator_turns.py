@@ -143,10 +143,10 @@ async def test_what_it_applies_is_its_own_and_forced(world: World) -> None:
         assert request.headers["Content-Type"] == "application/apply-patch+yaml"
 
 
-async def test_what_the_api_server_refuses_is_told_in_the_status(world: World) -> None:
+async def test_what_the_api_server_rejects_is_told_in_the_status(world: World) -> None:
     world.make("shop")
-    refusal = {"message": "secrets is forbidden: no rights", "code": 403}
-    world.server["patch", "/api/v1/namespaces/here/secrets/published"] << kmocks.Response(payload=refusal, status=403)
+    rejection = {"message": "secrets is forbidden: no rights", "code": 403}
+    world.server["patch", "/api/v1/namespaces/here/secrets/published"] << kmocks.Response(payload=rejection, status=403)
     await world.turn()
     assert await world.ready("shop") == "PublishFailed"
     assert "no rights" in str((await world.source("shop"))["status"])
@@ -154,15 +154,15 @@ async def test_what_the_api_server_refuses_is_told_in_the_status(world: World) -
 
 async def test_where_the_operator_has_no_rights_the_status_says_so_and_nothing_else_happens(world: World) -> None:
     world.make("shop", **GENERATED)
-    refusal = {"message": "pods is forbidden: no rights", "code": 403}
-    world.server["get", "/api/v1/namespaces/here/pods"] << kmocks.Response(payload=refusal, status=403)
+    rejection = {"message": "pods is forbidden: no rights", "code": 403}
+    world.server["get", "/api/v1/namespaces/here/pods"] << kmocks.Response(payload=rejection, status=403)
     assert await world.turn() is True
     assert await world.ready("shop") == "NoRights"
     assert "operator.serviceAccount" in str((await world.source("shop"))["status"])
     assert "secret" not in await world.secret("webhooksource-shop")
 
 
-async def test_an_answer_that_is_a_refusal_has_its_reason(world: World) -> None:
+async def test_an_answer_that_is_a_rejection_has_its_reason(world: World) -> None:
     world.server["get", "/apis/realmate.dev/v1alpha1/namespaces/here/webhooksources"] << kmocks.Response(
         payload={"message": "no rights"}, status=403
     )

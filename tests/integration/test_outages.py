@@ -166,7 +166,7 @@ def ask_metrics(service: Service) -> tuple[int, str]:
 
 
 def test_a_postgres_that_hangs_costs_a_503_and_no_restart(installation: Installation) -> None:
-    """No answer at all is worse than a refusal: nothing tells the client but its own clock."""
+    """No answer at all is worse than a rejection: nothing tells the client but its own clock."""
     with frozen(installation.postgres.pid):
         assert_unavailable(installation, "POST", "/webhook/", opening())
         assert_unavailable(installation, "GET", f"/conversations/{uuid.uuid4()}/")

@@ -1,4 +1,4 @@
-"""With --wait each command waits for the server that it needs: in a new pod, the first connections may be refused."""
+"""With --wait each command waits for the server that it needs: in a new pod, the first connections may be rejected."""
 
 from __future__ import annotations
 

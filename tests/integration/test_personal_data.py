@@ -25,7 +25,7 @@ from realmate.domain.events import Verdict
 from realmate.sources.model import Source
 from realmate.sources.responders import Responder
 from realmate.sources.signing import StandardWebhooks
-from realmate.wire.commands import Command, Origin, RefusedCommand
+from realmate.wire.commands import Command, Origin, RejectedCommand
 from signatures import SECRET
 from store import AGED, QUICK, Store, closing, open_store, opening, saying
 
@@ -81,7 +81,7 @@ class Places:
         time.sleep(0.5)
         self.plain.sweep()  # lets it expire
         assert self.plain.apply(early) == [Verdict.HOLD_EXPIRED]
-        self.plain.apply(*(refused(who, body, number) for number, body in enumerate(bodies(who, say[0].message_id))))
+        self.plain.apply(*(rejected(who, body, number) for number, body in enumerate(bodies(who, say[0].message_id))))
 
     def dump(self) -> Dump:
         """Every row of every table, as text, in lower case."""
@@ -116,7 +116,7 @@ def keyed(command: Command, key: str) -> Command:
 
 
 def bodies(who: Person, message: str) -> list[bytes]:
-    """What an intake refuses, and what names his conversations in every way that it may be spelled."""
+    """What an intake rejects, and what names his conversations in every way that it may be spelled."""
     key, bare = who.conversation, who.conversation.replace("-", "")
     escaped = "".join(f"\\u{ord(character):04X}" for character in key)
     event = f'{{"type": "NEW_MESSAGE", "timestamp": "x", "data": {{"id": "{message}", "conversation_id": "%s",'
@@ -138,10 +138,10 @@ def bodies(who: Person, message: str) -> list[bytes]:
 OTHERS = ("NEW_CONVERSATION", "CLOSE_CONVERSATION", "NO_SUCH_TYPE")
 
 
-def refused(who: Person, body: bytes, number: int) -> RefusedCommand:
+def rejected(who: Person, body: bytes, number: int) -> RejectedCommand:
     code = ("too_many_events", "invalid_event", "invalid_json")[number % 3]
     digest = blake2b(body, digest_size=16).digest()
-    return RefusedCommand(f"request-{number}", code, "", body, Origin(who.source, f"bad {who.word} {number}", digest))
+    return RejectedCommand(f"request-{number}", code, "", body, Origin(who.source, f"bad {who.word} {number}", digest))
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def test_what_is_kept_long_enough_leaves_no_trace(places: Places, *, named: bool
     assert people_s(after) == {table: rows - before[table] for table, rows in both.items()}
 
 
-def test_what_never_opened_is_kept_as_long_as_what_was_refused(places: Places) -> None:
+def test_what_never_opened_is_kept_as_long_as_what_was_rejected(places: Places) -> None:
     """Without any retention, of whatever source, also where a version before wrote no moment."""
     who = person()
     places.fill(who)
@@ -238,7 +238,7 @@ def test_what_never_opened_is_kept_as_long_as_what_was_refused(places: Places) -
     assert any(who.conversation in row for row in remaining)  # closed, and without a retention kept for ever
 
 
-def test_a_large_backlog_of_refusals_is_searched_in_portions(places: Places) -> None:
+def test_a_large_backlog_of_rejections_is_searched_in_portions(places: Places) -> None:
     who = person()
     places.fill(who)
     places.plain.execute(

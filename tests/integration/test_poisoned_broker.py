@@ -45,7 +45,7 @@ ONLY_RABBIT: dict[str, dict[str, object]] = {
 
 
 def forge(broker: Broker, forged: dict[str, object]) -> None:
-    """RabbitMQ itself refuses an expiration that is no number, and many a text that is too long."""
+    """RabbitMQ itself rejects an expiration that is no number, and many a text that is too long."""
     if isinstance(broker, RabbitBroker) and ("timeout_ms" in forged or not forged.get("id", "x")):
         return
     broker.put(**forged)

@@ -113,7 +113,7 @@ def test_a_token_reads_its_sources_conversations_and_no_other(readers: Readers) 
     assert own.json() == readers.get(f"/conversations/{shared}/?source=shop", readers.everyone).json()
 
 
-def test_a_token_taken_out_of_the_file_is_refused_within_seconds(readers: Readers) -> None:
+def test_a_token_taken_out_of_the_file_is_rejected_within_seconds(readers: Readers) -> None:
     second = tokens.make()
     readers.path.write_text(f"{readers.entries()}\n\n{tokens.entry('second', second, ['admin'], [])}")
     until(readers, second, 200)

@@ -22,7 +22,7 @@ from realmate.conversations.upkeep import forget_rejections
 from realmate.domain.events import Verdict
 from realmate.domain.model import Rules
 from realmate.sources.file import SourceFile
-from realmate.wire.commands import Origin, RefusedCommand
+from realmate.wire.commands import Origin, RejectedCommand
 from realmate.wire.webhook import parse_event
 from store import PATIENT, Store, closing, delivery, open_store, opening, redelivered, saying
 
@@ -45,11 +45,11 @@ def kept(database_url: str, which: Filter = ALL) -> list[Rejection]:
         return rejections.newest(connection, which, 1000)
 
 
-def refused(body: bytes = b"{", source: str = "default", key: str = "") -> RefusedCommand:
-    return RefusedCommand("a-request", "invalid_json", "no JSON", body, Origin(source, key, body))
+def rejected(body: bytes = b"{", source: str = "default", key: str = "") -> RejectedCommand:
+    return RejectedCommand("a-request", "invalid_json", "no JSON", body, Origin(source, key, body))
 
 
-def test_a_refused_event_is_kept_with_its_reason(store: Store, database_url: str, key: str) -> None:
+def test_a_rejected_event_is_kept_with_its_reason(store: Store, database_url: str, key: str) -> None:
     message = saying(key, "Olá \N{WAVING HAND SIGN}", source="shop")
     store.apply(opening(key, "shop"), closing(key, "shop"), message)
     [rejection] = kept(database_url)
@@ -62,7 +62,7 @@ def test_a_refused_event_is_kept_with_its_reason(store: Store, database_url: str
 
 def test_a_kept_body_drives_no_terminal_and_comes_whole_out_of_a_pipe(store: Store, database_url: str) -> None:
     body = "\x1b]0;owned\x07\x9b2J\u202e Olá".encode()
-    store.apply(refused(body))
+    store.apply(rejected(body))
     [rejection] = kept(database_url)
     show = [sys.executable, "-m", "realmate", "rejections", "show", str(rejection.id)]
     environment = os.environ | {"DATABASE_URL": database_url}
@@ -88,22 +88,22 @@ def in_a_terminal(command: list[str], environment: dict[str, str]) -> bytes:
 
 def test_what_is_no_event_is_kept_as_it_came(store: Store, database_url: str) -> None:
     body = bytes(range(256))
-    assert store.apply(refused(body, "shop")) == [Verdict.REFUSED]
+    assert store.apply(rejected(body, "shop")) == [Verdict.REJECTED]
     [rejection] = kept(database_url)
     assert (rejection.body, rejection.code, rejection.detail) == (body, "invalid_json", "no JSON")
     assert (rejection.conversation_id, rejection.message_id) == (None, None)
 
 
 def test_a_batch_delivered_twice_is_kept_once(store: Store, database_url: str, key: str) -> None:
-    first = delivery([closing(key), refused()])
+    first = delivery([closing(key), rejected()])
     assert store.deliver(first) == store.deliver(redelivered(first))
     assert [it.code for it in kept(database_url)] == ["conversation_not_found", "invalid_json"]
 
 
 def test_an_answer_given_again_is_no_second_rejection_but_a_mismatch_is_one(store: Store, database_url: str) -> None:
-    assert store.apply(refused(b"{", key="k"), refused(b"{", key="k")) == [Verdict.REFUSED, Verdict.REFUSED]
-    assert store.apply(refused(b"{", key="k")) == [Verdict.REFUSED]
-    assert store.apply(refused(b"[", key="k")) == [Verdict.IDEMPOTENCY_MISMATCH]
+    assert store.apply(rejected(b"{", key="k"), rejected(b"{", key="k")) == [Verdict.REJECTED, Verdict.REJECTED]
+    assert store.apply(rejected(b"{", key="k")) == [Verdict.REJECTED]
+    assert store.apply(rejected(b"[", key="k")) == [Verdict.IDEMPOTENCY_MISMATCH]
     assert [(it.code, it.body) for it in kept(database_url)] == [("invalid_json", b"{"), ("idempotency_mismatch", b"[")]
 
 
@@ -130,7 +130,7 @@ def test_of_each_source_so_many_are_kept_for_so_long(store: Store, database_url:
     path = tmp_path / "sources.toml"
     path.write_text("[sources.few.rejections]\nmax_count = 2\n[sources.brief.rejections]\nmax_age_days = 0.5\n")
     for source in ("few", "brief", "other"):
-        store.apply(*(refused(str(number).encode(), source) for number in range(4)))
+        store.apply(*(rejected(str(number).encode(), source) for number in range(4)))
     store.execute("UPDATE rejections SET at = at - interval '1 day' WHERE body < '2'")
     forget_rejections(store.db, SourceFile(path, {}).content)
     left = {source: [it.body for it in kept(database_url, Filter(source))] for source in ("few", "brief", "other")}
@@ -138,7 +138,7 @@ def test_of_each_source_so_many_are_kept_for_so_long(store: Store, database_url:
 
 
 def test_each_filter_leaves_out_what_is_not_meant(store: Store, database_url: str, key: str) -> None:
-    store.apply(closing(key, "shop"), refused(source="shop"), closing(str(uuid4())))
+    store.apply(closing(key, "shop"), rejected(source="shop"), closing(str(uuid4())))
     now = datetime.now(UTC)
     counts = {
         Filter(source="shop"): 2,

@@ -1,4 +1,4 @@
-"""`realmate rejections` and `realmate replay`, against an intake that refuses."""
+"""`realmate rejections` and `realmate replay`, against an intake that rejects."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def encoded(kind: str, **data: str) -> bytes:
     return json.dumps(event(kind, **data)).encode()
 
 
-def test_what_the_intake_refuses_is_kept_too(intake: Intake) -> None:
+def test_what_the_intake_rejects_is_kept_too(intake: Intake) -> None:
     assert intake.post("shop", b"{") == (400, "invalid_json")
     assert intake.post("shop", b"{}") == (400, "invalid_event")
     assert intake.post("shop", b"{}", **{"Idempotency-Key": "k" * 256}) == (
@@ -108,7 +108,7 @@ def test_what_was_not_proven_is_not_kept(intake: Intake) -> None:
     assert len(intake.rejections()) == before
 
 
-def test_a_refusal_without_an_event_has_its_key_too(intake: Intake) -> None:
+def test_a_rejection_without_an_event_has_its_key_too(intake: Intake) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     assert intake.post("default", b"{", **key) == (400, "invalid_json")
     assert intake.post("default", b"{", **key) == (400, "invalid_json")

@@ -118,9 +118,9 @@ def test_a_byte_order_mark_is_no_part_of_the_answer(asking: Asking, monkeypatch:
 
 @pytest.mark.parametrize(("refused", "stored"), [(("Oi",), FALLBACK), (("Oi", FALLBACK), "the ids")])
 def test_what_the_database_cannot_store_is_replaced(
-    asking: Asking, monkeypatch: pytest.MonkeyPatch, refused: tuple[str, ...], stored: str
+    asking: Asking, monkeypatch: pytest.MonkeyPatch, rejected: tuple[str, ...], stored: str
 ) -> None:
-    for number, content in enumerate(refused):
+    for number, content in enumerate(rejected):
         asking.store.execute(f"ALTER TABLE messages ADD CONSTRAINT c{number} CHECK (content <> '{content}') NOT VALID")
     answer_with(monkeypatch, asking, said(b'{"content":"Oi"}'))
     assert asking.reply() == (FALLBACK if stored == FALLBACK else f"Mensagens recebidas:\n{asking.message_id}")

@@ -20,7 +20,7 @@ def keys(tmp_path: Path) -> Path:
     return path
 
 
-def refused(process: Process, reason: str) -> bool:
+def rejected(process: Process, reason: str) -> bool:
     return any(f'"{reason}"' in line for line in process.log.read_text().splitlines() if "dropped" in line)
 
 
@@ -37,9 +37,9 @@ def test_a_batch_without_a_seal_or_with_a_wrong_one_is_dropped(
     consumer = processes.consumer(broker.url, transport_keys_file=str(keys))
 
     broker.put()
-    assert eventually(lambda: refused(consumer, "unsigned"))
+    assert eventually(lambda: rejected(consumer, "unsigned"))
     broker.put(seal="1.1764150000000.5000." + "00" * 32)
-    assert eventually(lambda: refused(consumer, "signature"))
+    assert eventually(lambda: rejected(consumer, "signature"))
 
     caller = processes.caller(broker.url, transport_keys_file=str(keys))
     assert caller.call("signed")["reply"] == "echo signed"
@@ -57,7 +57,7 @@ def test_ends_with_different_keys_do_not_believe_each_other(
 
     assert caller.call("foreign", timeout_s=2)["reply"] is None
     assert consumer.handed == []
-    assert refused(consumer, "signature")
+    assert rejected(consumer, "signature")
 
 
 def test_a_reply_of_an_end_without_a_key_is_not_believed(broker: Broker, processes: Processes, keys: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_reply_of_an_end_without_a_key_is_not_believed(broker: Broker, process
 
     assert caller.call("precious", timeout_s=2)["reply"] is None
     assert [each["payload"] for each in consumer.handed] == ["precious"]
-    assert refused(caller, "unsigned") or refused(caller, "signature")
+    assert rejected(caller, "unsigned") or rejected(caller, "signature")
 
 
 def test_a_forged_verdict_is_not_believed(redis_broker: RedisBroker, processes: Processes, keys: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_batch_that_was_recorded_cannot_be_led_to_somebody_else(
 
     redis_broker.client.xadd("realmate:commands", fields | {b"reply": b"realmate:replies:mine"})
 
-    assert eventually(lambda: refused(consumer, "signature"))
+    assert eventually(lambda: rejected(consumer, "signature"))
     assert consumer.handed == []
 
 

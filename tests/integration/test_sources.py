@@ -154,7 +154,7 @@ def test_the_signature_is_looked_at_before_the_body(sources: Sources) -> None:
     assert sources.post("/webhook/shop/", {"type": "nonsense"}, secret=SECRET)[0] == 400
 
 
-def test_a_body_larger_than_its_source_may_send_is_refused(sources: Sources) -> None:
+def test_a_body_larger_than_its_source_may_send_is_rejected(sources: Sources) -> None:
     status, answer = sources.post("/webhook/shop/", {"type": "x" * 300}, secret=SECRET)
     assert (status, answer["code"]) == (413, "body_too_large")
     assert sources.post("/webhook/", {"type": "x" * 300})[0] == 400
@@ -323,7 +323,7 @@ def test_events_are_counted_by_their_source(sources: Sources) -> None:
     assert [metric(sources, name) for name in names] == [before[0] + 1, before[1] + 1]
 
 
-def test_refused_signatures_are_counted_and_secrets_told_nowhere(sources: Sources) -> None:
+def test_rejected_signatures_are_counted_and_secrets_told_nowhere(sources: Sources) -> None:
     name = 'realmate_webhook_refused_signatures_total{reason="missing",source="shop"}'
     before = metric(sources, name)
     sources.post("/webhook/shop/")

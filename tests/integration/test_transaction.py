@@ -88,11 +88,11 @@ def test_who_comes_second_is_overtaken_and_nothing_of_it_stays(db: Transactions)
     assert db.fetch(APPLIED) == [("taken",)], "on the same connection, which can still be used"
 
 
-def test_what_postgres_refuses_does_not_repeat_the_values(db: Transactions) -> None:
-    with pytest.raises(StatementFailed, match=r"^22P02: ") as refused, db.begin() as transaction:
+def test_what_postgres_rejects_does_not_repeat_the_values(db: Transactions) -> None:
+    with pytest.raises(StatementFailed, match=r"^22P02: ") as rejected, db.begin() as transaction:
         transaction.fetch(APPLY, '[{"id": a secret}]')
-    assert "secret" not in str(refused.value)
-    assert refused.value.__suppress_context__, "nor does a traceback show them"
+    assert "secret" not in str(rejected.value)
+    assert rejected.value.__suppress_context__, "nor does a traceback show them"
     assert db.fetch(ADD, 1, 2) == [(3,)]
 
 

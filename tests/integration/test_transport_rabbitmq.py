@@ -88,7 +88,7 @@ def test_a_queue_that_was_made_otherwise_is_used_as_it_is(rabbit_broker: RabbitB
     assert processes.caller(rabbit_broker.url).call("still")["reply"] == "echo still"
 
 
-def test_what_the_broker_refuses_to_take_is_offered_again(rabbit_broker: RabbitBroker, processes: Processes) -> None:
+def test_what_the_broker_rejects_to_take_is_offered_again(rabbit_broker: RabbitBroker, processes: Processes) -> None:
     """Without confirms, nobody would notice that a full queue took nothing."""
     make_queue(rabbit_broker, **{"x-max-length": 1, "x-overflow": "reject-publish"})
     caller = processes.caller(rabbit_broker.url)

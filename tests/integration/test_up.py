@@ -241,7 +241,7 @@ def test_a_store_that_dies_is_started_again_with_its_rows(running: Up, name: str
     running.open_conversation()
 
 
-def test_a_second_one_on_the_same_directory_is_refused(running: Up) -> None:
+def test_a_second_one_on_the_same_directory_is_rejected(running: Up) -> None:
     directory = Path(re.search(r"^ *data +(\S+)$", running.output, re.MULTILINE)[1])  # type: ignore[index]
     assert "another `realmate up` uses" in fails(directory)
     assert running.is_ready()

@@ -14,7 +14,7 @@ def read(parse: object, text: str) -> str:
     try:
         return parse(text).isoformat()  # type: ignore[operator]
     except ValueError as error:
-        return f"refused: {error}"
+        return f"rejected: {error}"
 
 
 if __name__ == "__main__":

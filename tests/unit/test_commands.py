@@ -1,4 +1,4 @@
-"""Commands and verdicts survive the way between two services, and versions that differ are refused."""
+"""Commands and verdicts survive the way between two services, and versions that differ are rejected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from realmate.wire.commands import (
     MessageCommand,
     OpenCommand,
     Origin,
-    RefusedCommand,
+    RejectedCommand,
     UnknownVersion,
     UnreadCommand,
     decode_commands,
@@ -40,7 +40,7 @@ _events: st.SearchStrategy[EventCommand] = st.one_of(
     st.builds(CloseCommand, st.text(), _ids, _moments, _origins),
 )
 _commands: st.SearchStrategy[Command] = _events | st.builds(
-    RefusedCommand, st.text(), st.text(), st.text(), st.binary(), _origins
+    RejectedCommand, st.text(), st.text(), st.text(), st.binary(), _origins
 )
 
 
@@ -90,7 +90,7 @@ def test_an_intake_of_the_version_before_is_told_only_verdicts_that_it_knows() -
     assert understood_verdicts(encode_commands([])) > 0
 
 
-def test_another_version_is_refused_before_its_body_is_read() -> None:
+def test_another_version_is_rejected_before_its_body_is_read() -> None:
     newer = msgspec.msgpack.encode((VERSION + 1, {"something": "else"}))
     with pytest.raises(UnknownVersion, match=f"version {VERSION + 1}"):
         decode_commands(newer)
@@ -98,12 +98,12 @@ def test_another_version_is_refused_before_its_body_is_read() -> None:
         decode_verdicts(newer)
 
 
-@pytest.mark.parametrize("verdict", [verdict for verdict in Verdict if verdict is not Verdict.REFUSED])
+@pytest.mark.parametrize("verdict", [verdict for verdict in Verdict if verdict is not Verdict.REJECTED])
 @given(command=_events)
 def test_every_verdict_has_an_answer_that_is_json(command: EventCommand, verdict: Verdict) -> None:
     """The 2xx bodies are written by hand, so they are checked against a parser here.
 
-    What is REFUSED was answered by the intake before it was sent on.
+    What is REJECTED was answered by the intake before it was sent on.
     """
     response = answer(command, verdict)
     body = msgspec.json.decode(response.body)

@@ -21,7 +21,7 @@ def test_every_table_of_the_migrations_has_its_rights() -> None:
     assert made | {"alembic_version"} == RIGHTS.keys()
 
 
-def test_the_reader_sees_neither_what_was_refused_nor_keys() -> None:
+def test_the_reader_sees_neither_what_was_rejected_nor_keys() -> None:
     seen = {table for table, rights in RIGHTS.items() if rights.reader}
     assert seen == {"alembic_version", "conversations", "messages", "sources"}
     assert {rights.reader for rights in RIGHTS.values()} == {"", "SELECT"}

@@ -298,7 +298,7 @@ def test_no_more_is_held_for_a_conversation_than_the_rules_say(history: list[Ste
         stored = dict(memory.messages)
         verdict = memory.sweep(now) if event is SWEEP else memory.apply(event, now)
         if verdict is Verdict.TOO_MANY_HELD:
-            assert memory.messages == stored, "what is refused for now leaves no trace"
+            assert memory.messages == stored, "what is rejected for now leaves no trace"
         for conversation_id in CONVERSATIONS:
             held = memory.of(conversation_id, Kind.HELD)
             assert len(held) <= most

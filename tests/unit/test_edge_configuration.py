@@ -32,7 +32,7 @@ def test_a_message_that_a_person_types_fits_into_the_buffer_from_which_it_is_ret
     assert int(directive("tune.bufsize")) >= request
 
 
-def test_it_refuses_the_bodies_that_the_services_would_and_no_smaller_one() -> None:
+def test_it_rejects_the_bodies_that_the_services_would_and_no_smaller_one() -> None:
     assert re.findall(r"req\.body_size gt (\d{2,})", CONFIGURATION) == [str(DEFAULTS["http_max_body_bytes"])]
 
 

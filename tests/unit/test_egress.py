@@ -124,7 +124,7 @@ def test_retry_after_is_seconds_or_a_date(retry_after: str, expected_s: float) -
     assert found_s == pytest.approx(expected_s, abs=60)
 
 
-def test_an_address_that_refuses_is_not_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_rejects_is_not_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """`localhost` is ::1 first on many machines, and a service may listen on 127.0.0.1 alone."""
 
     ask = socket.getaddrinfo

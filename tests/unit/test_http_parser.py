@@ -27,11 +27,11 @@ def feed(incoming: RequestParser, *pieces: bytes) -> list[Request]:
     return [request for piece in pieces for request in incoming.feed(piece, 0.0)]
 
 
-def refusal(*pieces: bytes) -> int | None:
-    """The status with which these bytes are refused, or None."""
+def rejection(*pieces: bytes) -> int | None:
+    """The status with which these bytes are rejected, or None."""
     incoming = parser()
     feed(incoming, *pieces)
-    return incoming.refusal and incoming.refusal.status
+    return incoming.rejection and incoming.rejection.status
 
 
 def get(target: bytes, headers: bytes = b"") -> bytes:
@@ -80,7 +80,7 @@ class TestARequest:
     def test_before_a_malformed_one_still_counts(self) -> None:
         incoming = parser()
         assert len(feed(incoming, get(b"/1") + b"nonsense\r\n\r\n", get(b"/2"))) == 1
-        assert incoming.refusal is not None
+        assert incoming.rejection is not None
 
     def test_may_be_chunked_with_extensions_and_trailers_that_are_dropped(self) -> None:
         [request] = feed(parser(), chunked(b"3;a=b", b"abc", b"2", b"de", b"0", b"Host: evil", b"X-Request-Id: evil"))
@@ -132,7 +132,7 @@ class TestTheConnection:
         for pieces in ([last + get(b"/2")], [last, get(b"/2")]):
             incoming = parser()
             assert len(feed(incoming, *pieces)) == 1
-            assert incoming.refusal is None
+            assert incoming.rejection is None
 
     def test_knows_when_the_request_under_way_began(self) -> None:
         incoming = parser()
@@ -145,12 +145,12 @@ class TestTheConnection:
         incoming.feed(b" / HTTP/1.1\r\n" + HOST + b"\r\n", 4.0)
         assert incoming.began_at is None
 
-    def test_refuses_a_request_that_takes_too_long(self) -> None:
+    def test_rejects_a_request_that_takes_too_long(self) -> None:
         incoming = parser()
         feed(incoming, b"GET /")
         incoming.give_up(TIMED_OUT)
-        assert incoming.refusal is not None
-        assert incoming.refusal.status == 408
+        assert incoming.rejection is not None
+        assert incoming.rejection.status == 408
         assert feed(incoming, b" HTTP/1.1\r\n" + HOST + b"\r\n") == []
 
 
@@ -171,7 +171,7 @@ class TestExpectContinue:
         assert not incoming.awaits_continue
 
     def test_does_not_ask_for_a_body_that_is_too_large(self) -> None:
-        assert refusal(POST + b"Expect: 100-continue\r\nContent-Length: 101\r\n\r\n") == 413
+        assert rejection(POST + b"Expect: 100-continue\r\nContent-Length: 101\r\n\r\n") == 413
 
     def test_means_nothing_in_http_1_0(self) -> None:
         incoming = parser()
@@ -233,17 +233,17 @@ class TestExpectContinue:
         (501, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
     ],
 )
-def test_what_can_be_read_in_two_ways_or_not_at_all_is_refused(status: int, sent: bytes) -> None:
-    assert refusal(sent) == status
-    assert refusal(*(sent[i : i + 1] for i in range(len(sent)))) == status
+def test_what_can_be_read_in_two_ways_or_not_at_all_is_rejected(status: int, sent: bytes) -> None:
+    assert rejection(sent) == status
+    assert rejection(*(sent[i : i + 1] for i in range(len(sent)))) == status
 
 
 def test_a_header_that_speaks_of_rtsp_may_come_in_a_piece_of_its_own() -> None:
-    assert refusal(b"GET / HTTP/1.1\r\n" + HOST + b"X-Proto", b": use RTSP/1.0\r\n\r\n") is None
-    assert refusal(b"GET / HTTP/1.1\r\n", HOST + b"X-Proto: use RTSP/1.0\r\n\r\n") is None
-    assert refusal(b"GET / HT", b"TP/1.1\r\n" + HOST + b"X-Proto: use RTSP/1.0\r\n\r\n") is None
-    assert refusal(b"GET /", b" RTSP/1.0\r\n" + HOST + b"\r\n") == 400
-    assert refusal(b"\r\nGET /a", b"b RT", b"SP/1.0\r\n" + HOST + b"\r\n") == 400
+    assert rejection(b"GET / HTTP/1.1\r\n" + HOST + b"X-Proto", b": use RTSP/1.0\r\n\r\n") is None
+    assert rejection(b"GET / HTTP/1.1\r\n", HOST + b"X-Proto: use RTSP/1.0\r\n\r\n") is None
+    assert rejection(b"GET / HT", b"TP/1.1\r\n" + HOST + b"X-Proto: use RTSP/1.0\r\n\r\n") is None
+    assert rejection(b"GET /", b" RTSP/1.0\r\n" + HOST + b"\r\n") == 400
+    assert rejection(b"\r\nGET /a", b"b RT", b"SP/1.0\r\n" + HOST + b"\r\n") == 400
 
 
 @pytest.mark.parametrize("size", [1, 3, 8, 1000])
@@ -254,11 +254,11 @@ def test_a_request_may_speak_of_rtsp_wherever_it_is_not_its_protocol(size: int) 
     incoming = parser()
     requests = feed(incoming, *(sent[i : i + size] for i in range(0, len(sent), size)))
     assert [request.body for request in requests] == [body, body]
-    assert incoming.refusal is None
+    assert incoming.rejection is None
 
 
-class TestARefusalAtTheHead:
-    """What `admit` refuses is not read; a body that is small is dropped, so that the connection can go on."""
+class TestARejectionAtTheHead:
+    """What `admit` rejects is not read; a body that is small is dropped, so that the connection can go on."""
 
     NO = Response(401, b"")
 
@@ -268,9 +268,9 @@ class TestARefusalAtTheHead:
     def test_comes_before_a_large_body(self) -> None:
         incoming = self.parser(self.NO)
         assert feed(incoming, POST + b"X-Request-Id: i\r\nContent-Length: 70000\r\n\r\n") == []
-        assert incoming.refusal is self.NO
-        assert incoming.refused is not None
-        assert incoming.refused.request_id == "i"
+        assert incoming.rejection is self.NO
+        assert incoming.rejected is not None
+        assert incoming.rejected.request_id == "i"
 
     @pytest.mark.parametrize(
         "head",
@@ -282,27 +282,27 @@ class TestARefusalAtTheHead:
     def test_comes_before_a_body_of_unknown_size_and_one_that_is_held_back(self, head: bytes) -> None:
         incoming = self.parser(self.NO)
         feed(incoming, POST + head)
-        assert incoming.refusal is self.NO
+        assert incoming.rejection is self.NO
 
     def test_drops_a_small_body_and_takes_the_next_request(self) -> None:
         incoming = self.parser(self.NO)
         requests = feed(incoming, POST + b"Content-Length: 3\r\n\r\nab", b"c" + get(b"/2"))
-        assert [(request.refusal, request.body) for request in requests] == [(self.NO, b"")] * 2
-        assert incoming.refusal is None
+        assert [(request.rejection, request.body) for request in requests] == [(self.NO, b"")] * 2
+        assert incoming.rejection is None
 
     def test_knows_how_large_a_body_may_be(self) -> None:
         for limit, length, status in ((10, 10, None), (10, 70_000, 413), (0, 70_000, 413)):
             incoming = self.parser(limit)
             feed(incoming, POST + b"Content-Length: %d\r\n\r\n" % length)
-            assert (incoming.refusal and incoming.refusal.status) == status
+            assert (incoming.rejection and incoming.rejection.status) == status
         incoming = self.parser(10)
         feed(incoming, chunked(b"b", b"12345678901"))
-        assert incoming.refusal is not None
-        assert incoming.refusal.status == 413
+        assert incoming.rejection is not None
+        assert incoming.rejection.status == 413
 
     def test_drops_the_body_of_a_request_that_needs_none(self) -> None:
         [request] = feed(self.parser(0), POST + b"Content-Length: 3\r\n\r\nabc")
-        assert (request.refusal, request.body) == (None, b"")
+        assert (request.rejection, request.body) == (None, b"")
 
 
 class TestARequestWhoseHeadCameBefore:
@@ -325,10 +325,10 @@ class TestARequestWhoseHeadCameBefore:
             max_head_bytes=1000, max_body_bytes=100, admit=lambda _request, _announced: decisions.pop(0)
         )
         taken, unknown, too_large, dropped = feed(incoming, *[self.HEAD + b"12345"] * 4)
-        assert (taken.body, taken.refusal) == (b"12345", None)
-        assert (unknown.body, unknown.refusal and unknown.refusal.status) == (b"", 404)
-        assert (too_large.body, too_large.refusal and too_large.refusal.status) == (b"", 413)
-        assert (dropped.body, dropped.refusal) == (b"", None)
+        assert (taken.body, taken.rejection) == (b"12345", None)
+        assert (unknown.body, unknown.rejection and unknown.rejection.status) == (b"", 404)
+        assert (too_large.body, too_large.rejection and too_large.rejection.status) == (b"", 413)
+        assert (dropped.body, dropped.rejection) == (b"", None)
 
     @pytest.mark.parametrize("after", [b"", b"1234", b"12345GET / HTTP/1.1\r\n"])
     def test_may_still_come_in_pieces_or_with_another(self, after: bytes) -> None:
@@ -355,8 +355,8 @@ class TestARequestWhoseHeadCameBefore:
 class TestLimits:
     def test_a_head_of_exactly_the_limit_is_taken_and_one_byte_more_is_not(self) -> None:
         counted = len(b"/") + len(b"Hostrealmate: \r\n") + len(b"A: \r\n")
-        assert refusal(get(b"/", b"A: " + b"x" * (1000 - counted) + b"\r\n")) is None
-        assert refusal(get(b"/", b"A: " + b"x" * (1001 - counted) + b"\r\n")) == 431
+        assert rejection(get(b"/", b"A: " + b"x" * (1000 - counted) + b"\r\n")) is None
+        assert rejection(get(b"/", b"A: " + b"x" * (1001 - counted) + b"\r\n")) == 431
 
     @pytest.mark.parametrize(
         "endless",
@@ -371,19 +371,19 @@ class TestLimits:
             POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1;longextension\r\nx\r\n" * 99,
         ],
     )
-    def test_heads_extensions_and_trailers_without_end_are_refused(self, endless: bytes) -> None:
-        assert refusal(endless) == 431
-        assert refusal(*(endless[i : i + 7] for i in range(0, len(endless), 7))) == 431
+    def test_heads_extensions_and_trailers_without_end_are_rejected(self, endless: bytes) -> None:
+        assert rejection(endless) == 431
+        assert rejection(*(endless[i : i + 7] for i in range(0, len(endless), 7))) == 431
 
-    def test_a_body_is_refused_by_its_announced_length_before_it_comes(self) -> None:
-        assert refusal(POST + b"Content-Length: 100\r\n\r\n") is None
-        assert refusal(POST + b"Content-Length: 101\r\n\r\n") == 413
+    def test_a_body_is_rejected_by_its_announced_length_before_it_comes(self) -> None:
+        assert rejection(POST + b"Content-Length: 100\r\n\r\n") is None
+        assert rejection(POST + b"Content-Length: 101\r\n\r\n") == 413
 
-    def test_a_chunked_body_is_refused_when_it_has_grown_too_large(self) -> None:
+    def test_a_chunked_body_is_rejected_when_it_has_grown_too_large(self) -> None:
         chunk = b"a\r\n0123456789\r\n"
         head = POST + b"Transfer-Encoding: chunked\r\n\r\n"
-        assert refusal(head + chunk * 10) is None
-        assert refusal(head + chunk * 10, b"1\r\nx\r\n") == 413
+        assert rejection(head + chunk * 10) is None
+        assert rejection(head + chunk * 10, b"1\r\nx\r\n") == 413
 
     def test_a_body_in_chunks_of_one_byte_is_taken(self) -> None:
         incoming = parser(max_body_bytes=5000)
@@ -427,13 +427,13 @@ def test_however_the_bytes_are_split_the_same_requests_come_out(sent: list[bytes
     expected = seen(feed(whole, stream))
     assert len(expected) == len(sent)
     assert seen(feed(pieces, *cut(stream, cuts))) == expected
-    assert pieces.refusal is None
+    assert pieces.rejection is None
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=6))
-def test_any_bytes_at_all_give_requests_or_a_refusal_or_a_wish_for_more(noise: bytes, cuts: list[int]) -> None:
+def test_any_bytes_at_all_give_requests_or_a_rejection_or_a_wish_for_more(noise: bytes, cuts: list[int]) -> None:
     incoming = parser()
     for piece in cut(noise, cuts):
         for request in incoming.feed(piece, 0.0):
             assert len(request.body) <= 100
-    assert incoming.refusal is None or 400 <= incoming.refusal.status <= 505
+    assert incoming.rejection is None or 400 <= incoming.rejection.status <= 505

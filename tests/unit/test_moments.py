@@ -1,4 +1,4 @@
-"""Moments as text are read as RFC 3339 and ISO 8601 mean them, or refused; by every Python alike."""
+"""Moments as text are read as RFC 3339 and ISO 8601 mean them, or rejected; by every Python alike."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ TAKEN = {
     "9999-12-31T23:59:59.9999994Z": "9999-12-31T23:59:59.999999+00:00",
 }
 
-REFUSED = {
+REJECTED = {
     "": NOT_A_MOMENT,
     "yesterday": NOT_A_MOMENT,
     "1749046805": NOT_A_MOMENT,
@@ -159,15 +159,15 @@ def test_what_the_profile_has_is_read_as_it_is_meant(text: str) -> None:
     assert moment.tzinfo is UTC
 
 
-@pytest.mark.parametrize("text", REFUSED)
-def test_anything_else_is_refused_with_its_reason(text: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(REFUSED[text])}$"):
+@pytest.mark.parametrize("text", REJECTED)
+def test_anything_else_is_rejected_with_its_reason(text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(REJECTED[text])}$"):
         parse_moment(text)
 
 
 @pytest.mark.parametrize("python", pythons())
 def test_every_python_reads_the_same(python: str) -> None:
-    texts = [*TAKEN, *REFUSED]
+    texts = [*TAKEN, *REJECTED]
     done = subprocess.run(
         [python, str(Path(__file__).with_name("moments_read.py")), moments.__file__],
         input=json.dumps(texts),
@@ -175,7 +175,7 @@ def test_every_python_reads_the_same(python: str) -> None:
         text=True,
         check=True,
     )
-    expected = [*TAKEN.values(), *(f"refused: {reason}" for reason in REFUSED.values())]
+    expected = [*TAKEN.values(), *(f"rejected: {reason}" for reason in REJECTED.values())]
     assert dict(zip(texts, json.loads(done.stdout), strict=True)) == dict(zip(texts, expected, strict=True))
 
 

@@ -249,6 +249,6 @@ def test_durations_are_read_as_kubernetes_has_them(text: str, seconds: float) ->
 
 
 @pytest.mark.parametrize("text", ["", "3", "3d", "h", "1h 3m", "-1h"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_what_is_no_duration_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="no duration"):
         spec.duration(text)

@@ -1,4 +1,4 @@
-"""Generated keys: no sender ever has one that a pod refuses, and none is refused before its time."""
+"""Generated keys: no sender ever has one that a pod rejects, and none is rejected before its time."""
 
 from __future__ import annotations
 

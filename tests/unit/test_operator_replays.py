@@ -100,6 +100,6 @@ def test_a_pod_that_went_on_for_another_counts_what_that_had_done() -> None:
     assert (said["total"], said["sent"], said["answers"]) == (10, 5, {"ok": 5})
 
 
-def test_what_was_refused_again_is_told() -> None:
+def test_what_was_rejected_again_is_told() -> None:
     said = replays.replay_status(replay(), job("Complete"), [report(2, 2, **{"202_held": 1, "400_x": 1})], NOW)
     assert said["conditions"][0]["reason"] == "SomeRefused"

@@ -110,8 +110,8 @@ def test_a_file_may_let_in_what_is_unsigned_and_says_so(tmp_path: Path) -> None:
     ("content", "complaint"),
     [(b"", "no key"), (b"unsigned\n", "no key"), (b"short", "line 1.*at least 32"), (b"\xff" * 40, "not UTF-8")],
 )
-def test_a_wrong_file_is_refused_in_words_without_the_key(tmp_path: Path, content: bytes, complaint: str) -> None:
-    with pytest.raises(ConfigurationError, match=complaint) as refused:
+def test_a_wrong_file_is_rejected_in_words_without_the_key(tmp_path: Path, content: bytes, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint) as rejected:
         read(tmp_path, content)
 
-    assert "short" not in str(refused.value)
+    assert "short" not in str(rejected.value)

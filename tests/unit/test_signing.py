@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realmate.sources import signing
-from realmate.sources.signing import HubSignature, SignatureRefused, StandardWebhooks, WeakSecret
+from realmate.sources.signing import HubSignature, SignatureRejected, StandardWebhooks, WeakSecret
 from signatures import OTHER_SECRET, SECRET, signature
 
 APP_SECRET = "0123456789abcdef0123456789abcdef"
@@ -33,8 +33,8 @@ def hub(body: bytes = BODY, *, secret: str = APP_SECRET) -> dict[str, str]:
     return {"x-hub-signature-256": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}
 
 
-def refusal(headers: dict[str, str], body: bytes = BODY, *, tolerance_s: float = 300) -> str:
-    with pytest.raises(SignatureRefused) as caught:
+def rejection(headers: dict[str, str], body: bytes = BODY, *, tolerance_s: float = 300) -> str:
+    with pytest.raises(SignatureRejected) as caught:
         StandardWebhooks([SECRET], tolerance_s=tolerance_s).verify(body, headers)
     return caught.value.reason
 
@@ -53,7 +53,7 @@ def test_the_example_of_the_scheme_s_own_libraries_passes(monkeypatch: pytest.Mo
     }
     verifier = StandardWebhooks(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
     verifier.verify(b'{"test": 2432232314}', headers)
-    with pytest.raises(SignatureRefused):
+    with pytest.raises(SignatureRejected):
         verifier.verify(b'{"test": 2432232315}', headers)
 
 
@@ -62,7 +62,7 @@ def test_while_secrets_rotate_the_old_one_and_the_new_one_pass() -> None:
     both.verify(BODY, signed(secret=SECRET))
     both.verify(BODY, signed(secret=OTHER_SECRET))
     HubSignature(["x" * 32, APP_SECRET]).verify(BODY, hub())
-    with pytest.raises(SignatureRefused):
+    with pytest.raises(SignatureRejected):
         StandardWebhooks([OTHER_SECRET]).verify(BODY, signed(secret=SECRET))
 
 
@@ -74,45 +74,45 @@ def test_a_sender_may_sign_with_several_secrets_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
-def test_without_a_header_it_is_refused_by_that_header_s_name(name: str) -> None:
+def test_without_a_header_it_is_rejected_by_that_header_s_name(name: str) -> None:
     headers = signed()
     del headers[name]
-    with pytest.raises(SignatureRefused, match=f"{name} is missing") as caught:
+    with pytest.raises(SignatureRejected, match=f"{name} is missing") as caught:
         StandardWebhooks([SECRET]).verify(BODY, headers)
     assert caught.value.reason == "missing"
 
 
-def test_what_was_changed_on_its_way_is_refused() -> None:
-    assert refusal(signed(), BODY + b" ") == "mismatch"
-    assert refusal({**signed(), "webhook-id": "msg_2"}) == "mismatch"
+def test_what_was_changed_on_its_way_is_rejected() -> None:
+    assert rejection(signed(), BODY + b" ") == "mismatch"
+    assert rejection({**signed(), "webhook-id": "msg_2"}) == "mismatch"
     later = signed()
     later["webhook-timestamp"] = str(int(later["webhook-timestamp"]) + 1)
-    assert refusal(later) == "mismatch"
-    assert refusal(signed(secret=OTHER_SECRET)) == "mismatch"
+    assert rejection(later) == "mismatch"
+    assert rejection(signed(secret=OTHER_SECRET)) == "mismatch"
 
 
-def test_a_moment_outside_the_tolerance_is_refused_both_ways() -> None:
+def test_a_moment_outside_the_tolerance_is_rejected_both_ways() -> None:
     for ago_s in (295, -295):
         StandardWebhooks([SECRET]).verify(BODY, signed(ago_s=ago_s))
     for ago_s in (305, -305):
-        assert refusal(signed(ago_s=ago_s)) == "expired"
-    assert refusal(signed(ago_s=20), tolerance_s=10) == "expired"
-    assert refusal(signed(ago_s=-20), tolerance_s=10) == "expired"
+        assert rejection(signed(ago_s=ago_s)) == "expired"
+    assert rejection(signed(ago_s=20), tolerance_s=10) == "expired"
+    assert rejection(signed(ago_s=-20), tolerance_s=10) == "expired"
 
 
 @pytest.mark.parametrize(
     "moment", ["", "now", "1e9", "nan", "inf", "-1", "1700000000.5", "\uff19" * 10, "9" * 11, " 1"]
 )
-def test_a_moment_that_is_none_is_refused(moment: str) -> None:
-    assert refusal({**signed(), "webhook-timestamp": moment}) in {"malformed", "missing"}
+def test_a_moment_that_is_none_is_rejected(moment: str) -> None:
+    assert rejection({**signed(), "webhook-timestamp": moment}) in {"malformed", "missing"}
 
 
 @pytest.mark.parametrize("cut", [1, 2, 10, 40, 44])
-def test_a_truncated_signature_is_refused(cut: int) -> None:
+def test_a_truncated_signature_is_rejected(cut: int) -> None:
     headers = signed()
     headers["webhook-signature"] = headers["webhook-signature"][:-cut]
-    assert refusal(headers) == "mismatch"
-    with pytest.raises(SignatureRefused):
+    assert rejection(headers) == "mismatch"
+    with pytest.raises(SignatureRejected):
         HubSignature([APP_SECRET]).verify(BODY, {"x-hub-signature-256": hub()["x-hub-signature-256"][:-cut]})
 
 
@@ -120,13 +120,13 @@ def test_a_truncated_signature_is_refused(cut: int) -> None:
 def test_another_version_of_the_scheme_is_no_way_around_it(scheme: str) -> None:
     headers = signed()
     headers["webhook-signature"] = headers["webhook-signature"].replace("v1", scheme, 1)
-    assert refusal(headers) == "mismatch"
+    assert rejection(headers) == "mismatch"
 
 
-def test_a_hub_signature_by_an_older_hash_is_refused() -> None:
+def test_a_hub_signature_by_an_older_hash_is_rejected() -> None:
     sha1 = hmac.new(APP_SECRET.encode(), BODY, hashlib.sha1).hexdigest()
     for headers in ({"x-hub-signature": f"sha1={sha1}"}, {"x-hub-signature-256": f"sha1={sha1}"}, {}):
-        with pytest.raises(SignatureRefused):
+        with pytest.raises(SignatureRejected):
             HubSignature([APP_SECRET]).verify(BODY, headers)
 
 
@@ -135,30 +135,30 @@ def test_the_hub_scheme_covers_the_body() -> None:
     verifier.verify(BODY, hub())
     verifier.verify(BODY, {"x-hub-signature-256": "sha256=" + hub()["x-hub-signature-256"][7:].upper()})
     for body, headers in ((BODY + b" ", hub()), (BODY, hub(secret="f" * 32))):
-        with pytest.raises(SignatureRefused):
+        with pytest.raises(SignatureRejected):
             verifier.verify(body, headers)
 
 
-def test_a_header_full_of_signatures_is_refused_before_they_are_compared() -> None:
+def test_a_header_full_of_signatures_is_rejected_before_they_are_compared() -> None:
     headers = {**signed(), "webhook-signature": "v1,AAAA " * 2_000}
-    assert refusal(headers) == "malformed"
+    assert rejection(headers) == "malformed"
 
 
 def test_the_body_s_bytes_are_signed_whether_they_are_text_or_not() -> None:
     StandardWebhooks([SECRET]).verify(b"\xff\xfe", signed(b"\xff\xfe"))
-    assert refusal(signed(b"\xff\xfe"), b"\xff\xff") == "mismatch"
+    assert rejection(signed(b"\xff\xfe"), b"\xff\xff") == "mismatch"
 
 
 @given(st.dictionaries(st.sampled_from(list(signed())), LATIN), st.binary(max_size=100))
-def test_whatever_comes_is_refused_and_never_an_error(headers: dict[str, str], body: bytes) -> None:
-    with pytest.raises(SignatureRefused):
+def test_whatever_comes_is_rejected_and_never_an_error(headers: dict[str, str], body: bytes) -> None:
+    with pytest.raises(SignatureRejected):
         StandardWebhooks([SECRET]).verify(body, signed(secret=OTHER_SECRET) | headers)
 
 
 @given(LATIN)
-def test_whatever_the_hub_header_is_it_is_refused_and_never_an_error(value: str) -> None:
+def test_whatever_the_hub_header_is_it_is_rejected_and_never_an_error(value: str) -> None:
     for text in (value, f"sha256={value}"):
-        with pytest.raises(SignatureRefused):
+        with pytest.raises(SignatureRejected):
             HubSignature([APP_SECRET]).verify(BODY, {"x-hub-signature-256": text})
 
 
@@ -166,7 +166,7 @@ def test_whatever_the_hub_header_is_it_is_refused_and_never_an_error(value: str)
     "secret",
     ["", "whsec_", "whsec_" + base64.b64encode(b"short").decode(), SECRET.removeprefix("whsec_"), "whsec_no base64!"],
 )
-def test_a_secret_that_would_be_no_lock_is_refused(secret: str) -> None:
+def test_a_secret_that_would_be_no_lock_is_rejected(secret: str) -> None:
     with pytest.raises(WeakSecret) as caught:
         StandardWebhooks([secret])
     assert not secret or secret not in str(caught.value)
@@ -191,16 +191,16 @@ def test_nothing_but_a_comparison_in_constant_time_decides(
 
     verifier.verify(BODY, headers)
     monkeypatch.setattr(signing.hmac, "compare_digest", compare)
-    with pytest.raises(SignatureRefused):
+    with pytest.raises(SignatureRejected):
         verifier.verify(BODY, headers)
     [(one, other)] = compared
     assert one == other  # whole, and not told apart by anything before
 
 
-def test_no_refusal_tells_a_secret_or_the_right_signature() -> None:
+def test_no_rejection_tells_a_secret_or_the_right_signature() -> None:
     right = signed()["webhook-signature"].removeprefix("v1,")
     for headers in ({}, signed(secret=OTHER_SECRET), signed(ago_s=900)):
-        with pytest.raises(SignatureRefused) as caught:
+        with pytest.raises(SignatureRejected) as caught:
             StandardWebhooks([SECRET]).verify(BODY, headers)
         told = json.dumps([str(caught.value), repr(caught.value), caught.value.reason])
         assert SECRET not in told

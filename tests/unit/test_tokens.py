@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from realmate.sources import tokens
 from realmate.sources.configuration import ConfigurationError
-from realmate.sources.tokens import TokenRefused, TokensFile
+from realmate.sources.tokens import TokenRejected, TokensFile
 
 TOKEN = "rmt_s1Dd5bq0Vx0m3Jw9c2S8h4kzN7yTgEoL6aPfRuCiQvX"
 SHA256 = hashlib.sha256(TOKEN.encode()).hexdigest()
@@ -42,7 +42,7 @@ def test_a_name_that_comes_twice_is_an_error_and_a_byte_order_mark_is_none(tmp_p
         read(tmp_path, f'{{"tokens": {{{entry}, {entry}}}}}', "tokens.json")
 
 
-def test_what_the_file_would_refuse_the_command_does_not_write() -> None:
+def test_what_the_file_would_reject_the_command_does_not_write() -> None:
     with pytest.raises(ConfigurationError, match="`sources`"):
         tokens.entry("shop", TOKEN, ["admin"], ["shop"])
     with pytest.raises(ConfigurationError, match="no source's name"):
@@ -67,9 +67,9 @@ def test_json_says_the_same(tmp_path: Path) -> None:
         (f"Bearer {TOKEN}", "admin", "scope"),
     ],
 )
-def test_whom_it_refuses(tmp_path: Path, header: str | None, scope: tokens.Scope, reason: str) -> None:
+def test_whom_it_rejects(tmp_path: Path, header: str | None, scope: tokens.Scope, reason: str) -> None:
     known = read(tmp_path, f'[tokens.shop]\nsha256 = "{SHA256}"')
-    with pytest.raises(TokenRefused) as caught:
+    with pytest.raises(TokenRejected) as caught:
         known.holder(header, scope)
     assert caught.value.reason == reason
     assert TOKEN[: len(TOKEN) // 2] not in str(caught.value)
@@ -77,7 +77,7 @@ def test_whom_it_refuses(tmp_path: Path, header: str | None, scope: tokens.Scope
 
 @given(st.text())
 def test_no_header_admits_where_nobody_has_a_token(header: str) -> None:
-    with pytest.raises(TokenRefused):
+    with pytest.raises(TokenRejected):
         tokens.Tokens([]).holder(header, "read")
 
 

@@ -178,8 +178,8 @@ def test_what_is_taken_does_not_depend_on_the_form_of_timestamp_and_id(timestamp
         body = json.dumps(event(x="?", **changes)).encode().replace(b'"?"', spoilt)
         try:
             return parse(body, "request-1")
-        except (InvalidJson, InvalidEvent) as refused:
-            return type(refused)
+        except (InvalidJson, InvalidEvent) as rejected:
+            return type(rejected)
 
     assert outcome(timestamp=timestamp, data_id=key) == outcome()
     assert outcome(examine) == outcome()

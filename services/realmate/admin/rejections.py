@@ -1,4 +1,4 @@
-"""What was refused or expired, as a person looks for it."""
+"""What was rejected or expired, as a person looks for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends again what was refused or expired: `realmate replay`.
+"""Sends again what was rejected or expired: `realmate replay`.
 
 Safe to interrupt and to run again, at the same time even. What was sent is marked when its answer is there; what was
 sent and not marked carries the same idempotency key, and the same message id, the next time.

@@ -1,4 +1,4 @@
-"""How commands wait for a server that does not answer yet: a new pod's first connection may be refused for seconds,
+"""How commands wait for a server that does not answer yet: a new pod's first connection may be rejected for seconds,
 until its address has reached everybody's NetworkPolicies, and a server may still be starting."""
 
 from __future__ import annotations

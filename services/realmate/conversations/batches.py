@@ -31,7 +31,7 @@ from realmate.runtime.transaction import StatementFailed, Transaction, Transacti
 from realmate.transport.interface import Delivery
 from realmate.wire.commands import (
     Received,
-    RefusedCommand,
+    RejectedCommand,
     UnknownVersion,
     UnreadCommand,
     decode_commands,
@@ -198,12 +198,12 @@ def _decide(  # noqa: PLR0913 (what a decision needs)
     markers = Markers(transaction, batch, ids)
     if look_first:
         markers.look()
-    new = dict.fromkeys(markers.new(), Verdict.REFUSED)
+    new = dict.fromkeys(markers.new(), Verdict.REJECTED)
     named: list[int] = []
     events: list[Event] = []
     for place in new:
         command = batch[place]
-        if isinstance(command, RefusedCommand | UnreadCommand):
+        if isinstance(command, RejectedCommand | UnreadCommand):
             new[place] = command.verdict
         else:
             named.append(place)
@@ -229,7 +229,7 @@ def _decode(delivery: Delivery) -> list[Received] | None:
     try:
         commands = decode_commands(delivery.payload)
     except (UnknownVersion, msgspec.DecodeError) as error:
-        log.error("batch refused", batch=delivery.id, reason=str(error))  # noqa: TRY400 (not a fault of ours)
+        log.error("batch rejected", batch=delivery.id, reason=str(error))  # noqa: TRY400 (not a fault of ours)
         return None
     for reason in {each.reason for each in commands if isinstance(each, UnreadCommand)}:
         log.error("command cannot be read", batch=delivery.id, reason=reason)
@@ -261,7 +261,7 @@ def _log_failure(error: Exception, batches: Sequence[Sequence[Received]], *, may
 
 
 def _log_guilty(command: Received, error: Exception | None) -> None:
-    """One line for each; a traceback only where it is no refusal of Postgres', and may be a fault of ours."""
+    """One line for each; a traceback only where it is no rejection of Postgres', and may be a fault of ours."""
     facts = {"request_id": command.request_id, "source": command.origin.source}
     if error is None:
         log.error("event set apart: there was no time to try it", **facts)

@@ -63,7 +63,7 @@ class Run:
 
 
 def erase_conversation(db: Transactions, source_id: int, conversation_id: str) -> Erased:
-    """Erase one conversation, whatever its status, and what was refused about it even where it never was."""
+    """Erase one conversation, whatever its status, and what was rejected about it even where it never was."""
     run = Run(db, source_id, "conversation")
     for statement in (
         erasing_statements.ERASE_CONVERSATION,

@@ -22,16 +22,16 @@ _ERASE = """
         WHERE messages.id = some_said.id AND messages.source_id = some_said.source_id
         RETURNING messages.id, messages.source_id
     ),
-    some_refused AS MATERIALIZED (
+    some_rejected AS MATERIALIZED (
         SELECT rejections.id FROM chosen JOIN rejections
             ON rejections.conversation_id = chosen.id AND rejections.source_id = chosen.source_id
         LIMIT {rows}
     ),
-    refused AS (
-        DELETE FROM rejections USING some_refused WHERE rejections.id = some_refused.id
+    rejected AS (
+        DELETE FROM rejections USING some_rejected WHERE rejections.id = some_rejected.id
         RETURNING rejections.source_id, idempotency_key
     ),
-    refused_alone AS (
+    rejected_alone AS (
         DELETE FROM rejections USING said
         WHERE rejections.message_id = said.id AND rejections.source_id = said.source_id
             AND rejections.conversation_id IS NULL
@@ -47,8 +47,8 @@ _ERASE = """
         WHERE idempotency_keys.key = some_remembered.key AND idempotency_keys.source_id = some_remembered.source_id
     ),
     remembered_alone AS (
-        DELETE FROM idempotency_keys USING refused_alone
-        WHERE key = idempotency_key AND idempotency_keys.source_id = refused_alone.source_id
+        DELETE FROM idempotency_keys USING rejected_alone
+        WHERE key = idempotency_key AND idempotency_keys.source_id = rejected_alone.source_id
     ),
     asked AS (
         DELETE FROM reply_calls USING chosen
@@ -57,7 +57,7 @@ _ERASE = """
     rest AS MATERIALIZED (
         SELECT {rows} <= greatest(
             (SELECT count(*) FROM some_said),
-            (SELECT count(*) FROM some_refused),
+            (SELECT count(*) FROM some_rejected),
             (SELECT count(*) FROM some_remembered)
         ) AS is_left
     ),
@@ -68,7 +68,7 @@ _ERASE = """
         RETURNING 1
     )
     SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM said),
-        (SELECT count(*) FROM refused) + (SELECT count(*) FROM refused_alone),
+        (SELECT count(*) FROM rejected) + (SELECT count(*) FROM rejected_alone),
         CASE WHEN is_left THEN {again} ELSE {after} END
     FROM rest
 """
@@ -93,7 +93,7 @@ ERASE_CLOSED = Statement(
     _ERASE.format(which=_outdated("status = 2"), rows="$4", **_AGAIN),
 )
 
-# Conversations that never opened, and with them what expired: it is what was refused, and kept for as long.
+# Conversations that never opened, and with them what expired: it is what was rejected, and kept for as long.
 ERASE_UNOPENED = Statement(
     "erase_unopened",
     ("integer", "double precision", "integer", "integer"),
@@ -137,12 +137,12 @@ ERASE_CONVERSATIONS_AFTER = Statement(
 )
 
 _ERASE_REJECTIONS = """
-    WITH refused AS (DELETE FROM rejections WHERE source_id = $1 AND {which} RETURNING source_id, idempotency_key),
+    WITH rejected AS (DELETE FROM rejections WHERE source_id = $1 AND {which} RETURNING source_id, idempotency_key),
     remembered AS (
-        DELETE FROM idempotency_keys USING refused
-        WHERE key = idempotency_key AND idempotency_keys.source_id = refused.source_id
+        DELETE FROM idempotency_keys USING rejected
+        WHERE key = idempotency_key AND idempotency_keys.source_id = rejected.source_id
     )
-    SELECT 0, 0, (SELECT count(*) FROM refused), CASE WHEN (SELECT count(*) FROM refused) >= {rows} THEN 'again' END
+    SELECT 0, 0, (SELECT count(*) FROM rejected), CASE WHEN (SELECT count(*) FROM rejected) >= {rows} THEN 'again' END
 """
 
 ERASE_REJECTIONS_ABOUT = Statement(
@@ -175,7 +175,7 @@ ERASE_REJECTIONS_NAMING = Statement(
         SELECT id FROM (SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM next) AS counted
         WHERE before < $5
     ),
-    refused AS (
+    rejected AS (
         DELETE FROM rejections AS rejection USING portion
         WHERE rejection.id = portion.id AND (
             {names("body", "$2")} OR {names(_BESIDE_THE_BODY, "$2")}
@@ -183,10 +183,10 @@ ERASE_REJECTIONS_NAMING = Statement(
         RETURNING source_id, idempotency_key
     ),
     remembered AS (
-        DELETE FROM idempotency_keys USING refused
-        WHERE key = idempotency_key AND idempotency_keys.source_id = refused.source_id
+        DELETE FROM idempotency_keys USING rejected
+        WHERE key = idempotency_key AND idempotency_keys.source_id = rejected.source_id
     )
-    SELECT 0, 0, (SELECT count(*) FROM refused), (SELECT CAST(max(id) AS text) FROM portion)
+    SELECT 0, 0, (SELECT count(*) FROM rejected), (SELECT CAST(max(id) AS text) FROM portion)
     """,
 )
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from realmate.conversations import statements
 from realmate.domain.events import PASSING, Verdict
 from realmate.runtime.transaction import Transaction
-from realmate.wire.commands import Received, RefusedCommand, UnreadCommand
+from realmate.wire.commands import Received, RejectedCommand, UnreadCommand
 from realmate.wire.named import named
 
 
@@ -71,7 +71,7 @@ class Markers:
     def rows(self, decided: Mapping[int, Verdict]) -> list[dict[str, object]]:
         """What is to be stored, in the order of the keys: two transactions must not wait for each other in a circle.
 
-        A refusal for now is not stored: the same request again is decided anew.
+        A rejection for now is not stored: the same request again is decided anew.
         """
         new = sorted(
             (key, place)
@@ -99,7 +99,7 @@ def _conversation_of(command: Received) -> str | None:
     match command:
         case UnreadCommand():
             return None
-        case RefusedCommand():
+        case RejectedCommand():
             return named(command.body).conversation_id
         case _:
             return command.conversation_id

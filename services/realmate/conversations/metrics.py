@@ -29,7 +29,7 @@ RESPONDER_OPEN = Gauge(
     multiprocess_mode="livemax",
 )
 EXPIRED = Counter("realmate_held_messages_expired", "Held messages whose conversation did not come in time")
-REJECTIONS = Counter("realmate_rejections", "Refused events that are kept, by source and code", ["source", "code"])
+REJECTIONS = Counter("realmate_rejections", "Rejected events that are kept, by source and code", ["source", "code"])
 REPLIES = Counter("realmate_replies", "Replies committed")
 LATENESS = Histogram(
     "realmate_reply_lateness_seconds",

@@ -1,6 +1,6 @@
-"""What was refused, and what expired: kept with its reason, so that nobody has to ask what became of an event.
+"""What was rejected, and what expired: kept with its reason, so that nobody has to ask what became of an event.
 
-A refusal is written in the transaction that decides it. How many are kept for how long is the source's own setting.
+A rejection is written in the transaction that decides it. How many are kept for how long is the source's own setting.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from realmate.domain.events import PASSING, PROMISES, Verdict
-from realmate.wire.answers import refused
-from realmate.wire.commands import Command, MessageCommand, Received, RefusedCommand, UnreadCommand
+from realmate.wire.answers import rejected
+from realmate.wire.commands import Command, MessageCommand, Received, RejectedCommand, UnreadCommand
 from realmate.wire.named import named
 from realmate.wire.webhook import encode_event
 
@@ -29,7 +29,7 @@ class Rejection(msgspec.Struct, omit_defaults=True):
     conversation_id: str | None = None
     message_id: str | None = None
     idempotency_key: str | None = None
-    """The key under which this refusal is remembered."""
+    """The key under which this rejection is remembered."""
 
 
 def rejections(
@@ -37,7 +37,7 @@ def rejections(
 ) -> Iterator[tuple[str, Rejection]]:
     """Each with its source's name. What is not in `decided`, which is by place, was given an answer of before again.
 
-    What was refused for now is not kept: its sender has it still, and is told to send it again.
+    What was rejected for now is not kept: its sender has it still, and is told to send it again.
     """
     for place, verdict in enumerate(verdicts):
         if verdict in NOT_KEPT:
@@ -51,7 +51,7 @@ def rejections(
 
 
 def _rejection(command: Command, verdict: Verdict, source_id: int) -> Rejection:
-    if isinstance(command, RefusedCommand):
+    if isinstance(command, RejectedCommand):
         mismatch = verdict is Verdict.IDEMPOTENCY_MISMATCH
         code, detail = (str(verdict), "") if mismatch else (command.code, command.detail)
         key = None if mismatch else command.origin.key or None  # a mismatched key is another event's
@@ -61,7 +61,7 @@ def _rejection(command: Command, verdict: Verdict, source_id: int) -> Rejection:
     return Rejection(
         source_id,
         str(verdict),
-        refused(command, verdict),
+        rejected(command, verdict),
         command.request_id,
         _bytea(encode_event(command)),
         command.conversation_id,

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from realmate.domain.events import Verdict
 from realmate.runtime.database_errors import StatementFailed, is_conflict, is_outage
 from realmate.sources.file import is_name
-from realmate.wire.answers import refused
-from realmate.wire.commands import Origin, Received, RefusedCommand, UnreadCommand
+from realmate.wire.answers import rejected
+from realmate.wire.commands import Origin, Received, RejectedCommand, UnreadCommand
 from realmate.wire.webhook import encode_event
 
 _NO_EVENTS_FAULT = ("28", "3D", "3F", "42")
@@ -31,7 +31,7 @@ class Guilty(NamedTuple):
     """Why it failed; None: there was no time to find out whether it does."""
 
 
-class SpoiledCommand(RefusedCommand, frozen=True, tag=5):
+class SpoiledCommand(RejectedCommand, frozen=True, tag=5):
     """Stands where a command stood that made the transaction fail. It never travels."""
 
     outcome: Verdict = Verdict.FAILED
@@ -81,9 +81,9 @@ def spoiled(command: Received, error: Exception | None) -> Received:
     is_its_fault = isinstance(error, StatementFailed) and (error.code or "").startswith(_FAULTS_OF_THE_EVENT)
     outcome = Verdict.UNSTORABLE if is_its_fault else Verdict.FAILED
     origin = Origin(command.origin.source)
-    if isinstance(command, RefusedCommand):
+    if isinstance(command, RejectedCommand):
         return SpoiledCommand(_printable(command.request_id), outcome, "", command.body, origin, outcome)
-    body, detail = encode_event(command), refused(command, outcome)
+    body, detail = encode_event(command), rejected(command, outcome)
     return SpoiledCommand(_printable(command.request_id), outcome, detail, body, origin, outcome)
 
 

@@ -64,7 +64,7 @@ class UnitOfWork:
     def decide_all(self, events: Sequence[Event], *, look_first: bool) -> list[Verdict]:
         """Lock what the events name, then decide them in their order. One verdict an event."""
         now = self._lock(statements.LOCK, uuid_array(sorted({event.conversation_id.text for event in events})))
-        if look_first or self._may_refuse(events):
+        if look_first or self._may_reject(events):
             self._load_known([event for event in events if isinstance(event, NewMessage)])
         self._load_held(event.conversation_id for event in events if isinstance(event, NewConversation))
         return [self._decide(event, now) for event in events]
@@ -116,7 +116,7 @@ class UnitOfWork:
         markers: Sequence[Mapping[str, object]] = (),
         rejections: Sequence[Rejection] = (),
     ) -> None:
-        """Write what was decided, the verdicts of batches by their ids, the markers of idempotency keys, the refusals.
+        """Write what was decided, the verdicts of batches by their ids, the markers of idempotency keys, the rejections.
 
         The commit may yet raise Overtaken.
         """
@@ -167,8 +167,8 @@ class UnitOfWork:
         self._now = now
         return now
 
-    def _may_refuse(self, events: Sequence[Event]) -> bool:
-        """Whether a message may be refused, so that it has no insert that would find its twin.
+    def _may_reject(self, events: Sequence[Event]) -> bool:
+        """Whether a message may be rejected, so that it has no insert that would find its twin.
 
         It may meet a closed conversation, or one for which enough is held already.
         """

@@ -48,11 +48,11 @@ def forget_keys(db: Transactions) -> None:
 
 
 def forget_rejections(db: Transactions, sources: Sources, retention_s: float | None = None) -> None:
-    """Forget what is older, and more, than each source has kept of what was refused."""
+    """Forget what is older, and more, than each source has kept of what was rejected."""
 
     def forget(source_id: int, name: str) -> None:
         source = _of(sources, name, retention_s)
-        _delete(db, statements.FORGET_REJECTIONS, source_id, source.refusals_kept_s, source.keep.max_count)
+        _delete(db, statements.FORGET_REJECTIONS, source_id, source.rejections_kept_s, source.keep.max_count)
 
     _for_each_source(db, forget)
 
@@ -67,7 +67,7 @@ def erase_outdated(db: Transactions, sources: Sources, retention_s: float | None
         source, run = _of(sources, name, retention_s), Run(db, source_id, "retention")
         try:
             _delete(db, erasing_statements.DATE_SETTLED, source_id)
-            _erase(run, erasing_statements.ERASE_UNOPENED, source.refusals_kept_s)
+            _erase(run, erasing_statements.ERASE_UNOPENED, source.rejections_kept_s)
             if source.retention_s is not None:
                 _erase(run, erasing_statements.ERASE_CLOSED, source.retention_s)
         finally:

@@ -171,7 +171,7 @@ def _open(conversation: Conversation, event: NewConversation, now: datetime, rul
     return Decision(opened, Verdict.CREATED, admitted=admitted, expired=expired, replies=tuple(replies))
 
 
-def _refuse_existing(conversation: Conversation, _event: NewConversation, _now: datetime, _rules: Rules) -> Decision:
+def _reject_existing(conversation: Conversation, _event: NewConversation, _now: datetime, _rules: Rules) -> Decision:
     return Decision(conversation, Verdict.CONVERSATION_EXISTS)
 
 
@@ -210,7 +210,7 @@ def _accept(conversation: Conversation, event: NewMessage, now: datetime, rules:
     return Decision(joined, Verdict.ACCEPTED, message=message, replies=(full,) if full else ())
 
 
-def _refuse_closed(conversation: Conversation, _event: NewMessage, _now: datetime, _rules: Rules) -> Decision:
+def _reject_closed(conversation: Conversation, _event: NewMessage, _now: datetime, _rules: Rules) -> Decision:
     return Decision(conversation, Verdict.CONVERSATION_CLOSED)
 
 
@@ -246,11 +246,11 @@ def _close(conversation: Conversation, event: CloseConversation, now: datetime, 
     return Decision(closed, Verdict.CLOSED, replies=(reply,))
 
 
-def _refuse_unknown(conversation: Conversation, _event: CloseConversation, _now: datetime, _rules: Rules) -> Decision:
+def _reject_unknown(conversation: Conversation, _event: CloseConversation, _now: datetime, _rules: Rules) -> Decision:
     return Decision(conversation, Verdict.CONVERSATION_NOT_FOUND)
 
 
-def _refuse_closing_twice(
+def _reject_closing_twice(
     conversation: Conversation, _event: CloseConversation, _now: datetime, _rules: Rules
 ) -> Decision:
     return Decision(conversation, Verdict.CONVERSATION_ALREADY_CLOSED)
@@ -259,12 +259,12 @@ def _refuse_closing_twice(
 _Transition = Callable[[Conversation, Any, datetime, Rules], Decision]
 _TRANSITIONS: dict[tuple[Status, type[Event]], _Transition] = {
     (Status.PENDING, NewConversation): _open,
-    (Status.OPEN, NewConversation): _refuse_existing,
-    (Status.CLOSED, NewConversation): _refuse_existing,
+    (Status.OPEN, NewConversation): _reject_existing,
+    (Status.CLOSED, NewConversation): _reject_existing,
     (Status.PENDING, NewMessage): _hold,
     (Status.OPEN, NewMessage): _accept,
-    (Status.CLOSED, NewMessage): _refuse_closed,
-    (Status.PENDING, CloseConversation): _refuse_unknown,
+    (Status.CLOSED, NewMessage): _reject_closed,
+    (Status.PENDING, CloseConversation): _reject_unknown,
     (Status.OPEN, CloseConversation): _close,
-    (Status.CLOSED, CloseConversation): _refuse_closing_twice,
+    (Status.CLOSED, CloseConversation): _reject_closing_twice,
 }

@@ -30,7 +30,7 @@ Event = NewConversation | NewMessage | CloseConversation
 
 
 class Verdict(StrEnum):
-    """What became of an event. The first five are promises (2xx), the rest are refusals (400)."""
+    """What became of an event. The first five are promises (2xx), the rest are rejections (400)."""
 
     CREATED = "created"
     ACCEPTED = "accepted"
@@ -49,8 +49,8 @@ class Verdict(StrEnum):
     """Not for good: nothing was decided about the message, and it may come again later."""
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     """Not decided here: the event was never looked at, its key being another request's."""
-    REFUSED = "refused"
-    """Not decided here: the intake had refused the request already, and says why."""
+    REJECTED = "refused"  # the word that crosses the wire, which versions before this one know
+    """Not decided here: the intake had rejected the request already, and says why."""
     UNSTORABLE = "event_unstorable"
     """Not decided here: the database can never store what is in the event."""
     FAILED = "failed"
@@ -59,4 +59,4 @@ class Verdict(StrEnum):
 
 PROMISES = frozenset({Verdict.CREATED, Verdict.ACCEPTED, Verdict.HELD, Verdict.DUPLICATE, Verdict.CLOSED})
 PASSING = frozenset({Verdict.TOO_MANY_HELD})
-"""Refusals for now. The event leaves no trace, not even under its idempotency key; its sender is told to come again."""
+"""Rejections for now. The event leaves no trace, not even under its idempotency key; its sender is told to come again."""

@@ -1,8 +1,8 @@
 """Which IP addresses belong to the public Internet: the rule of the SSRF guard in `outgoing`.
 
-The rule names what is public and refuses everything else. IPv4 is public except the blocks of IANA's special-purpose
+The rule names what is public and rejects everything else. IPv4 is public except the blocks of IANA's special-purpose
 registry. IPv6 is public inside 2000::/3 (all that IANA has given out as global unicast) except the special blocks in
-there; so every form that wraps an IPv4 address (NAT64, SIIT, IPv4-compatible, 6to4, Teredo) is refused, wherever its
+there; so every form that wraps an IPv4 address (NAT64, SIIT, IPv4-compatible, 6to4, Teredo) is rejected, wherever its
 gateway would lead. The tables are ours, because `ipaddress.is_global` differs between Python's versions.
 
 Sources: RFC 6890 and the IANA IPv4 and IPv6 Special-Purpose Address Registries (read in November 2026).

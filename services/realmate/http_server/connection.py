@@ -136,7 +136,7 @@ class Connection:
             self.drain()
         elif self.arriving_since is not None:
             metrics.rejected("slow_sender")
-            self.refuse(TIMED_OUT)
+            self.reject(TIMED_OUT)
             self.close()
 
     @property
@@ -150,7 +150,7 @@ class Connection:
             self._write_answer(request, response)
             self._advance()
 
-    def refuse(self, response: Response, request: Request | None = None) -> None:
+    def reject(self, response: Response, request: Request | None = None) -> None:
         """Answer what is no request, or one that is not wanted, and close."""
         request_id = choose_request_id(None) if request is None else request.request_id
         is_head = request is not None and request.method == "HEAD"
@@ -168,7 +168,7 @@ class Connection:
         """Enforce the time limits; the server's reaper calls this about once a second."""
         settings = self._owner.settings
         if self._is_guest and not self._ending and self._at_work is None and now - self._moved_at > GUEST_S:
-            self.refuse(TOO_MANY_CONNECTIONS)
+            self.reject(TOO_MANY_CONNECTIONS)
         elif self._lingers_until is not None:
             if now > self._lingers_until:
                 self.close()
@@ -318,19 +318,19 @@ class Connection:
         """Do what can be done now: start the next request, or, after the last, see how the connection goes on."""
         while self._waiting and self._at_work is None and self._unsent.bytes <= MAX_UNSENT_BYTES:
             request = self._at_work = self._waiting.popleft()
-            response = request.refusal or request.handler.take(request, self)
+            response = request.rejection or request.handler.take(request, self)
             if response is not None:
                 self._write_answer(request, response)
-        if self._parser.began_at is not None and self._parser.refusal is None and not self._closed:
+        if self._parser.began_at is not None and self._parser.rejection is None and not self._closed:
             self._claim_room()
         if self._at_work is None and not self._waiting and not self._ending:
             self._go_on()
         self._regulate_reading()
 
     def _go_on(self) -> None:
-        if self._parser.refusal is not None:
-            metrics.refused(self._parser.refusal.status)
-            self.refuse(self._parser.refusal, self._parser.refused)
+        if self._parser.rejection is not None:
+            metrics.rejected(self._parser.rejection.status)
+            self.reject(self._parser.rejection, self._parser.rejected)
         elif self._eof:
             self._end()
         elif self._parser.awaits_continue and self._has_room:
@@ -427,7 +427,7 @@ class Connection:
                 len(self._waiting) < (1 if self._owner.draining else MAX_PIPELINED)
                 and self._unsent.bytes <= MAX_UNSENT_BYTES
                 and self._waits_since is None
-                and self._parser.refusal is None
+                and self._parser.rejection is None
                 and not self._parser.finished
             )
         if not wanted:

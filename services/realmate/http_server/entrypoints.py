@@ -10,7 +10,7 @@ The method gets every request that waits and returns one response for each, in o
 else, or is killed, each of its requests gets a 503.
 
 `admit=` names a function that looks at each request when its head is complete, before its body is read:
-`admit(injected, request, announced_bytes)` returns the answer that refuses the request, or the size of the largest body
+`admit(injected, request, announced_bytes)` returns the answer that rejects the request, or the size of the largest body
 that it may have. `injected` has the service's dependencies under their names, as they are at that moment.
 """
 

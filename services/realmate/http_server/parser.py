@@ -1,8 +1,8 @@
 """Bytes in, complete requests out: the HTTP/1 protocol without a socket (the server's half of RFC 9112).
 
-`Connection` feeds it. It refuses what could be read in two ways (request smuggling), what is larger than the limits,
-and what it does not speak: then `refusal` holds the answer, and nothing is parsed any more. llhttp (through httptools)
-knows the grammar and refuses bad, repeated or contradictory lengths by itself; the rules it leaves to us are here.
+`Connection` feeds it. It rejects what could be read in two ways (request smuggling), what is larger than the limits,
+and what it does not speak: then `rejection` holds the answer, and nothing is parsed any more. llhttp (through httptools)
+knows the grammar and rejects bad, repeated or contradictory lengths by itself; the rules it leaves to us are here.
 
 The laws, tested as properties: however the bytes are split, the same requests come out, in order; memory is bounded by
 the limits and the size of one piece.
@@ -27,7 +27,7 @@ FRAMING_PER_BODY_BYTE = 6
 REQUEST_OVERHEAD_BYTES = 1024
 """What a request takes up beside its head and body, roughly: objects of Python."""
 MAX_DROPPED_BYTES = 65_536
-"""The body of a request that was refused at its head is read and dropped up to this size, so that the connection can be
+"""The body of a request that was rejected at its head is read and dropped up to this size, so that the connection can be
 used again. A larger one is not read: the connection is closed after the answer."""
 
 _MEANINGFUL = {
@@ -42,7 +42,7 @@ _MEANINGFUL = {
 
 Admit = Callable[[Request, int | None], Response | int]
 """Called with a request whose head is complete, and with the announced length of its body (None: it comes in chunks).
-Returns the answer of a request that is refused, or the size of the largest body to take. With 0 the body is dropped."""
+Returns the answer of a request that is rejected, or the size of the largest body to take. With 0 the body is dropped."""
 
 _LONGEST_PROTOCOL = len(" RTSP/")
 _NO_HTTP = re.compile(rb" (?:RTSP|ICE)/")
@@ -51,8 +51,8 @@ _ABSOLUTE = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
-class _RefusedError(Exception):
-    """Unwinds llhttp from a callback; `RequestParser.refusal` has the answer."""
+class _RejectedError(Exception):
+    """Unwinds llhttp from a callback; `RequestParser.rejection` has the answer."""
 
 
 class RequestParser:
@@ -74,12 +74,12 @@ class RequestParser:
         self._llhttp = httptools.HttpRequestParser(self)
         self._now = 0.0
         self._complete: list[Request] = []  # by the piece that is being parsed
-        self.refusal: Response | None = None
+        self.rejection: Response | None = None
         """What to answer after the requests before it; then the connection must close."""
         self._in_request_line = False
         self._request_line_end = b""  # the last bytes of what came of it in earlier pieces
-        self.refused: Request | None = None
-        """The request that `refusal` answers, where its head was complete."""
+        self.rejected: Request | None = None
+        """The request that `rejection` answers, where its head was complete."""
         self.finished = False
         """True after a request that wanted the connection closed: what follows it is ignored."""
         # A sender's requests have one Host, and mostly one target: they are looked at once for each connection.
@@ -106,7 +106,7 @@ class RequestParser:
 
     def feed(self, data: bytes, now: float) -> list[Request]:
         """The requests that `data` completes. `now` is time.monotonic()."""
-        if self.refusal is not None or self.finished:
+        if self.rejection is not None or self.finished:
             return []
         self._now = now
         is_start = self.began_at is None
@@ -122,9 +122,9 @@ class RequestParser:
         complete = self._complete
         if complete:
             self._complete = []
-            if is_start and self.began_at is None and len(complete) == 1 and self.refusal is None:
+            if is_start and self.began_at is None and len(complete) == 1 and self.rejection is None:
                 self._known_heads.learn(data, complete[0], self._headers, self._head_bytes)
-        elif self.began_at is not None and self.refusal is None:
+        elif self.began_at is not None and self.rejection is None:
             self._bound_framing(len(data))
         return complete
 
@@ -134,16 +134,16 @@ class RequestParser:
         request = Request(head.method, head.path, head.query, b"", request_id, self._now, head.headers)
         decision = self._ask(request, head.body_bytes)
         if not isinstance(decision, int):
-            request.refusal = decision
+            request.rejection = decision
         elif decision:
             request.body = body
         request.held_bytes = head.head_bytes + len(request.body) + REQUEST_OVERHEAD_BYTES
         return request
 
-    def give_up(self, refusal: Response) -> None:
-        """Refuse the request that is under way."""
-        self.refusal = self.refusal or refusal
-        self.refused = self.refused or self._request
+    def give_up(self, rejection: Response) -> None:
+        """Reject the request that is under way."""
+        self.rejection = self.rejection or rejection
+        self.rejected = self.rejected or self._request
 
     def _parse(self, data: bytes) -> None:
         while True:
@@ -175,27 +175,27 @@ class RequestParser:
         return self._request is not None and (self._announced_bytes or 0) - self._body_bytes >= len(data)
 
     def _parse_by_lines(self, data: bytes) -> None:
-        """Refuse the request lines of RTSP and ICE, which llhttp takes. It does not tell the protocol's name, so the
+        """Reject the request lines of RTSP and ICE, which llhttp takes. It does not tell the protocol's name, so the
         pieces that may hold one are given to it line by line."""
         for line in data.splitlines(keepends=True):
             self._parse(line)
             if self._in_request_line:
                 if _NO_HTTP.search(self._request_line_end + line):
-                    self.refusal = self.refusal or rejections.malformed("its request line does not name HTTP")
+                    self.rejection = self.rejection or rejections.malformed("its request line does not name HTTP")
                 if line.endswith(b"\n"):
                     self._in_request_line = False
-            if self.refusal is not None:
+            if self.rejection is not None:
                 return
 
-    def _stop_at(self, refusal: Response) -> None:
+    def _stop_at(self, rejection: Response) -> None:
         if not self.finished:  # llhttp complains of bytes after `Connection: close`; those are merely ignored
-            self.refusal = self.refusal or refusal
+            self.rejection = self.rejection or rejection
 
     def _bound_framing(self, fed_bytes: int) -> None:
-        """Refuse a head, chunk extension or trailer that grows without end: llhttp keeps no count of those."""
+        """Reject a head, chunk extension or trailer that grows without end: llhttp keeps no count of those."""
         self._fed_bytes += fed_bytes
         if self._fed_bytes - FRAMING_PER_BODY_BYTE * self._body_bytes > self._max_head_bytes:
-            self.refusal = rejections.head_too_large(self._max_head_bytes)
+            self.rejection = rejections.head_too_large(self._max_head_bytes)
 
     def _head_without_upgrade(self) -> bytes:
         lines = [f"{self._method} {self._target.decode('latin-1')} HTTP/{self._version}"]
@@ -225,10 +225,10 @@ class RequestParser:
         self._request = None
         self.began_at = None
 
-    def _refusing(self, refusal: Response, request: Request | None = None) -> _RefusedError:
-        """To be raised: `raise self._refusing(…)` shows a reader, and mypy, that nothing comes after it."""
-        self.refusal, self.refused = refusal, request
-        return _RefusedError()
+    def _rejecting(self, rejection: Response, request: Request | None = None) -> _RejectedError:
+        """To be raised: `raise self._rejecting(…)` shows a reader, and mypy, that nothing comes after it."""
+        self.rejection, self.rejected = rejection, request
+        return _RejectedError()
 
     def on_message_begin(self) -> None:
         self._reset()
@@ -239,13 +239,13 @@ class RequestParser:
         self._target += piece
         self._head_bytes += len(piece)
         if self._head_bytes > self._max_head_bytes:
-            raise self._refusing(rejections.head_too_large(self._max_head_bytes))
+            raise self._rejecting(rejections.head_too_large(self._max_head_bytes))
 
     def on_header(self, raw_name: bytes, raw_value: bytes | None) -> None:
         raw_value = raw_value or b""
         self._head_bytes += len(raw_name) + len(raw_value) + 4  # ": " and the line's end
         if self._head_bytes > self._max_head_bytes:
-            raise self._refusing(rejections.head_too_large(self._max_head_bytes))
+            raise self._rejecting(rejections.head_too_large(self._max_head_bytes))
         if self._in_body:
             return  # a trailer: counted, and dropped, as it must not pass for a header (RFC 9110, 6.5.1)
         name = _MEANINGFUL.get(raw_name.lower())
@@ -255,7 +255,7 @@ class RequestParser:
         if name not in self._headers:
             self._headers[name] = value
         elif name == "host":
-            raise self._refusing(rejections.malformed("it has more than one Host"))
+            raise self._rejecting(rejections.malformed("it has more than one Host"))
         else:
             self._headers[name] += f", {value}"
 
@@ -264,9 +264,9 @@ class RequestParser:
         self._version = self._llhttp.get_http_version()
         self._method = self._llhttp.get_method().decode("ascii")
         if self._version not in ("1.1", "1.0"):
-            raise self._refusing(rejections.UNKNOWN_VERSION)
+            raise self._rejecting(rejections.UNKNOWN_VERSION)
         if self._method in ("CONNECT", "SOURCE"):  # SOURCE is Icecast's
-            raise self._refusing(rejections.UNKNOWN_METHOD)
+            raise self._rejecting(rejections.UNKNOWN_METHOD)
         self._check_host()
         if self._target != self._split[0]:
             self._split = (self._target, *self._split_target(self._target.decode("latin-1")))
@@ -287,12 +287,12 @@ class RequestParser:
             self._limit_bytes = decision
             return
         if announced is None or announced > MAX_DROPPED_BYTES or (announced and self.awaits_continue):
-            raise self._refusing(decision, self._request)
-        self._request.refusal = decision
+            raise self._rejecting(decision, self._request)
+        self._request.rejection = decision
         self._limit_bytes = 0
 
     def _ask(self, request: Request, announced: int | None) -> Response | int:
-        """Why the request is refused by its head, or the size of the largest body that it may have."""
+        """Why the request is rejected by its head, or the size of the largest body that it may have."""
         if self._admit is None:
             return self._max_body_bytes
         decision = self._admit(request, announced)
@@ -307,16 +307,16 @@ class RequestParser:
         host = self._headers.get("host")
         if host is None:
             if self._version != "1.0":
-                raise self._refusing(rejections.malformed("it has no Host"))
+                raise self._rejecting(rejections.malformed("it has no Host"))
         elif host != self._sane_host:
             if not _HOST.fullmatch(host):
-                raise self._refusing(rejections.malformed("its Host has a character that no host has"))
+                raise self._rejecting(rejections.malformed("its Host has a character that no host has"))
             self._sane_host = host
 
     def _split_target(self, target: str) -> tuple[str, str]:
         """Path and query of an origin-form or absolute-form target (RFC 9112, 3.2)."""
         if "#" in target:
-            raise self._refusing(rejections.malformed("its target has a fragment"))
+            raise self._rejecting(rejections.malformed("its target has a fragment"))
         if not target.startswith("/"):
             target = _ABSOLUTE.sub("", target, count=1)
         path, _, query = target.partition("?")
@@ -324,7 +324,7 @@ class RequestParser:
 
     def _decode_path(self, path: str) -> str:
         if _BAD_PERCENT.search(path):
-            raise self._refusing(rejections.malformed("its path has a % that encodes nothing"))
+            raise self._rejecting(rejections.malformed("its path has a % that encodes nothing"))
         return unquote(path)  # what is not UTF-8 becomes U+FFFD, and so a path that no route knows
 
     def _check_body(self) -> None:
@@ -333,16 +333,16 @@ class RequestParser:
         if coding is None:
             self._announced_bytes = int(headers.get("content-length", 0))
             if self._announced_bytes > self._max_body_bytes:
-                raise self._refusing(rejections.body_too_large(self._max_body_bytes))
+                raise self._rejecting(rejections.body_too_large(self._max_body_bytes))
         else:
             if self._version == "1.0":  # RFC 9112, 6.1: faulty framing, whatever else it says
-                raise self._refusing(rejections.malformed("HTTP/1.0 has no Transfer-Encoding"))
+                raise self._rejecting(rejections.malformed("HTTP/1.0 has no Transfer-Encoding"))
             if coding.lower() != "chunked":
-                raise self._refusing(rejections.UNKNOWN_CODING)
+                raise self._rejecting(rejections.UNKNOWN_CODING)
         expectation = headers.get("expect")
         if expectation is not None and self._version != "1.0":
             if expectation.lower() != "100-continue":
-                raise self._refusing(rejections.UNKNOWN_EXPECTATION)
+                raise self._rejecting(rejections.UNKNOWN_EXPECTATION)
             self.awaits_continue = True
 
     def on_body(self, piece: bytes) -> None:
@@ -351,7 +351,7 @@ class RequestParser:
         if self._limit_bytes:
             self._body += piece
         if self._body_bytes > (self._limit_bytes or MAX_DROPPED_BYTES):
-            raise self._refusing(rejections.body_too_large(self._limit_bytes), self._request)
+            raise self._rejecting(rejections.body_too_large(self._limit_bytes), self._request)
 
     def on_message_complete(self) -> None:
         if self._upgrading:

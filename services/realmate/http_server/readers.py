@@ -10,11 +10,11 @@ from realmate.http_server.request import Request
 from realmate.runtime.loops import loops
 from realmate.runtime.reloading import Followed
 from realmate.runtime.settings import Settings
-from realmate.sources.tokens import Holder, Scope, TokenRefused, Tokens, TokensFile
+from realmate.sources.tokens import Holder, Scope, TokenRejected, Tokens, TokensFile
 from realmate.wire.responses import Response, problem
 
 ANYONE = Holder("anyone", frozenset({"read", "admin"}))
-REFUSED = Counter("realmate_refused_tokens_total", "Requests without a token that allows them", ["scope", "reason"])
+REJECTED = Counter("realmate_refused_tokens_total", "Requests without a token that allows them", ["scope", "reason"])
 
 
 class Readers:
@@ -34,9 +34,9 @@ class Readers:
             return ANYONE
         try:
             return self._tokens.content.holder(request.headers.get("authorization"), scope)
-        except TokenRefused as refused:
-            REFUSED.labels(scope, refused.reason).inc()
-            return _refusal(refused, scope)
+        except TokenRejected as rejected:
+            REJECTED.labels(scope, rejected.reason).inc()
+            return _rejection(rejected, scope)
 
     def only(self, scope: Scope, respond: Callable[[Request], Response]) -> Callable[[Request], Response]:
         """`respond`, for those who have the scope."""
@@ -48,13 +48,13 @@ class Readers:
         return respond_to_holders
 
 
-def _refusal(refused: TokenRefused, scope: Scope) -> Response:
+def _rejection(rejected: TokenRejected, scope: Scope) -> Response:
     status, code, challenge = {
         "missing": (401, "token_required", ""),
         "invalid": (401, "token_invalid", ', error="invalid_token"'),
         "scope": (403, "insufficient_scope", f', error="insufficient_scope", scope="{scope}"'),
-    }[refused.reason]
-    return problem(status, code, str(refused), headers=(("WWW-Authenticate", f'Bearer realm="realmate"{challenge}'),))
+    }[rejected.reason]
+    return problem(status, code, str(rejected), headers=(("WWW-Authenticate", f'Bearer realm="realmate"{challenge}'),))
 
 
 readers = Readers()

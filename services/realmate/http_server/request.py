@@ -38,8 +38,8 @@ class Request(msgspec.Struct):
     """What it takes up until it is answered: head, body and a little more."""
     handler: Any = None
     """Who answers it. The server finds that out when the head is complete."""
-    refusal: Response | None = None
-    """The answer, where the head alone was enough to refuse the request. Then its body was dropped."""
+    rejection: Response | None = None
+    """The answer, where the head alone was enough to reject the request. Then its body was dropped."""
 
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")

@@ -18,7 +18,7 @@ class Handler(Protocol):
     """What a route leads to."""
 
     def admit(self, request: Request, announced_bytes: int | None) -> Response | int:
-        """As `parser.Admit`: refuse the request, or say how large its body may be. Never blocks."""
+        """As `parser.Admit`: reject the request, or say how large its body may be. Never blocks."""
 
     def take(self, request: Request, connection: Answering) -> Response | None:
         """Answer at once, or return None and let `connection.answer(request, …)` follow. Never blocks."""

@@ -21,7 +21,7 @@ MERGE = "application/merge-patch+json"
 
 
 class ClusterError(Exception):
-    """The API server refused, or could not be reached; the message is for a person."""
+    """The API server rejected, or could not be reached; the message is for a person."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -96,7 +96,7 @@ class Cluster:
             raise ClusterError(f"{method} {path}: {error}", error.status) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ClusterUnreachable(f"{method} {path}: {error or type(error).__name__}") from error
-        if answer.status >= 400:  # noqa: PLR2004 (HTTP's own line between answers and refusals)
+        if answer.status >= 400:  # noqa: PLR2004 (HTTP's own line between answers and rejections)
             raise ClusterError(f"{method} {path}: {answer.status} {_message(content)}", answer.status)
         found: Object = json.loads(content)
         return found

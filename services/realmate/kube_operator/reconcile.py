@@ -82,10 +82,10 @@ class Reconciler:
                 raise
             return await self._shut_out(sources, str(error))
 
-    async def _shut_out(self, sources: Sequence[Object], refusal: str) -> Turn:
+    async def _shut_out(self, sources: Sequence[Object], rejection: str) -> Turn:
         """The release in this namespace has not let this operator in. What it published once goes on as it is."""
-        message = f"The operator has no right to work in this namespace; operator.serviceAccount gives it: {refusal}"
-        log.warning("shut out", namespace=sources[0]["metadata"]["namespace"] if sources else None, error=refusal)
+        message = f"The operator has no right to work in this namespace; operator.serviceAccount gives it: {rejection}"
+        log.warning("shut out", namespace=sources[0]["metadata"]["namespace"] if sources else None, error=rejection)
         for source in sources:
             await self._tell(source, statuses.not_ready(source, "NoRights", message, _now()))
         return Turn(is_settled=True, reasons=["NoRights"] * len(sources))

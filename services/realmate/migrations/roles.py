@@ -106,7 +106,7 @@ def make(connection: Connection, wanted: Logins) -> list[str]:
 
     Raises RolesError where a URL names a role that can do more than any service may.
     """
-    refused: list[str] = []
+    rejected: list[str] = []
     may_make_roles = _scalar(connection, "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")
     is_superuser = _scalar(connection, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
     for login in wanted.of_others(connection):
@@ -115,10 +115,10 @@ def make(connection: Connection, wanted: Logins) -> list[str]:
         if may_make_roles:
             quiet = _quiet(connection, login) if is_superuser else ()
             done = _may(connection, [_definition(connection, login, exists=exists), *quiet])
-            refused += [] if done else [f"{who} is somebody else's: its password was left as it is."]
+            rejected += [] if done else [f"{who} is somebody else's: its password was left as it is."]
         elif not exists:
-            refused.append(f"{who} is missing and DATABASE_URL's may not make it: docs/privileges.md has the lines.")
-    return refused
+            rejected.append(f"{who} is missing and DATABASE_URL's may not make it: docs/privileges.md has the lines.")
+    return rejected
 
 
 def grant(connection: Connection, wanted: Logins) -> list[str]:

@@ -32,7 +32,7 @@ class DatabaseUnreachable(Exception):
     """The database does not answer; the message says why, for a person."""
 
 
-class MigrationRefused(Exception):
+class MigrationRejected(Exception):
     """The database cannot be migrated as it is; the message says why and what to do, for a person."""
 
 
@@ -44,14 +44,14 @@ class Upgrade:
     after: str
     is_ahead: bool = False
     """The database is that of a later version."""
-    refused: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
     """What could not be done for the services' roles, a line each."""
 
 
 def upgrade(database_url: str, logins: Logins | None = None, *, connect_timeout_s: int = 5) -> Upgrade:
     """Apply what is missing, each revision all or nothing, and give the roles their rights.
 
-    Raise DatabaseUnreachable, MigrationRefused or RolesError.
+    Raise DatabaseUnreachable, MigrationRejected or RolesError.
     """
     engine = open_engine(
         database_url, "realmate-migrate", network={"connect_timeout": connect_timeout_s}, poolclass=NullPool
@@ -63,17 +63,17 @@ def upgrade(database_url: str, logins: Logins | None = None, *, connect_timeout_
     except OperationalError as error:
         raise DatabaseUnreachable(_first_line(error)) from error
     except DBAPIError as error:
-        raise MigrationRefused(_explained(error)) from error
+        raise MigrationRejected(_explained(error)) from error
     finally:
         engine.dispose()
 
 
 def _check(connection: Connection) -> None:
-    """Raise MigrationRefused where the migrated database would be of no use, or a lock of the session not hold."""
+    """Raise MigrationRejected where the migrated database would be of no use, or a lock of the session not hold."""
     if wrong := wrong_encoding(connection.execute(text("SHOW server_encoding")).scalar_one()):
-        raise MigrationRefused(wrong)
+        raise MigrationRejected(wrong)
     if getattr(connection.connection.driver_connection, "pooled", False):
-        raise MigrationRefused(
+        raise MigrationRejected(
             "a connection pooler (such as PgBouncer) stands before the database: run the migration with the"
             " DATABASE_URL of Postgres itself"
         )
@@ -87,7 +87,7 @@ def _explained(error: DBAPIError) -> str:
             f"the role of DATABASE_URL lacks a right ({said}): the migration needs CREATE on the schema"
             " (GRANT CREATE ON SCHEMA public TO the role) and has to own Realmate's tables"
         )
-    return f"Postgres refuses the migration: {said}"
+    return f"Postgres rejects the migration: {said}"
 
 
 def _first_line(error: DBAPIError) -> str:
@@ -105,14 +105,14 @@ def _upgrade(connection: Connection, logins: Logins) -> Upgrade:
     connection.commit()  # the lock is the session's, not the transaction's
     head = ScriptDirectory.from_config(config).get_current_head() or ""
     is_ahead = before is not None and before.isdigit() and before > head  # our revisions are 0001, 0002, …
-    refused = roles.make(connection, logins)
+    rejected = roles.make(connection, logins)
     connection.commit()
     if not is_ahead:
         command.upgrade(config, "head")
-    refused += roles.grant(connection, logins)
+    rejected += roles.grant(connection, logins)
     connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
     connection.commit()
-    return Upgrade(before, before if before and is_ahead else head, is_ahead=is_ahead, refused=tuple(refused))
+    return Upgrade(before, before if before and is_ahead else head, is_ahead=is_ahead, rejected=tuple(rejected))
 
 
 def _lock(connection: Connection) -> None:

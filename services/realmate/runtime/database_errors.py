@@ -37,7 +37,7 @@ class Overtaken(Exception):
 
 
 class StatementFailed(Exception):
-    """Postgres refused a statement, and would again. What people wrote to each other is not in the message."""
+    """Postgres rejected a statement, and would again. What people wrote to each other is not in the message."""
 
     def __init__(self, code: str | None, message: str) -> None:
         super().__init__(f"{code}: {message}")

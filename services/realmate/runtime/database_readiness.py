@@ -77,6 +77,6 @@ def _write(db: Transactions) -> None:
     except DatabaseUnavailable as error:
         if error.code == READ_ONLY:
             raise NotReady("the database is read only: a standby, or a primary that was made so") from None
-        raise NotReady(f"the database refuses to write ({error.code})") from None
+        raise NotReady(f"the database rejects to write ({error.code})") from None
     except StatementFailed as error:
-        raise NotReady(f"the database refuses to write ({error.code})") from None
+        raise NotReady(f"the database rejects to write ({error.code})") from None

@@ -62,7 +62,7 @@ SESSION: dict[str, str] = {
     "lock_timeout": "0",
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
-    # A refused write is told by a notice (see `transaction`).
+    # A rejected write is told by a notice (see `transaction`).
     "client_min_messages": "notice",
 }
 """What every connection sets, so that nobody else's setting changes what our statements do."""

@@ -36,7 +36,7 @@ from realmate.runtime.database_errors import (
 __all__ = ["Overtaken", "Statement", "StatementFailed", "Transaction", "Transactions", "uuid_array"]
 
 _PARAMETER = re.compile(rb"\$(\d+)")
-_REFUSED = re.compile(r"realmate_attempt:(\w{5}):(\S*)")
+_REJECTED = re.compile(r"realmate_attempt:(\w{5}):(\S*)")
 
 
 class Statement(NamedTuple):
@@ -99,7 +99,7 @@ class Transaction:
         if texts := [*begin, *writes, *then]:
             self._run(b"; ".join(texts))
         for notice in self._connection.notices:
-            if found := _REFUSED.search(notice):
+            if found := _REJECTED.search(notice):
                 raise failure(found[1], constraint=found[2])
 
     def _taken(self) -> list[bytes]:

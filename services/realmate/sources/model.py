@@ -19,7 +19,7 @@ DAY_S = 86_400.0
 
 
 class Keep(NamedTuple):
-    """How much is kept of what was refused."""
+    """How much is kept of what was rejected."""
 
     max_count: int = 10_000
     max_age_s: float = 30 * DAY_S
@@ -52,8 +52,8 @@ class Source:
         return self.verifier is not None and self.verifier.signs_key
 
     @property
-    def refusals_kept_s(self) -> float:
-        """No longer than a closed conversation: nothing outlives the retention because it was refused."""
+    def rejections_kept_s(self) -> float:
+        """No longer than a closed conversation: nothing outlives the retention because it was rejected."""
         return min(self.keep.max_age_s, self.retention_s or self.keep.max_age_s)
 
     def rules(self, default: Rules) -> Rules:

@@ -7,7 +7,7 @@ introduced before the old one goes.
 (The library `standardwebhooks` makes the signatures in the tests. It verifies text: an honest body that is not UTF-8
 would be a forgery to it. And it takes 9.6 us where this takes 4.5.)
 
-A refusal says what an honest sender needs in order to mend it, and nothing that the sender did not know.
+A rejection says what an honest sender needs in order to mend it, and nothing that the sender did not know.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STANDARD_PREFIX = "whsec_"
 HUB_PREFIX = "sha256="
 
 
-class SignatureRefused(Exception):
+class SignatureRejected(Exception):
     """The request is not proven to be from its source; the message is for the sender."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -47,10 +47,10 @@ class Verifier(Protocol):
     """Whether the signature covers the idempotency key, so that nobody but the source can have chosen it."""
 
     def check_headers(self, headers: Mapping[str, str]) -> None:
-        """Raise SignatureRefused where no body could fit these headers. `verify` asks this first, too."""
+        """Raise SignatureRejected where no body could fit these headers. `verify` asks this first, too."""
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
-        """Raise SignatureRefused. `headers` by their names in lower case."""
+        """Raise SignatureRejected. `headers` by their names in lower case."""
 
     def sign(self, body: bytes, message_id: str, now: float) -> dict[str, str]:
         """The headers that prove it. `now` is time.time()."""
@@ -82,17 +82,17 @@ class StandardWebhooks:
         names = ("webhook-id", "webhook-timestamp", "webhook-signature")
         missing = [name for name in names if not headers.get(name)]
         if missing:
-            raise SignatureRefused("missing", f"This source signs its requests, and {_words(missing)} missing.")
+            raise SignatureRejected("missing", f"This source signs its requests, and {_words(missing)} missing.")
         self._check_time(headers["webhook-timestamp"])
         if len(headers["webhook-signature"]) > MAX_SIGNATURE_CHARS:
-            raise SignatureRefused("malformed", f"webhook-signature has more than {MAX_SIGNATURE_CHARS} characters.")
+            raise SignatureRejected("malformed", f"webhook-signature has more than {MAX_SIGNATURE_CHARS} characters.")
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
         self.check_headers(headers)
         signed = b".".join((headers["webhook-id"].encode("latin-1"), headers["webhook-timestamp"].encode(), body))
         signatures = headers["webhook-signature"].encode("latin-1").split(b" ")
         if not any(_matches(key, signed, signatures) for key in self._keys):
-            raise SignatureRefused("mismatch", "No v1 signature in webhook-signature matches id, timestamp and body.")
+            raise SignatureRejected("mismatch", "No v1 signature in webhook-signature matches id, timestamp and body.")
 
     def sign(self, body: bytes, message_id: str, now: float) -> dict[str, str]:
         timestamp = str(int(now))
@@ -105,10 +105,10 @@ class StandardWebhooks:
 
     def _check_time(self, timestamp: str) -> None:
         if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= len("9999999999")):
-            raise SignatureRefused("malformed", "webhook-timestamp must be in whole seconds since 1970.")
+            raise SignatureRejected("malformed", "webhook-timestamp must be in whole seconds since 1970.")
         if abs(time.time() - int(timestamp)) > self._tolerance_s:
             message = f"webhook-timestamp is more than {self._tolerance_s:g} s from the moment the request came."
-            raise SignatureRefused("expired", message)
+            raise SignatureRejected("expired", message)
 
 
 class HubSignature:
@@ -131,18 +131,18 @@ class HubSignature:
     def _given(self, headers: Mapping[str, str]) -> bytes:
         given = headers.get("x-hub-signature-256")
         if not given:
-            raise SignatureRefused("missing", "This source signs its requests, and X-Hub-Signature-256 is missing.")
+            raise SignatureRejected("missing", "This source signs its requests, and X-Hub-Signature-256 is missing.")
         if not given.startswith(HUB_PREFIX):
-            raise SignatureRefused("malformed", f"X-Hub-Signature-256 must start with {HUB_PREFIX}")
+            raise SignatureRejected("malformed", f"X-Hub-Signature-256 must start with {HUB_PREFIX}")
         try:
             return binascii.unhexlify(given.removeprefix(HUB_PREFIX))
         except ValueError:
-            raise SignatureRefused("malformed", "X-Hub-Signature-256 must be in hexadecimal digits.") from None
+            raise SignatureRejected("malformed", "X-Hub-Signature-256 must be in hexadecimal digits.") from None
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
         signature = self._given(headers)
         if not any(hmac.compare_digest(hmac.digest(key, body, "sha256"), signature) for key in self._keys):
-            raise SignatureRefused("mismatch", "X-Hub-Signature-256 does not match the body.")
+            raise SignatureRejected("mismatch", "X-Hub-Signature-256 does not match the body.")
 
     def sign(self, body: bytes, message_id: str, now: float) -> dict[str, str]:  # noqa: ARG002 (it covers the body alone)
         return {"X-Hub-Signature-256": HUB_PREFIX + hmac.digest(self._keys[0], body, "sha256").hex()}

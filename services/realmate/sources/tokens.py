@@ -31,7 +31,7 @@ PREFIX = "rmt_"
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 
 
-class TokenRefused(Exception):
+class TokenRejected(Exception):
     """The request may not do what it asks for; the message is for its sender."""
 
     def __init__(self, reason: Literal["missing", "invalid", "scope"], message: str) -> None:
@@ -63,15 +63,15 @@ class Tokens:
         return sorted(holder.name for holder in self._holders.values())
 
     def holder(self, authorization: str | None, scope: Scope) -> Holder:
-        """Whoever the Authorization header proves, if it has the scope. Raises TokenRefused."""
+        """Whoever the Authorization header proves, if it has the scope. Raises TokenRejected."""
         if not authorization:
-            raise TokenRefused("missing", "This needs a token: Authorization: Bearer ….")
+            raise TokenRejected("missing", "This needs a token: Authorization: Bearer ….")
         bearer = _BEARER.fullmatch(authorization)
         holder = self._holders.get(hashed(bearer.group(1))) if bearer else None
         if holder is None:
-            raise TokenRefused("invalid", "This token is not, or not any more, known here.")
+            raise TokenRejected("invalid", "This token is not, or not any more, known here.")
         if scope not in holder.scopes:
-            raise TokenRefused("scope", f"This token has not the scope {scope}.")
+            raise TokenRejected("scope", f"This token has not the scope {scope}.")
         return holder
 
 

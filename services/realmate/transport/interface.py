@@ -42,7 +42,7 @@ class Caller(Protocol):
         """Send one batch and wait for its verdicts. Raises TransportUnavailable, after `timeout_s` at the latest."""
 
     def check(self) -> None:
-        """Do a tiny piece of the real work. Raises NotReady with what is refused, or what the broker raises."""
+        """Do a tiny piece of the real work. Raises NotReady with what is rejected, or what the broker raises."""
 
     def close(self) -> None:
         """Let go of the broker. No call is waiting any more."""
@@ -64,7 +64,7 @@ class Source(Protocol):
         """Give the deliveries back unacknowledged: they come again, here or elsewhere, though not at once."""
 
     def check(self) -> None:
-        """Do a tiny piece of the real work. Raises NotReady with what is refused, or what the broker raises."""
+        """Do a tiny piece of the real work. Raises NotReady with what is rejected, or what the broker raises."""
 
     def stop(self) -> None:
         """Receive nothing more; a waiting `receive` returns soon. What is in hand can still be settled."""

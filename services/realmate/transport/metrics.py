@@ -23,7 +23,7 @@ workers_in_flight = Gauge(
     "realmate_transport_workers_in_flight", "Workers applying batches now.", multiprocess_mode="livesum"
 )
 workers_failed = Counter("realmate_transport_workers_failed", "Workers that raised; their batches come again.")
-refused = Counter(
+rejected = Counter(
     "realmate_transport_refused",
     "Messages from the broker that were dropped unread, by what they were taken for (command, reply) and by reason.",
     ["what", "reason"],

@@ -57,7 +57,7 @@ def attempt(value: object) -> int:
     return number(value, "attempt", lowest=1, highest=MAX_ATTEMPTS)
 
 
-class Refusals:
+class Rejections:
     """Counts and logs what was dropped."""
 
     def __init__(self, what: str) -> None:
@@ -66,7 +66,7 @@ class Refusals:
         self._logged_at: dict[str, float] = {}
 
     def tell(self, reason: str) -> None:
-        metrics.refused.labels(self._what, reason).inc()
+        metrics.rejected.labels(self._what, reason).inc()
         now = time.monotonic()
         if now - self._logged_at.get(reason, -LOG_AGAIN_S) >= LOG_AGAIN_S:
             self._logged_at[reason] = now

@@ -13,7 +13,7 @@ EVENTS = Counter(
     ["source", "outcome"],
 )
 
-REFUSED_SIGNATURES = Counter(
+REJECTED_SIGNATURES = Counter(
     "realmate_webhook_refused_signatures",
     "Requests that were not proven to be from their source, by source and why",
     ["source", "reason"],
@@ -21,7 +21,7 @@ REFUSED_SIGNATURES = Counter(
 
 LIMITED = Counter("realmate_webhook_limited", "Events beyond their source's limit, by source", ["source"])
 
-UNKEPT = Counter("realmate_webhook_unkept_refusals", "Refused events that were not kept, by source", ["source"])
+UNKEPT = Counter("realmate_webhook_unkept_refusals", "Rejected events that were not kept, by source", ["source"])
 
 _OUTCOMES = {2: "accepted", 4: "rejected", 5: "unavailable"}
 

@@ -18,7 +18,7 @@ from realmate.runtime.limits import Limits
 from realmate.runtime.sources import Sources
 from realmate.sources.limits import Limit, LocalLimits
 from realmate.sources.model import DEFAULT, Source
-from realmate.sources.signing import SignatureRefused
+from realmate.sources.signing import SignatureRejected
 from realmate.transport import CommandCaller
 from realmate.transport.interface import TransportUnavailable
 from realmate.webhook import metrics
@@ -28,7 +28,7 @@ from realmate.wire.answers import (
     UNKNOWN_SOURCE,
     answer,
     key_too_long,
-    refusal,
+    rejection,
     too_large,
     too_many,
     unproven,
@@ -37,7 +37,7 @@ from realmate.wire.commands import (
     Command,
     EventCommand,
     Origin,
-    RefusedCommand,
+    RejectedCommand,
     UnknownVersion,
     decode_verdicts,
     encode_commands,
@@ -49,25 +49,25 @@ MAX_KEY_CHARS = 255
 NO_LIMIT_OF_ITS_OWN = 1 << 62
 """Bytes: HTTP_MAX_BODY_BYTES, which bounds every source, is always less."""
 DIGEST_BYTES = 16
-KEPT_REFUSALS = Limit(events_per_s=100, burst=1000)
-"""Of each source, in each process: who sends nothing but what is refused must not fill the way of the rest."""
+KEPT_REJECTIONS = Limit(events_per_s=100, burst=1000)
+"""Of each source, in each process: who sends nothing but what is rejected must not fill the way of the rest."""
 
 log = structlog.get_logger(__name__)
 
 
-class _Refused(NamedTuple):
-    """A request that is refused here, and to be kept."""
+class _Rejected(NamedTuple):
+    """A request that is rejected here, and to be kept."""
 
-    command: RefusedCommand
+    command: RejectedCommand
     response: Response
 
 
-_Sent = EventCommand | _Refused
+_Sent = EventCommand | _Rejected
 """What goes on to the conversations service."""
 
 
 def admit(injected: Any, request: Request, announced_bytes: int | None) -> Response | int:
-    """Refuse by its head what no body can mend. Nothing of it is kept: there is no event yet."""
+    """Reject by its head what no body can mend. Nothing of it is kept: there is no event yet."""
     source: Source | None = injected.sources.get(request.param or DEFAULT)
     if source is None:
         return UNKNOWN_SOURCE
@@ -77,8 +77,8 @@ def admit(injected: Any, request: Request, announced_bytes: int | None) -> Respo
     if source.verifier is not None:
         try:
             source.verifier.check_headers(request.headers)
-        except SignatureRefused as refused:
-            return _unproven(source, refused)
+        except SignatureRejected as rejected:
+            return _unproven(source, rejected)
     if source.paused:
         return PAUSED
     return NO_LIMIT_OF_ITS_OWN if limit_bytes is None else limit_bytes
@@ -92,7 +92,7 @@ class WebhookService:
 
     sources = Sources()
     limits = Limits()
-    kept_refusals = LocalLimits()
+    kept_rejections = LocalLimits()
 
     @http_batch("POST", "/webhook/", admit=admit)
     @http_batch("POST", "/webhook/{source}/", admit=admit)
@@ -101,7 +101,7 @@ class WebhookService:
         return self._decide(isolated(self._understand, requests), oldest_at=requests[0].arrived_at)
 
     def _understand(self, requests: Sequence[Request]) -> list[_Sent | Response]:
-        """What each asks for, or why it is refused here. Nothing is sent yet."""
+        """What each asks for, or why it is rejected here. Nothing is sent yet."""
         admitted = self._within_limits(requests, [self._admit(request) for request in requests])
         understood = [
             _parse(request, item) if isinstance(item, Source) else item
@@ -119,15 +119,15 @@ class WebhookService:
         if source.verifier is not None:
             try:
                 source.verifier.verify(request.body, request.headers)
-            except SignatureRefused as refused:
-                return _unproven(source, refused)
+            except SignatureRejected as rejected:
+                return _unproven(source, rejected)
         return PAUSED if source.paused else source
 
     def _within_limits(
         self, requests: Sequence[Request], admitted: Sequence[Source | Response]
-    ) -> list[Source | _Refused | Response]:
-        """Those beyond their source's limit are refused: of a batch, the last ones."""
-        items: list[Source | _Refused | Response] = [*admitted]
+    ) -> list[Source | _Rejected | Response]:
+        """Those beyond their source's limit are rejected: of a batch, the last ones."""
+        items: list[Source | _Rejected | Response] = [*admitted]
         limited: dict[str, tuple[Limit, list[int]]] = {}
         for place, item in enumerate(items):
             if isinstance(item, Source) and item.limit is not None:
@@ -140,32 +140,32 @@ class WebhookService:
                 response = too_many(name, limit, allowances[name])
                 for place in beyond:
                     # Without its key: the event was not looked at, and may come again.
-                    items[place] = _refuse(requests[place], Origin(name), response)
+                    items[place] = _reject(requests[place], Origin(name), response)
         return items
 
     def _bounded(self, items: list[_Sent | Response]) -> list[_Sent | Response]:
-        """Refusals beyond what a source may have kept go no further."""
-        refusals: dict[str, list[tuple[int, Response]]] = defaultdict(list)
+        """Rejections beyond what a source may have kept go no further."""
+        rejections: dict[str, list[tuple[int, Response]]] = defaultdict(list)
         for place, item in enumerate(items):
-            if isinstance(item, _Refused):
-                refusals[item.command.origin.source].append((place, item.response))
-        if refusals:
-            wanted = {name: (KEPT_REFUSALS, len(refused)) for name, refused in refusals.items()}
-            for name, allowance in self.kept_refusals.take(wanted).items():
-                for place, response in refusals[name][allowance.allowed :]:
+            if isinstance(item, _Rejected):
+                rejections[item.command.origin.source].append((place, item.response))
+        if rejections:
+            wanted = {name: (KEPT_REJECTIONS, len(rejected)) for name, rejected in rejections.items()}
+            for name, allowance in self.kept_rejections.take(wanted).items():
+                for place, response in rejections[name][allowance.allowed :]:
                     items[place] = response
                     metrics.UNKEPT.labels(name).inc()
         return items
 
     def _decide(self, items: Sequence[_Sent | Response], *, oldest_at: float) -> list[Response]:
         commands = [
-            item.command if isinstance(item, _Refused) else item for item in items if not isinstance(item, Response)
+            item.command if isinstance(item, _Rejected) else item for item in items if not isinstance(item, Response)
         ]
         verdicts = self._call(commands, oldest_at=oldest_at) if commands else ()
         decided = iter([None] * len(commands) if verdicts is None else verdicts)
         responses = [item if isinstance(item, Response) else _answer(item, next(decided)) for item in items]
         metrics.count_events(
-            (item.command.origin.source if isinstance(item, _Refused) else item.origin.source, response.status)
+            (item.command.origin.source if isinstance(item, _Rejected) else item.origin.source, response.status)
             for item, response in zip(items, responses, strict=True)
             if not isinstance(item, Response)
         )
@@ -182,27 +182,27 @@ class WebhookService:
             return None
 
 
-def _unproven(source: Source, refused: SignatureRefused) -> Response:
-    metrics.REFUSED_SIGNATURES.labels(source.name, refused.reason).inc()
-    return unproven(str(refused))
+def _unproven(source: Source, rejected: SignatureRejected) -> Response:
+    metrics.REJECTED_SIGNATURES.labels(source.name, rejected.reason).inc()
+    return unproven(str(rejected))
 
 
-def _parse(request: Request, source: Source) -> EventCommand | _Refused:
+def _parse(request: Request, source: Source) -> EventCommand | _Rejected:
     key = request.headers.get("webhook-id") or request.headers.get("idempotency-key", "")
     if len(key) > MAX_KEY_CHARS:
-        return _refuse(request, Origin(source.name), key_too_long(MAX_KEY_CHARS))
+        return _reject(request, Origin(source.name), key_too_long(MAX_KEY_CHARS))
     origin = _origin(source, key, request.body)
     try:
         return parse_event(request.body, request.request_id, origin)
     except (InvalidJson, InvalidEvent) as error:
-        return _refuse(request, origin, refusal(error))
+        return _reject(request, origin, rejection(error))
 
 
 def _origin(source: Source, key: str, body: bytes) -> Origin:
     """Where the event comes from, with its key.
 
     A key that the signature does not cover may be a stranger's, so it counts together with the body: it can give the
-    same event its first answer again, and can neither be used up for another event nor get that refused.
+    same event its first answer again, and can neither be used up for another event nor get that rejected.
     """
     if not key:
         return Origin(source.name)
@@ -210,14 +210,14 @@ def _origin(source: Source, key: str, body: bytes) -> Origin:
     return Origin(source.name, key if source.signs_key else f"{key} {digest.hex()}", digest)
 
 
-def _refuse(request: Request, origin: Origin, response: Response) -> _Refused:
+def _reject(request: Request, origin: Origin, response: Response) -> _Rejected:
     code, detail = said(response)
-    return _Refused(RefusedCommand(request.request_id, code, detail, request.body, origin), response)
+    return _Rejected(RejectedCommand(request.request_id, code, detail, request.body, origin), response)
 
 
 def _answer(item: _Sent, verdict: Verdict | None) -> Response:
     """`verdict` is None where nothing could be committed."""
-    if isinstance(item, _Refused):
+    if isinstance(item, _Rejected):
         if verdict is None:
             metrics.UNKEPT.labels(item.command.origin.source).inc()
         return MISMATCH if verdict is Verdict.IDEMPOTENCY_MISMATCH else item.response

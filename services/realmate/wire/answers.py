@@ -21,7 +21,7 @@ _STATUS: dict[Verdict, int] = {
 HELD_RETRY_AFTER_S = 2
 """Each message waits for some seconds only, so there is room again soon."""
 
-_REFUSALS: dict[Verdict, str] = {
+_REJECTIONS: dict[Verdict, str] = {
     Verdict.CONVERSATION_EXISTS: "Conversation {conversation} exists already.",
     Verdict.CONVERSATION_CLOSED: "Conversation {conversation} is closed; it takes no more messages.",
     Verdict.CONVERSATION_NOT_FOUND: "Conversation {conversation} does not exist.",
@@ -31,7 +31,7 @@ _REFUSALS: dict[Verdict, str] = {
     Verdict.TOO_MANY_HELD: "Too many messages wait already, for conversation {conversation} or for others of this"
     " source that do not exist yet. Open the conversation first, or send the message again later.",
     Verdict.IDEMPOTENCY_MISMATCH: "This idempotency key came with another body before.",
-    Verdict.UNSTORABLE: "The event holds something that cannot be stored; sent again, it would be refused again.",
+    Verdict.UNSTORABLE: "The event holds something that cannot be stored; sent again, it would be rejected again.",
     Verdict.FAILED: "The event could not be processed.",
     Verdict.MESSAGE_CONFLICT: "Id {message} belongs to another message (other content or another conversation).",
 }
@@ -42,22 +42,22 @@ def answer(command: EventCommand, verdict: Verdict) -> Response:
         return unavailable("The event could not be processed now; send it again.")
     status = _STATUS.get(verdict)
     if verdict is Verdict.TOO_MANY_HELD:
-        return problem(429, verdict, refused(command, verdict), headers=(("Retry-After", str(HELD_RETRY_AFTER_S)),))
+        return problem(429, verdict, rejected(command, verdict), headers=(("Retry-After", str(HELD_RETRY_AFTER_S)),))
     if status is None:
-        return problem(400, verdict, refused(command, verdict))
+        return problem(400, verdict, rejected(command, verdict))
     # Written by hand: three fixed shapes of UUIDs and enum members, nothing in them can need escaping.
     also = f'"message_id":"{command.message_id}",' if isinstance(command, MessageCommand) else ""
     body = f'{{"status":"{verdict}",{also}"conversation_id":"{command.conversation_id}"}}'
     return Response(status, body.encode())
 
 
-def refused(command: EventCommand, verdict: Verdict) -> str:
-    """Why it was refused, for a person."""
+def rejected(command: EventCommand, verdict: Verdict) -> str:
+    """Why it was rejected, for a person."""
     message = command.message_id if isinstance(command, MessageCommand) else None
-    return _REFUSALS[verdict].format(conversation=command.conversation_id, message=message)
+    return _REJECTIONS[verdict].format(conversation=command.conversation_id, message=message)
 
 
-MISMATCH = problem(400, Verdict.IDEMPOTENCY_MISMATCH, _REFUSALS[Verdict.IDEMPOTENCY_MISMATCH])
+MISMATCH = problem(400, Verdict.IDEMPOTENCY_MISMATCH, _REJECTIONS[Verdict.IDEMPOTENCY_MISMATCH])
 
 UNKNOWN_SOURCE = problem(
     404, "source_not_found", "There is no such source here. (The source of /webhook/ is called default.)"
@@ -99,7 +99,7 @@ def too_many(name: str, limit: Limit, allowance: Allowance) -> Response:
     )
 
 
-def refusal(error: InvalidJson | InvalidEvent) -> Response:
+def rejection(error: InvalidJson | InvalidEvent) -> Response:
     """The answer to a body that is no event."""
     if isinstance(error, InvalidEvent):
         detail = "The event is not valid: see errors for each field."

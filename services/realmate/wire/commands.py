@@ -1,6 +1,6 @@
 """What crosses from webhook to conversations and back: batches of commands, lists of verdicts, as msgpack.
 
-Both carry `VERSION` first, so that during a rolling update an old process refuses what it does not understand instead
+Both carry `VERSION` first, so that during a rolling update an old process rejects what it does not understand instead
 of guessing. Arrays instead of maps: a command is its content plus a hundred bytes. A field added at the end, with a
 default, disturbs neither side.
 """
@@ -78,8 +78,8 @@ class CloseCommand(msgspec.Struct, array_like=True, tag=3, frozen=True):
         return CloseConversation(ConversationId(self.conversation_id, source_id), self.timestamp)
 
 
-class RefusedCommand(msgspec.Struct, array_like=True, tag=4, frozen=True):
-    """A request that the intake refused: to be kept, and to be known again by its key."""
+class RejectedCommand(msgspec.Struct, array_like=True, tag=4, frozen=True):
+    """A request that the intake rejected: to be kept, and to be known again by its key."""
 
     request_id: str
     code: str
@@ -91,7 +91,7 @@ class RefusedCommand(msgspec.Struct, array_like=True, tag=4, frozen=True):
     @property
     def verdict(self) -> Verdict:
         """What it gets, which nobody has to decide."""
-        return Verdict.REFUSED
+        return Verdict.REJECTED
 
 
 class UnreadCommand(msgspec.Struct, frozen=True):
@@ -104,7 +104,7 @@ class UnreadCommand(msgspec.Struct, frozen=True):
 
 
 EventCommand = OpenCommand | MessageCommand | CloseCommand
-Command = EventCommand | RefusedCommand
+Command = EventCommand | RejectedCommand
 Received = Command | UnreadCommand
 
 
@@ -170,7 +170,7 @@ def _ids(commands: Iterable[Command]) -> list[str]:
     for each in commands:
         if isinstance(each, MessageCommand):
             ids += (each.conversation_id, each.message_id)
-        elif not isinstance(each, RefusedCommand):
+        elif not isinstance(each, RejectedCommand):
             ids.append(each.conversation_id)
     return ids
 

@@ -1,7 +1,7 @@
 """Moments as text: the profile of ISO 8601 that Realmate takes, in events and on the command line.
 
 `datetime.fromisoformat` alone would not do: it takes any character between date and time, reads a fraction of a minute
-as one of a second, refuses leap seconds, and changes from one version of Python to the next.
+as one of a second, rejects leap seconds, and changes from one version of Python to the next.
 
 The profile (docs/delivery-contract.md, "Timestamps"):
 

@@ -1,4 +1,4 @@
-"""What a refused body is about, as far as that can be told: so that it is found when its conversation is erased.
+"""What a rejected body is about, as far as that can be told: so that it is found when its conversation is erased.
 
 The body may be anything. What is not recognized here is found by its text (`conversations/spelling.py`).
 """

@@ -26,7 +26,7 @@ from realmate.transport.amqp.listener import Listener
 from realmate.transport.amqp.probe import Probe
 from realmate.transport.in_flight import Call, Calls
 from realmate.transport.sealing import Sealing
-from realmate.transport.validation import Refusals, Unreadable
+from realmate.transport.validation import Rejections, Unreadable
 
 CONNECTIONS = 8
 """More calls at a time than this wait for a connection; the intake has fewer batches in flight."""
@@ -38,7 +38,7 @@ class AmqpCaller:
         self._outage = outage()
         self._calls = Calls(self._send)
         self._reply_to = ""
-        self._refusals = Refusals("reply")
+        self._rejections = Rejections("reply")
         self._probe = Probe(url)
         self._publishers = Publishers(url, connections=CONNECTIONS)
         self._listener = Listener(url, heartbeat_s=heartbeat_s, consume=self._consume, outage=self._outage)
@@ -76,7 +76,7 @@ class AmqpCaller:
             correlation_id=call.id,
             headers={ATTEMPT: call.attempts} | ({SEAL: seal} if seal else {}),
             expiration=left_ms / 1000,
-            mandatory=True,  # refused rather than lost, should somebody have deleted the queue
+            mandatory=True,  # rejected rather than lost, should somebody have deleted the queue
         )
 
     def _consume(self, connection: Connection, channel: Any) -> None:
@@ -98,10 +98,10 @@ class AmqpCaller:
             if reply is not None:
                 self._sealing.check_reply(header(message, SEAL), batch_id, self._reply_to, reply)
         except (msgspec.DecodeError, ValueError, TypeError):
-            self._refusals.tell("encoding")
+            self._rejections.tell("encoding")
             return
         except Unreadable as reason:
-            self._refusals.tell(str(reason))
+            self._rejections.tell(str(reason))
             return
         if reply is not None:
             self._calls.answer(batch_id, reply)

@@ -22,7 +22,7 @@ from kombu.exceptions import KombuError
 from realmate.transport.broker_state import Outage
 
 ERRORS = (AMQPError, MessageNacked, KombuError, OSError)
-"""What may pass: no connection, a lost one, a refusal."""
+"""What may pass: no connection, a lost one, a rejection."""
 ANSWER_TIMEOUT_S = 2.0
 """Beyond this a broker that does not answer counts as lost (a hanging server, a cable pulled)."""
 DELETION_S = 1.0
@@ -71,7 +71,7 @@ def declare_commands(connection: Connection) -> Queue:
     Durable, and replicated (a quorum queue) where the broker can; one that an operator made otherwise is used as it is.
     """
     for arguments in (QUORUM | {"x-delivery-limit": DELIVERY_LIMIT}, QUORUM, {}):
-        channel = connection.channel()  # the broker closes one on which it refused something
+        channel = connection.channel()  # the broker closes one on which it rejected something
         queue = _commands_queue(arguments)(channel)
         try:
             queue.declare()

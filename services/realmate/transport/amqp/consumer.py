@@ -40,7 +40,7 @@ from realmate.transport.amqp.probe import Probe
 from realmate.transport.amqp.set_aside import MAX_TAKINGS, SET_ASIDE, declare_set_aside, publish_aside, takings
 from realmate.transport.interface import Delivery, TransportUnavailable
 from realmate.transport.sealing import Sealing
-from realmate.transport.validation import Refusals, Unreadable, attempt, name, timeout_ms
+from realmate.transport.validation import Rejections, Unreadable, attempt, name, timeout_ms
 
 WAIT_S = 1.0
 """How long `receive` waits: also how long a stopping process may have to wait for it."""
@@ -72,7 +72,7 @@ class AmqpSource:
         self._in_hand: dict[str, _InHand] = {}
         self._stopped = False
         self._outage = outage()
-        self._refusals = Refusals("command")
+        self._rejections = Rejections("command")
         self._aside = Publishers(url, connections=1)
         self._probe = Probe(url)
         self._listener = Listener(url, heartbeat_s=heartbeat_s, consume=self._consume, outage=self._outage)
@@ -139,7 +139,7 @@ class AmqpSource:
             reply_to = name(message.properties.get("reply_to"), "reply")
             delivery = self._parse(message, reply_to)
         except Unreadable as reason:
-            self._refusals.tell(str(reason))
+            self._rejections.tell(str(reason))
             loops.spawn("drop", partial(self._drop, [tag]))  # or it would go from consumer to consumer for ever
             return
         if self._stopped:

@@ -12,7 +12,7 @@ def in_words(error: Exception | None) -> NotReady:
     if isinstance(error, MessageNacked):
         return NotReady("RabbitMQ did not take a message: a queue is full, or has no leader")
     if isinstance(error, AMQPError) and error.reply_text:
-        return NotReady(f"RabbitMQ refuses: {str(error.reply_text).partition(' for user ')[0]}")
+        return NotReady(f"RabbitMQ rejects: {str(error.reply_text).partition(' for user ')[0]}")
     if isinstance(error, TimeoutError):
         return NotReady("RabbitMQ does not answer")
     return NotReady("RabbitMQ cannot be reached")

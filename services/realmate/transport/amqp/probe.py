@@ -36,7 +36,7 @@ class Probe:
         self._renew_at = 0.0
 
     def check(self) -> None:
-        """Raises NotReady with what RabbitMQ refuses."""
+        """Raises NotReady with what RabbitMQ rejects."""
         with self._lock:
             try:
                 self._rehearse()

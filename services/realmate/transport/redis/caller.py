@@ -24,7 +24,7 @@ from realmate.transport.in_flight import Call, Calls
 from realmate.transport.redis.connections import COMMANDS, REPLIES, RedisLink, Reply, subscription
 from realmate.transport.redis.errors import in_words
 from realmate.transport.sealing import Sealing
-from realmate.transport.validation import Refusals, Unreadable
+from realmate.transport.validation import Rejections, Unreadable
 
 MAX_QUEUED = 10_000
 """Commands in the stream before Redis drops the oldest. A last bound: the intake keeps few calls in flight, so this
@@ -46,7 +46,7 @@ class RedisCaller:
         self._subscription = subscription(url)
         self._listening = Event()  # another one whenever the subscription was lost
         self._tested = False  # True while a message to ourselves is under way
-        self._refusals = Refusals("reply")
+        self._rejections = Rejections("reply")
         self._calls = Calls(self._send)
         self._listener = loops.spawn("receive replies", self._listen)
 
@@ -98,9 +98,9 @@ class RedisCaller:
             reply = reply_decoder.decode(message)
             self._sealing.check_reply(reply.seal, reply.batch_id, self._channel, reply.payload)
         except (msgspec.DecodeError, ValueError, TypeError):
-            self._refusals.tell("encoding")
+            self._rejections.tell("encoding")
         except Unreadable as reason:
-            self._refusals.tell(str(reason))
+            self._rejections.tell(str(reason))
         else:
             self._calls.answer(reply.batch_id, reply.payload)
 
@@ -120,8 +120,8 @@ class RedisCaller:
         self._subscription.send_command("SUBSCRIBE", self._channel)
         try:
             self._subscription.read_response()
-        except redis.ResponseError as refusal:
-            refusal.asked = f"SUBSCRIBE {REPLIES}*"  # type: ignore[attr-defined]
+        except redis.ResponseError as rejection:
+            rejection.asked = f"SUBSCRIBE {REPLIES}*"  # type: ignore[attr-defined]
             raise
         self._tested = False
         self._listening.send()

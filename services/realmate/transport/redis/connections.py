@@ -74,9 +74,9 @@ class Lines:
     """Straight over redis-py's connections: its client on top of them (pool, retry, telemetry, callbacks) doubles the
     cost of a command, from 30 us to 60.
 
-    Whoever answers a command with a refusal (a replica, a server that loads, rights that changed) may not be the server
-    that the address means any more. So a refusal gives up its connection and all idle ones, and what comes next
-    connects anew, by the name. A connection also has a greatest age: an old server that lives on refuses nothing.
+    Whoever answers a command with a rejection (a replica, a server that loads, rights that changed) may not be the server
+    that the address means any more. So a rejection gives up its connection and all idle ones, and what comes next
+    connects anew, by the name. A connection also has a greatest age: an old server that lives on rejects nothing.
     """
 
     def __init__(self, pool: redis.ConnectionPool) -> None:
@@ -87,14 +87,14 @@ class Lines:
     def ask(self, *commands: Command) -> list[Any]:
         """Send the commands together and wait for the answer to each, as Redis gives it. Raises RedisError.
 
-        If one is refused, those after it run all the same.
+        If one is rejected, those after it run all the same.
         """
         return self._answers(commands, expected=None)
 
     def rehearse(self, command: Command, *, expected: str) -> None:
-        """Send a command that Redis refuses in the words `expected`, and only after it has checked everything else.
+        """Send a command that Redis rejects in the words `expected`, and only after it has checked everything else.
 
-        Raises RedisError, where Redis has another reason to refuse it.
+        Raises RedisError, where Redis has another reason to reject it.
         """
         self._answers([command], expected=expected)
 
@@ -152,8 +152,8 @@ def _is_stale(connection: Any) -> bool:
 def _read(connection: Any) -> Any:
     try:
         return connection.read_response()
-    except redis.ResponseError as refusal:
-        return refusal
+    except redis.ResponseError as rejection:
+        return rejection
 
 
 def subscription(url: str) -> Any:

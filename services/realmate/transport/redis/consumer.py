@@ -31,7 +31,7 @@ from realmate.transport.redis.connections import BLOCK_S, COMMANDS, GROUP, REPLI
 from realmate.transport.redis.errors import in_words
 from realmate.transport.redis.set_aside import MAX_TAKINGS, longest_idle, set_aside
 from realmate.transport.sealing import Sealing
-from realmate.transport.validation import Refusals, Unreadable, attempt, name, timeout_ms
+from realmate.transport.validation import Rejections, Unreadable, attempt, name, timeout_ms
 
 NEGLIGIBLE_AGE_S = 0.05
 """Entries that cannot be older are not worth asking Redis for the time: the deadline is that much too early at most."""
@@ -78,7 +78,7 @@ class RedisSource:
         self._large_bytes = 1
         """As large as entries have been lately."""
         self._in_hand: dict[str, _InHand] = {}
-        self._refusals = Refusals("command")
+        self._rejections = Rejections("command")
         self._next_claim = 0.0
         self._drained_at = -math.inf
         self._stopped = False
@@ -199,7 +199,7 @@ class RedisSource:
             try:
                 taken.append(self._parse(entry_id, fields, clock, redelivered=redelivered))
             except Unreadable as reason:
-                self._refusals.tell(str(reason))
+                self._rejections.tell(str(reason))
                 unreadable.append(entry_id)
         if unreadable:
             self._link.lines.ask(*_acknowledgement(unreadable))  # or it would go from consumer to consumer for ever

@@ -15,8 +15,8 @@ BY_TYPE: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.ReadOnlyError, "Redis is a read-only replica"),
     (exceptions.OutOfMemoryError, "Redis has no memory left (its maxmemory) and takes no writes"),
     (exceptions.BusyLoadingError, "Redis is still loading its data"),
-    (exceptions.AuthenticationError, "Redis refuses the user or the password"),
-    (exceptions.AuthenticationWrongNumberOfArgsError, "Redis refuses the user or the password"),
+    (exceptions.AuthenticationError, "Redis rejects the user or the password"),
+    (exceptions.AuthenticationWrongNumberOfArgsError, "Redis rejects the user or the password"),
     (exceptions.MovedError, CLUSTER),
     (exceptions.AskError, CLUSTER),
     (exceptions.ClusterCrossSlotError, CLUSTER),
@@ -26,7 +26,7 @@ BY_TYPE: tuple[tuple[type[Exception], str], ...] = (
 )
 BY_CODE = {
     "NOAUTH": "Redis wants a password",
-    "WRONGPASS": "Redis refuses the user or the password",
+    "WRONGPASS": "Redis rejects the user or the password",
     "MISCONF": "Redis cannot write to its disk and takes no writes",
     "NOREPLICAS": "Redis has too few replicas and takes no writes",
     "UNBLOCKED": "Redis has just become a replica",
@@ -40,11 +40,11 @@ def in_words(error: Exception) -> NotReady:
     if isinstance(error, exceptions.NoPermissionError):
         asked = getattr(error, "asked", "")
         said = re.sub(r"^User \S+ has", "this user has", str(error))
-        return NotReady(f"Redis refuses {asked or 'a command'} by its rights: {said}")
+        return NotReady(f"Redis rejects {asked or 'a command'} by its rights: {said}")
     for kind, words in BY_TYPE:
         if isinstance(error, kind):
             return NotReady(words)
     if isinstance(error, redis.ResponseError):
         code = str(error).partition(" ")[0]
-        return NotReady(BY_CODE.get(code, f"Redis refuses {getattr(error, 'asked', 'a command')}: {code}"))
+        return NotReady(BY_CODE.get(code, f"Redis rejects {getattr(error, 'asked', 'a command')}: {code}"))
     return NotReady("Redis cannot be reached")
