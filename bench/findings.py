@@ -9,7 +9,7 @@ from typing import Self
 
 import msgspec
 
-from measurement import Kind, Measurement, Spread
+from measurement import Measurement, MessageKind, Spread
 from outcome import Load
 
 
@@ -30,7 +30,7 @@ class Findings:
     """Its version, and the settings that make its commits durable."""
     measurements: list[Measurement] = field(default_factory=list)
     figures: dict[str, Spread] = field(default_factory=dict)
-    compared: list[tuple[Kind, Kind]] = field(default_factory=list)
+    compared: list[tuple[MessageKind, MessageKind]] = field(default_factory=list)
     """Whose rate is put in proportion to whose."""
     minutes: list[Load] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)

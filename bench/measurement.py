@@ -11,11 +11,11 @@ from outcome import Load
 STORES_AND_SERVICES = ("webhook", "conversations", "postgres", "valkey", "rabbitmq")
 PROMISES = {"created", "accepted", "held", "duplicate", "closed"}
 
-Kind = tuple[str, tuple[tuple[str, float], ...]]
+MessageKind = tuple[str, tuple[tuple[str, float], ...]]
 """What is measured, and at what: the measurements of one kind differ by their run alone."""
 
 
-def kind(what: str, **at: float) -> Kind:
+def kind(what: str, **at: float) -> MessageKind:
     return what, tuple(at.items())
 
 
@@ -47,7 +47,7 @@ class Measurement:
     """How many events got which, as Realmate counted them: a few more than wrk saw answers to, which stops first."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> MessageKind:
         return kind(self.what, **self.at)
 
     def cpu_us_per_event(self, process: str) -> float:
@@ -71,9 +71,9 @@ class Measurement:
         return sum(count for verdict, count in self.verdicts.items() if verdict not in PROMISES)
 
 
-def by_kind(measurements: Sequence[Measurement]) -> dict[Kind, list[Measurement]]:
+def by_kind(measurements: Sequence[Measurement]) -> dict[MessageKind, list[Measurement]]:
     """In the order of the first appearance."""
-    kinds: dict[Kind, list[Measurement]] = {}
+    kinds: dict[MessageKind, list[Measurement]] = {}
     for each in measurements:
         kinds.setdefault(each.kind, []).append(each)
     return kinds
@@ -88,7 +88,7 @@ def cpu(measurement: Measurement) -> float:
 
 
 def ratio(
-    measurements: Sequence[Measurement], of: Kind, to: Kind, figure: Callable[[Measurement], float] = rate
+    measurements: Sequence[Measurement], of: MessageKind, to: MessageKind, figure: Callable[[Measurement], float] = rate
 ) -> Spread | None:
     """The median of the runs' own ratios, as what disturbed a run has mostly disturbed both sides of it."""
     kinds = by_kind(measurements)

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from findings import Findings
-from measurement import STORES_AND_SERVICES, Kind, Measurement, Spread, by_kind, ratio
+from measurement import STORES_AND_SERVICES, Measurement, MessageKind, Spread, by_kind, ratio
 
 OTHERS_PERCENT_LIMIT = 20
 """Growth's other installation, idle, takes half of it."""
@@ -57,11 +57,13 @@ def _aligned(line: Sequence[str], column: int, width: int) -> str:
     return line[column].ljust(width) if column <= 1 else line[column].rjust(width)
 
 
-def _ratio(measurements: Sequence[Measurement], of: Kind, compared: dict[Kind, Kind]) -> Spread | None:
+def _ratio(
+    measurements: Sequence[Measurement], of: MessageKind, compared: dict[MessageKind, MessageKind]
+) -> Spread | None:
     return ratio(measurements, of, compared[of]) if of in compared else None
 
 
-def _cells(kind: Kind, runs: Sequence[Measurement], proportion: Spread | None) -> list[str]:
+def _cells(kind: MessageKind, runs: Sequence[Measurement], proportion: Spread | None) -> list[str]:
     what, at = kind
     rate = Spread.of(each.load.per_second for each in runs)
     late = [each.load.late_ms["p99"] for each in runs if each.load.late_ms]

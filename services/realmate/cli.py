@@ -363,11 +363,11 @@ def replay(
     from realmate.admin import terminal
     from realmate.admin.client import SendError, Server
     from realmate.admin.replay import Replay
-    from realmate.admin.report import Report, told
+    from realmate.admin.report import Report, published
 
     sources = _sources()
     progress = Report()
-    with one_line_for(SendError, OSError), told(progress, report_port, report), _connection() as connection:
+    with one_line_for(SendError, OSError), published(progress, report_port, report), _connection() as connection:
         meant = _filter(**which)._replace(unreplayed=not again)
         well = terminal.replay(
             connection, meant, Replay(Server(url, wait_s=wait_s()), sources, rate=rate), progress, send=really

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 from history import Attempt, Event, History, Read
-from realmate.domain.model import Kind
 from stored import Stored, StoredConversation, StoredMessage
 
 OPEN, SAY, CLOSE = "NEW_CONVERSATION", "NEW_MESSAGE", "CLOSE_CONVERSATION"
@@ -88,7 +87,7 @@ class Case:
         """Its first request; 0 where nobody ever asked."""
         return min((each.sent_at for each in self.told), default=0.0)
 
-    def of(self, kind: Kind) -> list[StoredMessage]:
+    def of(self, kind: MessageKind) -> list[StoredMessage]:
         return [message for message in self.messages if message.kind is kind]
 
     def attempts(self, type_: str, *verdicts: str) -> list[Told]:

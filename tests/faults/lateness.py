@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from cases import Terms
-from realmate.domain.model import Kind
+from realmate.domain.model import MessageKind
 from stored import Stored, StoredMessage
 
 
@@ -30,7 +30,7 @@ def replies(stored: Stored, terms: Terms) -> Iterator[Reply]:
         opened_at = stored.conversations[key].created_at
         arrived_at = {message.id: message.arrived_at for message in messages}
         for reply in messages:
-            if reply.kind is not Kind.OUTBOUND or opened_at is None:
+            if reply.kind is not MessageKind.OUTBOUND or opened_at is None:
                 continue
             last_at = max(arrived_at[name] for name in reply.named)
             found = _reply(max(last_at, opened_at), reply.arrived_at, terms)

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from cases import Case, Violation
-from realmate.domain.model import Kind, Status
+from realmate.domain.model import MessageKind, Status
 from stored import StoredMessage
 
 
 def every_message_is_in_exactly_one_reply(case: Case) -> Iterator[Violation]:
-    named = Counter(name for reply in case.of(Kind.OUTBOUND) for name in reply.named)
-    inbound = {message.id for message in case.of(Kind.INBOUND)}
+    named = Counter(name for reply in case.of(MessageKind.OUTBOUND) for name in reply.named)
+    inbound = {message.id for message in case.of(MessageKind.INBOUND)}
     for message in sorted(inbound - named.keys()):
         yield case.lost(case.began_at, f"message {message} is in no reply")
     for message, times in named.items():
@@ -25,24 +25,24 @@ def every_message_is_in_exactly_one_reply(case: Case) -> Iterator[Violation]:
 
 def replies_are_written_as_promised(case: Case) -> Iterator[Violation]:
     """Heading, then the ids in the order of the messages' timestamps; arrival breaks ties."""
-    by_id = {message.id: message for message in case.of(Kind.INBOUND)}
-    for reply in case.of(Kind.OUTBOUND):
+    by_id = {message.id: message for message in case.of(MessageKind.INBOUND)}
+    for reply in case.of(MessageKind.OUTBOUND):
         members = sorted((by_id[name] for name in set(reply.named) & by_id.keys()), key=lambda m: (m.timestamp, m.seq))
         if reply.content != "\n".join(["Mensagens recebidas:", *(str(member.id) for member in members)]):
             yield case.wrong(case.began_at, f"a reply reads {reply.content!r}")
 
 
 def groups_obey_the_window(case: Case) -> Iterator[Violation]:
-    found = sorted(tuple(sorted(reply.named)) for reply in case.of(Kind.OUTBOUND))
+    found = sorted(tuple(sorted(reply.named)) for reply in case.of(MessageKind.OUTBOUND))
     expected = sorted(tuple(sorted(message.id for message in group)) for group in _groups(case))
     if case.keeps_time and found != expected:
         yield case.wrong(case.began_at, f"the groups are {found}, by arrival they should be {expected}")
 
 
 def no_reply_comes_before_its_time(case: Case) -> Iterator[Violation]:
-    by_id = {message.id: message for message in case.of(Kind.INBOUND)}
+    by_id = {message.id: message for message in case.of(MessageKind.INBOUND)}
     closed_at = case.stored.updated_at if case.stored and case.stored.status is Status.CLOSED else None
-    for reply in case.of(Kind.OUTBOUND):
+    for reply in case.of(MessageKind.OUTBOUND):
         last = max((by_id[name].arrived_at for name in reply.named if name in by_id), default=None)
         early = last is not None and reply.arrived_at - last < case.terms.window
         if case.keeps_time and early and reply.arrived_at != closed_at:
@@ -60,21 +60,21 @@ def nothing_happens_after_the_close(case: Case) -> Iterator[Violation]:
 def holds_obey_the_tolerance(case: Case) -> Iterator[Violation]:
     opened_at = case.stored.created_at if case.stored else None
     for message in case.messages:
-        if message.kind is Kind.INBOUND and opened_at is None:
+        if message.kind is MessageKind.INBOUND and opened_at is None:
             yield case.wrong(case.began_at, f"message {message.id} is in a conversation that was never opened")
             continue
         if opened_at is None or not case.keeps_time:
             continue
         waited = opened_at - message.arrived_at
-        if message.kind is Kind.INBOUND and waited > case.terms.tolerance:
+        if message.kind is MessageKind.INBOUND and waited > case.terms.tolerance:
             yield case.wrong(case.began_at, f"message {message.id} was let in after waiting {waited}")
-        if message.kind is Kind.EXPIRED and waited <= case.terms.tolerance:
+        if message.kind is MessageKind.EXPIRED and waited <= case.terms.tolerance:
             yield case.wrong(case.began_at, f"message {message.id} expired, though it waited {waited} only")
 
 
 def _groups(case: Case) -> list[list[StoredMessage]]:
     """The messages as their arrival parts them."""
-    inbound = case.of(Kind.INBOUND)
+    inbound = case.of(MessageKind.INBOUND)
     groups = [inbound[:1]] if inbound else []
     for before, after in pairwise(inbound):
         if after.arrived_at - before.arrived_at > case.terms.window:

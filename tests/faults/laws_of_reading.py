@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cases import CLOSE, OPEN, SAY, Case, Violation
 from history import NO_ANSWER, UNAVAILABLE, Read
-from realmate.domain.model import Kind
+from realmate.domain.model import MessageKind
 
 SHOWN, NOT_FOUND = 200, 404
 
@@ -31,8 +31,8 @@ def reads_see_what_was_promised_before(case: Case) -> Iterator[Violation]:
 
 
 def reads_show_what_is_stored(case: Case) -> Iterator[Violation]:
-    inbound = {message.id for message in case.of(Kind.INBOUND)}
-    replies = {message.named for message in case.of(Kind.OUTBOUND)}
+    inbound = {message.id for message in case.of(MessageKind.INBOUND)}
+    replies = {message.named for message in case.of(MessageKind.OUTBOUND)}
     for read in _answered(case):
         if not (set(read.inbound) <= inbound and set(read.replies) <= replies):
             yield case.lost(read.sent_at, "a GET showed what is not stored any more")

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from cases import CLOSE, OPEN, SAY, Case, Told, Violation
-from realmate.domain.model import Kind, Status
+from realmate.domain.model import MessageKind, Status
 
 SLACK = timedelta(seconds=0.25)
 """Between the generator's clock and the database's: one host, two ways to tell the time."""
 
 STORED_AS = {
-    "accepted": {Kind.INBOUND},
-    "held": {Kind.INBOUND, Kind.EXPIRED, Kind.HELD},
-    "duplicate": {Kind.INBOUND, Kind.EXPIRED, Kind.HELD},
-    "hold_expired": {Kind.EXPIRED},
+    "accepted": {MessageKind.INBOUND},
+    "held": {MessageKind.INBOUND, MessageKind.EXPIRED, MessageKind.HELD},
+    "duplicate": {MessageKind.INBOUND, MessageKind.EXPIRED, MessageKind.HELD},
+    "hold_expired": {MessageKind.EXPIRED},
 }
 
 
@@ -48,7 +48,7 @@ def nothing_is_stored_that_nobody_sent(case: Case) -> Iterator[Violation]:
     for message in case.messages:
         sent = [each for each in case.attempts(SAY) if _is(each, message.id, message.content)]
         let_in = [each for each in sent if each.verdict in {"accepted", "held", ""}]
-        if message.kind is not Kind.OUTBOUND and not let_in:
+        if message.kind is not MessageKind.OUTBOUND and not let_in:
             told = sorted({each.verdict for each in sent})
             yield case.wrong(case.began_at, f"message {message.id} is stored; its senders were told {told}")
     status = case.stored.status if case.stored else Status.PENDING
@@ -78,7 +78,7 @@ def nothing_waits_for_ever(case: Case) -> Iterator[Violation]:
     """Called when all has healed and every window is over."""
     if case.stored and case.stored.due_at:
         yield case.wrong(case.began_at, f"still has work due at {case.stored.due_at}")
-    for message in case.of(Kind.HELD):
+    for message in case.of(MessageKind.HELD):
         yield case.wrong(case.began_at, f"message {message.id} is still held")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from cases import CLOSE, OPEN, SAY, Case, Told, Violation
 from laws_of_storage import SLACK
-from realmate.domain.model import Kind
+from realmate.domain.model import MessageKind
 
 STATUS_OF = {
     (OPEN, "created"): 201,
@@ -99,7 +99,7 @@ def a_hold_is_over_when_its_time_is(case: Case) -> Iterator[Violation]:
         return
     for each in case.attempts(SAY, "duplicate", "hold_expired"):
         stored = case.everywhere.get(each.event.message)
-        if stored is None or stored.kind is not Kind.EXPIRED:
+        if stored is None or stored.kind is not MessageKind.EXPIRED:
             continue
         over_at = stored.arrived_at + case.terms.tolerance
         if each.verdict == "duplicate" and case.terms.moment(each.sent_at) > over_at + SLACK:

@@ -1,4 +1,4 @@
-"""Poison in RabbitMQ: messages in the queue of commands and in the queues of replies."""
+"""Poison in RabbitMQ: messages in the queue of commands and in the queues of responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Poison in Redis: entries of the stream of commands, and messages on the channels of replies."""
+"""Poison in Redis: entries of the stream of commands, and messages on the channels of responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import redis
 from poison import GARBAGE, REPLAYED_AFTER_S, altered, forged_payloads, forged_reply_to
 
 STREAM = b"realmate:commands"
-REPLIES = b"realmate:replies:*"
+RESPONSES = b"realmate:replies:*"
 OVERHEARD = 15
 LISTEN_S = 4.0
 
@@ -63,7 +63,7 @@ class RedisPoison:
 
     def _garble_replies(self) -> None:
         wrong: tuple[object, ...] = (None, 1, [], ["x"], ["x", b"y"], [1, 2], {"a": 1}, ["x", b"y", b"z"])
-        for channel in self._client.pubsub_channels(REPLIES):
+        for channel in self._client.pubsub_channels(RESPONSES):
             for message in (*GARBAGE, *(msgspec.msgpack.encode(each) for each in wrong)):
                 self._publish(channel, message)
 

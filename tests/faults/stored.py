@@ -10,7 +10,7 @@ from datetime import datetime
 import psycopg2
 import psycopg2.extras
 
-from realmate.domain.model import Kind, Status
+from realmate.domain.model import MessageKind, Status
 
 OVERDUE_AFTER_S = 0.5
 """Beyond this, what is due and not done is backlog."""
@@ -36,7 +36,7 @@ class StoredMessage:
     id: str
     conversation: str
     seq: int
-    kind: Kind
+    kind: MessageKind
     content: str
     timestamp: datetime
     arrived_at: datetime
@@ -68,7 +68,7 @@ def read_all(url: str, *, but_of: Sequence[str] = ()) -> Stored:
             " WHERE source_id <> ALL(%s)",
             others,
         )
-        messages = {row[0]: StoredMessage(*row[:3], Kind(row[3]), *row[4:]) for row in cursor}
+        messages = {row[0]: StoredMessage(*row[:3], MessageKind(row[3]), *row[4:]) for row in cursor}
     return Stored(conversations, messages)
 
 

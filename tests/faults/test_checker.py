@@ -17,7 +17,7 @@ from cases import CLOSE, OPEN, SAY, Terms
 from checker import check
 from history import Attempt, Event, History, Read, Record
 from laws_of_verdicts import STATUS_OF
-from realmate.domain.model import Kind, Status
+from realmate.domain.model import MessageKind, Status
 from stored import Stored, StoredConversation, StoredMessage
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)
@@ -64,14 +64,16 @@ class Story:
         self.stored.conversations = {C: StoredConversation(C, status, *moments)}
 
     def keeps_message(
-        self, key: str, kind: Kind, when: float, content: str = "Oi", timestamp: datetime = SENT_AT
+        self, key: str, kind: MessageKind, when: float, content: str = "Oi", timestamp: datetime = SENT_AT
     ) -> None:
         seq = len(self.stored.messages) + 1
         message = StoredMessage(key, C, seq, kind, content, timestamp, at(when))
         self.stored.messages = {**self.stored.messages, key: message}
 
     def keeps_reply(self, when: float, *named: str) -> None:
-        self.keeps_message(f"reply-{when}", Kind.OUTBOUND, when, "\n".join(["Mensagens recebidas:", *named]), at(when))
+        self.keeps_message(
+            f"reply-{when}", MessageKind.OUTBOUND, when, "\n".join(["Mensagens recebidas:", *named]), at(when)
+        )
 
     def changes(self, key: str, **fields: object) -> None:
         message = replace(self.stored.messages[key], **fields)  # type: ignore[arg-type]
@@ -108,10 +110,10 @@ def an_afternoon() -> Story:
     story.asks(OPEN, "conversation_exists", 14)
     story.asks(CLOSE, "conversation_already_closed", 15)
     story.keeps(Status.CLOSED, 0.05, 11.05)
-    story.keeps_message("a", Kind.INBOUND, 1.05)
-    story.keeps_message("b", Kind.INBOUND, 3.05)
+    story.keeps_message("a", MessageKind.INBOUND, 1.05)
+    story.keeps_message("b", MessageKind.INBOUND, 3.05)
     story.keeps_reply(8.1, "a", "b")
-    story.keeps_message("d", Kind.INBOUND, 10.05)
+    story.keeps_message("d", MessageKind.INBOUND, 10.05)
     story.keeps_reply(11.05, "d")
     return story
 
@@ -126,8 +128,8 @@ def an_early_bird() -> Story:
     story.asks(SAY, "hold_expired", 10, message="vain")
     story.asks(SAY, "duplicate", 10, message="early")
     story.keeps(Status.OPEN, 9.05, 10.1)
-    story.keeps_message("vain", Kind.EXPIRED, 0.05)
-    story.keeps_message("early", Kind.INBOUND, 5.05)
+    story.keeps_message("vain", MessageKind.EXPIRED, 0.05)
+    story.keeps_message("early", MessageKind.INBOUND, 5.05)
     story.keeps_reply(10.1, "early")
     return story
 
@@ -143,7 +145,7 @@ def a_lost_answer() -> Story:
     story.asks_again("conversation_already_closed", 26)
     story.keeps(Status.CLOSED, 2, 27)
     story.stored.conversations = {C: StoredConversation(C, Status.CLOSED, at(2), at(22))}
-    story.keeps_message("a", Kind.INBOUND, 9)
+    story.keeps_message("a", MessageKind.INBOUND, 9)
     story.keeps_reply(14.1, "a")
     return story
 
@@ -156,7 +158,7 @@ def a_lost_answer_with_a_key() -> Story:
     story.asks(OPEN, "conversation_exists", 5.8)
     story.records.append(Attempt(0, 6, 6.1, 201, "created"))
     story.keeps(Status.OPEN, 2, 10.6)
-    story.keeps_message("a", Kind.INBOUND, 5.55)
+    story.keeps_message("a", MessageKind.INBOUND, 5.55)
     story.keeps_reply(10.6, "a")
     return story
 
@@ -174,7 +176,7 @@ Doctoring = tuple[Callable[[], Story], Callable[[Story], object], str]
 DOCTORED: dict[str, Doctoring] = {
     "an accepted message is gone": (an_afternoon, lambda s: s.forgets("b"), "lost: message b was told 'accepted'"),
     "it has other words": (an_afternoon, lambda s: s.changes("b", content="x"), "lost: message b was told 'accepted'"),
-    "an accepted message expired": (an_afternoon, lambda s: s.changes("b", kind=Kind.EXPIRED), "and is EXPIRED"),
+    "an accepted message expired": (an_afternoon, lambda s: s.changes("b", kind=MessageKind.EXPIRED), "and is EXPIRED"),
     "a held message is gone": (an_early_bird, lambda s: s.forgets("vain"), "lost: message vain was told 'held'"),
     "the conversation is gone": (an_early_bird, lambda s: s.keeps(Status.PENDING, None, None), "told 'created' and is"),
     "the close is gone": (an_afternoon, lambda s: s.keeps(Status.OPEN, 0.05, 11.05), "told 'closed' and is OPEN"),
@@ -211,8 +213,8 @@ DOCTORED: dict[str, Doctoring] = {
     "a message waited too long and was let in": (
         an_early_bird, lambda s: s.keeps(Status.OPEN, 11.2, 12), "was let in after waiting"
     ),
-    "a message expired too soon": (an_early_bird, lambda s: s.changes("early", kind=Kind.EXPIRED), "though it waited"),
-    "a message is still held": (an_early_bird, lambda s: s.changes("vain", kind=Kind.HELD), "is still held"),
+    "a message expired too soon": (an_early_bird, lambda s: s.changes("early", kind=MessageKind.EXPIRED), "though it waited"),
+    "a message is still held": (an_early_bird, lambda s: s.changes("vain", kind=MessageKind.HELD), "is still held"),
     "work is still due": (
         an_early_bird,
         lambda s: s.stored.__setattr__(
@@ -221,9 +223,9 @@ DOCTORED: dict[str, Doctoring] = {
         "still has work due",
     ),
     "a rejected message is stored": (
-        an_afternoon, lambda s: s.keeps_message("e", Kind.INBOUND, 10.5), "message e is stored; its senders were told"
+        an_afternoon, lambda s: s.keeps_message("e", MessageKind.INBOUND, 10.5), "message e is stored; its senders were told"
     ),
-    "nobody sent it": (an_afternoon, lambda s: s.keeps_message("zz", Kind.INBOUND, 1), "message zz is stored"),
+    "nobody sent it": (an_afternoon, lambda s: s.keeps_message("zz", MessageKind.INBOUND, 1), "message zz is stored"),
     "nobody opened it": (an_afternoon, lambda s: s.answers("created", "conversation_exists"), "nobody can have opened"),
     "nobody closed it": (
         an_early_bird, lambda s: s.keeps(Status.CLOSED, 9.05, 10.1), "is CLOSED, and nobody can have closed it"

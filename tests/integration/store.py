@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from sqlalchemy import Engine, text
 
-from realmate.conversations.batches import Batches
+from realmate.conversations.batches import BatchApplier
 from realmate.conversations.holding import Holding
 from realmate.conversations.rules import RuleBooks
 from realmate.conversations.source_ids import SourceIds
@@ -64,7 +64,7 @@ class Store:
     def deliver(self, *deliveries: Delivery) -> list[list[Verdict] | None]:
         return [
             decode_verdicts(reply)
-            for reply in Batches(self.db, self.rules, SourceIds(), self.holding).apply(deliveries)
+            for reply in BatchApplier(self.db, self.rules, SourceIds(), self.holding).apply(deliveries)
         ]
 
     def apply(self, *commands: Command) -> list[Verdict]:

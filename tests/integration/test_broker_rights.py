@@ -176,7 +176,7 @@ def test_real_traffic_passes_with_each_service_as_its_own_user(
             assert installation.ask("POST", "/webhook/", event("CLOSE_CONVERSATION", id=conversation))[0] == 200
             status, read = installation.ask("GET", f"/conversations/{conversation}/", of=query)
             assert (status, len(read["messages"])) == (200, 2)
-        time.sleep(2)  # the upkeep of leases and replies, which runs each second or so, meets its rights too
+        time.sleep(2)  # the upkeep of leases and responses, which runs each second or so, meets its rights too
         assert installation.ask("GET", "/readyz")[0] == 200
         with urlopen(f"{installation.intake.url}/metrics", timeout=5) as answer:  # noqa: S310 (ours)
             assert b"realmate_limits_local 0.0" in answer.read(), "the limits are not counted in Redis"
@@ -245,8 +245,8 @@ def publish(exchange: str, key: str) -> Callable[[Any], object]:
     return run
 
 
-REPLIES = f"rpc.reply-webhook-{UUID}"
-QUEUES = ("rpc-conversations", REPLIES, "realmate.set-aside")
+RESPONSES = f"rpc.reply-webhook-{UUID}"
+QUEUES = ("rpc-conversations", RESPONSES, "realmate.set-aside")
 AMQP: dict[str, Callable[[Any], object]] = {
     "delete another's queue": lambda channel: channel.queue_delete("ours"),
     "make a queue": lambda channel: channel.queue_declare("mine"),
@@ -274,8 +274,8 @@ def test_a_user_of_rabbitmq_touches_nothing_that_is_not_ours(rabbitmq: RabbitMQ,
         ("webhook", publish("nameko-rpc", UUID)),
         ("webhook", lambda channel: channel.basic_get("realmate.set-aside")),
         ("conversations", publish("nameko-rpc", "conversations.apply")),
-        ("conversations", lambda channel: channel.basic_get(REPLIES)),
-        ("conversations", lambda channel: channel.queue_declare(REPLIES)),
+        ("conversations", lambda channel: channel.basic_get(RESPONSES)),
+        ("conversations", lambda channel: channel.queue_declare(RESPONSES)),
     ],
 )
 def test_a_user_of_rabbitmq_can_do_no_other_s_work(rabbitmq: RabbitMQ, user: str, attempt: Any) -> None:

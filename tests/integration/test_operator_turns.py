@@ -22,7 +22,7 @@ from realmate.kube_operator.cluster import Cluster, ClusterError
 from realmate.kube_operator.desired import Pod
 from realmate.kube_operator.handlers import Operator
 from realmate.kube_operator.kinds import SECRET, WEBHOOK_SOURCE, Object
-from realmate.kube_operator.pods import Asking
+from realmate.kube_operator.pods import PodClient
 from realmate.kube_operator.reconcile import FINALIZER, Reconciler
 from realmate.kube_operator.release import release
 from realmate.kube_operator.settings import OperatorSettings
@@ -36,7 +36,7 @@ GENERATED = {"signing": {"scheme": "standard-webhooks", "generate": True}}
 pytestmark = pytest.mark.asyncio
 
 
-class Pods(Asking):
+class Pods(PodClient):
     """Each of them runs by what this says."""
 
     revision: str | None = None
@@ -71,7 +71,7 @@ class World:
         self.put(SOURCES, {"metadata": {"name": name, "namespace": namespace}, "spec": spec})
         self.put(SECRETS, {"metadata": {"name": f"webhooksource-{name}", "namespace": namespace}})
 
-    async def turn(self, namespace: str = "here") -> bool:
+    async def reconcile(self, namespace: str = "here") -> bool:
         sources = await self.cluster.list(WEBHOOK_SOURCE, namespace)
         return (await Reconciler(self.cluster, self.pods).turn(namespace, sources)).is_settled
 
@@ -189,7 +189,7 @@ async def test_the_trouble_of_one_namespace_is_not_another_s(world: World) -> No
     world.install("broken")
     world.put(SOURCES, {"metadata": {"name": "bad", "namespace": "broken"}, "spec": {"signing": {"generate": True}}})
     world.server["get", "/api/v1/namespaces/broken/pods"] << kmocks.Response(payload={"message": "no"}, status=500)
-    await Operator(OperatorSettings())._turn(world.cluster)  # noqa: SLF001 (the loop around it never ends)
+    await Operator(OperatorSettings())._reconcile(world.cluster)  # noqa: SLF001 (the loop around it never ends)
     assert "shop" in (await world.published())["sources"]
     assert "sources.json" not in await world.secret("published", "broken")
 
@@ -280,7 +280,7 @@ async def test_the_process_turns_tells_of_itself_and_ends_when_told(world: World
             await eventually(lambda: "status" in world.server.objects[SOURCES, "here", "shop"], log.name)
             async with session.get(f"http://127.0.0.1:{port}/healthz") as answer:
                 assert answer.status == 200
-                assert (await answer.json())["operator"]["seconds_since_turn"] < 30
+                assert (await answer.json())["operator"]["seconds_since_reconcile"] < 30
             async with session.get(f"http://127.0.0.1:{admin_port}/metrics") as answer:
                 assert 'realmate_operator_turns_total{outcome="well"}' in await answer.text()
     finally:
@@ -313,7 +313,7 @@ async def eventually(condition: Callable[[], object], log: str) -> None:
 
 async def test_a_loop_that_hangs_is_found_out() -> None:
     operator = Operator(OperatorSettings())
-    assert set(operator.check()) == {"seconds_since_turn", "watch_lag_seconds"}
-    operator._turned_at -= 1000  # noqa: SLF001
+    assert set(operator.check()) == {"seconds_since_reconcile", "watch_lag_seconds"}
+    operator._reconciled_at -= 1000  # noqa: SLF001
     with pytest.raises(kopf.PermanentError):
         operator.check()

@@ -13,7 +13,7 @@ import pytest
 
 from realmate.conversations import responding
 from realmate.conversations.responding import Responding
-from realmate.egress.client import CallAnswer
+from realmate.egress.client import EgressResponse
 from realmate.sources.model import DEFAULT, Source
 from realmate.sources.responders import Responder
 from realmate.sources.signing import StandardWebhooks
@@ -79,20 +79,20 @@ def asking(database_url: str) -> Iterator[Asking]:
         yield Asking(store, conversation_id, message.message_id)
 
 
-def answer_with(patch: pytest.MonkeyPatch, asking: Asking, answer: Callable[[], CallAnswer]) -> None:
-    def post(*_: Any, **__: Any) -> CallAnswer:
+def answer_with(patch: pytest.MonkeyPatch, asking: Asking, answer: Callable[[], EgressResponse]) -> None:
+    def post(*_: Any, **__: Any) -> EgressResponse:
         asking.calls.append(time.monotonic())
         return answer()
 
     patch.setattr(responding, "post", post)
 
 
-def said(content: bytes) -> Callable[[], CallAnswer]:
-    return lambda: CallAnswer(200, content, 0.0)
+def said(content: bytes) -> Callable[[], EgressResponse]:
+    return lambda: EgressResponse(200, content, 0.0)
 
 
 def test_a_failure_that_nobody_foresaw_ends_in_the_fallback(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> CallAnswer:
+    def fail() -> EgressResponse:
         raise AssertionError("a fault of ours, or of a library")
 
     answer_with(monkeypatch, asking, fail)
@@ -136,9 +136,9 @@ def test_a_call_that_its_callers_died_of_is_not_made_for_ever(asking: Asking, mo
 def test_without_private_networks_no_source_can_have_one(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     allowed = []
 
-    def post(*_: Any, allow_private: bool, **__: Any) -> CallAnswer:
+    def post(*_: Any, allow_private: bool, **__: Any) -> EgressResponse:
         allowed.append(allow_private)
-        return CallAnswer(200, b'{"content":"Oi"}', 0.0)
+        return EgressResponse(200, b'{"content":"Oi"}', 0.0)
 
     monkeypatch.setattr(responding, "post", post)
     responder = Responder("http://10.0.0.1/", StandardWebhooks([SECRET]), allow_private=True)

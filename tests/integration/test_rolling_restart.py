@@ -97,9 +97,9 @@ def assert_kept(ledger: Ledger, port: int) -> None:
 
 
 def answered(connection: http.client.HTTPConnection, key: str) -> list[str]:
-    """The messages that the conversation's replies name."""
+    """The messages that the conversation's responses name."""
     connection.request("GET", f"/conversations/{key}/")
     response = connection.getresponse()
     messages = json.loads(response.read())["messages"]
-    replies = [message["content"] for message in messages if message["type"] == "OUTBOUND"]
-    return [line for reply in replies for line in reply.splitlines()[1:]]
+    responses = [message["content"] for message in messages if message["type"] == "OUTBOUND"]
+    return [line for reply in responses for line in reply.splitlines()[1:]]

@@ -21,9 +21,9 @@ from realmate.domain.model import (
     Conversation,
     ConversationId,
     HeldMessage,
-    Kind,
     Message,
     MessageId,
+    MessageKind,
     Reply,
     Rules,
     Status,
@@ -128,7 +128,7 @@ class Memory:
 
     def load(self, conversation_id: ConversationId, *, with_held: bool) -> Conversation:
         """As stores may, without the held messages where they decide nothing."""
-        held = self.of(conversation_id, Kind.HELD) if with_held else []
+        held = self.of(conversation_id, MessageKind.HELD) if with_held else []
         stored = self.conversations.get(conversation_id, Conversation(conversation_id))
         return stored._replace(
             held=tuple(HeldMessage(it.id, it.seq, it.arrived_at, len(it.content.encode())) for it in held)
@@ -139,12 +139,12 @@ class Memory:
             assert decision._replace(verdict=None) == Decision(before), "a closed conversation never changes"
         if decision.message:
             self.messages[decision.message.id] = decision.message
-        for kind, moved in ((Kind.INBOUND, decision.admitted), (Kind.EXPIRED, decision.expired)):
+        for kind, moved in ((MessageKind.INBOUND, decision.admitted), (MessageKind.EXPIRED, decision.expired)):
             for held in moved:
-                assert self.messages[held.id].kind is Kind.HELD
+                assert self.messages[held.id].kind is MessageKind.HELD
                 self.messages[held.id] = self.messages[held.id]._replace(kind=kind)
         self.conversations[before.id] = decision.conversation._replace(held=())
-        held = self.of(before.id, Kind.HELD)
+        held = self.of(before.id, MessageKind.HELD)
         counted = decision.conversation.held_messages, decision.conversation.held_bytes
         assert counted == (len(held), sum(len(it.content.encode()) for it in held))
         self.replies += decision.replies
@@ -158,7 +158,7 @@ class Memory:
     def check_that_work_is_due(self, conversation_id: ConversationId) -> None:
         """What waits is looked at in time; otherwise a reply could be forgotten."""
         conversation = self.conversations[conversation_id]
-        ends = [it.arrived_at + TOLERANCE for it in self.of(conversation_id, Kind.HELD)]
+        ends = [it.arrived_at + TOLERANCE for it in self.of(conversation_id, MessageKind.HELD)]
         if group := conversation.group:
             ends.append(self.end_of([group.first_arrived_at, group.last_arrived_at]))
         assert not ends or (conversation.due_at is not None and conversation.due_at <= min(ends))
@@ -168,11 +168,11 @@ class Memory:
         longest = self.rules.group_max_wait
         return min([max(arrivals) + WINDOW, *([] if longest is None else [min(arrivals) + longest])])
 
-    def of(self, conversation_id: ConversationId, kind: Kind) -> list[Message]:
+    def of(self, conversation_id: ConversationId, kind: MessageKind) -> list[Message]:
         return [it for it in self.messages.values() if it.conversation_id == conversation_id and it.kind is kind]
 
     def answered_by(self, reply: Reply) -> list[Message]:
-        inbound = self.of(reply.conversation_id, Kind.INBOUND)
+        inbound = self.of(reply.conversation_id, MessageKind.INBOUND)
         return [it for it in inbound if reply.first_seq <= it.seq <= reply.last_seq]
 
     def named(self, conversation_id: ConversationId) -> list[list[MessageId]]:
@@ -248,7 +248,7 @@ def test_every_verdict_and_every_group_is_the_models(history: list[Step], rules:
     memory, model = play(history, rules)
     for conversation_id in CONVERSATIONS:
         assert memory.named(conversation_id) == model.groups(conversation_id)
-    never_in = {it.id for it in memory.messages.values() if it.kind is Kind.EXPIRED}
+    never_in = {it.id for it in memory.messages.values() if it.kind is MessageKind.EXPIRED}
     assert never_in == {it for it in model.taken if not model.is_in_time(it, T0 + timedelta(days=1))}
 
 
@@ -258,7 +258,7 @@ def test_every_accepted_message_is_in_exactly_one_reply(history: list[Step], rul
     memory, _ = play(history, rules)
     for conversation_id in CONVERSATIONS:
         named = [it for group in memory.named(conversation_id) for it in group]
-        assert sorted(named) == sorted(it.id for it in memory.of(conversation_id, Kind.INBOUND))
+        assert sorted(named) == sorted(it.id for it in memory.of(conversation_id, MessageKind.INBOUND))
 
 
 @thoroughly
@@ -268,7 +268,7 @@ def test_nothing_waits_for_ever(history: list[Step], rules: Rules) -> None:
     for conversation_id, conversation in memory.conversations.items():
         assert conversation.group is None
         assert conversation.due_at is None
-        assert memory.of(conversation_id, Kind.HELD) == []
+        assert memory.of(conversation_id, MessageKind.HELD) == []
 
 
 @thoroughly
@@ -300,14 +300,14 @@ def test_no_more_is_held_for_a_conversation_than_the_rules_say(history: list[Ste
         if verdict is Verdict.TOO_MANY_HELD:
             assert memory.messages == stored, "what is rejected for now leaves no trace"
         for conversation_id in CONVERSATIONS:
-            held = memory.of(conversation_id, Kind.HELD)
+            held = memory.of(conversation_id, MessageKind.HELD)
             assert len(held) <= most
             assert sum(len(it.content.encode()) for it in held) <= most_bytes
 
 
 @given(st.sampled_from(CONVERSATIONS), st.sampled_from(["Oi", "Olá"]))
 def test_the_id_of_a_reply_is_taken(conversation_id: ConversationId, content: str) -> None:
-    reply = Message(MESSAGES[0], CONVERSATIONS[0], 2, Kind.OUTBOUND, "Oi", T0, T0)
+    reply = Message(MESSAGES[0], CONVERSATIONS[0], 2, MessageKind.OUTBOUND, "Oi", T0, T0)
     message = NewMessage(conversation_id, T0, MESSAGES[0], content)
     decision = decide(Conversation(conversation_id, Status.OPEN), message, T0, known=reply)
     assert decision.verdict is Verdict.MESSAGE_CONFLICT
@@ -318,5 +318,5 @@ def test_a_source_that_wants_no_replies_has_no_groups() -> None:
     silent = replace(CONTRACT, replies=False)
     memory, _ = play([(seconds(0), say(0)), (seconds(1), OPEN), (seconds(1), say(1)), (seconds(1), CLOSE)], silent)
     assert memory.replies == []
-    assert [it.kind for it in memory.messages.values()] == [Kind.INBOUND, Kind.INBOUND]
+    assert [it.kind for it in memory.messages.values()] == [MessageKind.INBOUND, MessageKind.INBOUND]
     assert memory.conversations[CONVERSATIONS[0]].due_at is None

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from realmate.egress import client
-from realmate.egress.client import CallFailed, CallForbidden, post
+from realmate.egress.client import RequestFailed, RequestForbidden, post
 
 
 def test_all_addresses_of_a_name_must_be_public(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,19 +22,19 @@ def test_all_addresses_of_a_name_must_be_public(monkeypatch: pytest.MonkeyPatch)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in ("8.8.8.8", "10.0.0.1")]
 
     monkeypatch.setattr(client.socket, "getaddrinfo", resolve)
-    with pytest.raises(CallForbidden, match=r"both\.example is 10\.0\.0\.1"):
+    with pytest.raises(RequestForbidden, match=r"both\.example is 10\.0\.0\.1"):
         post("https://both.example/", b"", {}, timeout_s=1)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("host", ["localhost", "127.1", "[::1]", "2130706433", "0x7f.1"])
 def test_this_machine_by_any_name_is_forbidden(scheme: str, host: str) -> None:
-    with pytest.raises(CallForbidden):
+    with pytest.raises(RequestForbidden):
         post(f"{scheme}://{host}/", b"", {}, timeout_s=2)
 
 
 def test_a_name_that_is_none_is_a_failure() -> None:
-    with pytest.raises(CallFailed):
+    with pytest.raises(RequestFailed):
         post("https://nobody.invalid/", b"", {}, timeout_s=5)
 
 
@@ -79,7 +79,7 @@ def test_an_answer_without_end_is_cut_off() -> None:
         except OSError:
             pass
 
-    with serving(answer) as url, pytest.raises(CallFailed, match="larger"):
+    with serving(answer) as url, pytest.raises(RequestFailed, match="larger"):
         post(url, b"", {}, timeout_s=10, allow_private=True)
 
 
@@ -152,6 +152,6 @@ def test_a_redirect_is_not_followed() -> None:
 
 def test_nobody_listens() -> None:
     began = time.monotonic()
-    with pytest.raises(CallFailed):
+    with pytest.raises(RequestFailed):
         post("http://127.0.0.1:1/", b"", {}, timeout_s=5, allow_private=True)
     assert time.monotonic() - began < 5

@@ -56,7 +56,7 @@ def test_a_loop_that_hangs_is_named_by_liveness(loops: Loops, clock: Callable[[f
 def test_a_loop_that_turns_without_working_is_named_by_readiness(loops: Loops, clock: Callable[[float], None]) -> None:
     def turn() -> None:
         while True:
-            loops.turn()
+            loops.heartbeat()
             eventlet.sleep(0)
 
     turning = loops.spawn("sweep", turn, works_within_s=60)
@@ -88,7 +88,7 @@ def test_a_loop_that_works_is_well(loops: Loops, clock: Callable[[float], None])
 
 
 def test_others_may_turn_in_vain(loops: Loops) -> None:
-    loops.turn()
+    loops.heartbeat()
     loops.worked()
 
     assert loops.silent() == loops.idle() == {}

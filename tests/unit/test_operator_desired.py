@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 from realmate.kube_operator import spec
-from realmate.kube_operator.desired import CLOSED, Actual, Plan, Pod, Published, desired, generation_of, has_loaded
+from realmate.kube_operator.desired import (
+    CLOSED,
+    Actual,
+    DesiredState,
+    Pod,
+    Published,
+    desired,
+    generation_of,
+    has_loaded,
+)
 from realmate.kube_operator.keyring import Keyring
 from realmate.kube_operator.kinds import Object
 from realmate.sources.file import SourceFile
@@ -37,11 +46,11 @@ def actual(*sources: Object, **known: Any) -> Actual:
     return Actual(now=NOW, sources=sources, **there | known)
 
 
-def entries(plan: Plan) -> Any:
+def entries(plan: DesiredState) -> Any:
     return json.loads(plan.published.document)["sources"]
 
 
-def after(plan: Plan, *sources: Object, pods: Sequence[Pod] = (), **known: Any) -> Plan:
+def after(plan: DesiredState, *sources: Object, pods: Sequence[Pod] = (), **known: Any) -> DesiredState:
     """What is wanted when a plan was made true."""
     return desired(actual(*sources, published=plan.published, keyrings=plan.keyrings, pods=pods, **known))
 
@@ -50,7 +59,7 @@ def pod(revision: str | None) -> Pod:
     return Pod("1", "webhook-1", answered=True, revision=revision)
 
 
-def is_loaded(plan: Plan, name: str, *revisions: str | None) -> bool:
+def is_loaded(plan: DesiredState, name: str, *revisions: str | None) -> bool:
     return has_loaded([pod(revision) for revision in revisions], plan.published, name)
 
 

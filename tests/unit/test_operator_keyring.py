@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realmate.kube_operator.keyring import Key, Keyring, Rotation, make_key, next_rotation, turn
+from realmate.kube_operator.keyring import Key, Keyring, Rotation, make_key, next_keyring, next_rotation
 from realmate.sources.signing import StandardWebhooks
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -25,16 +25,16 @@ class Senders:
         self.rotation = rotation
         self.loaded: set[str] = set()
         self.asked = ""
-        self.ring = turn(None, rotation, asked="", accepted=self.is_accepted, now=START)
+        self.ring = next_keyring(None, rotation, asked="", accepted=self.is_accepted, now=START)
 
     def is_accepted(self, key: Key) -> bool:
         return key.secret in self.loaded
 
-    def turn(self, *, after: timedelta = timedelta(0), load: bool = True) -> Keyring:
+    def next_keyring(self, *, after: timedelta = timedelta(0), load: bool = True) -> Keyring:
         if load:
             self.loaded = {key.secret for key in self.ring.keys}
         self.now += after
-        self.ring = turn(self.ring, self.rotation, asked=self.asked, accepted=self.is_accepted, now=self.now)
+        self.ring = next_keyring(self.ring, self.rotation, asked=self.asked, accepted=self.is_accepted, now=self.now)
         return self.ring
 
 
@@ -79,8 +79,8 @@ def test_who_asks_gets_one_rotation_for_each_text() -> None:
 
 
 def test_what_was_asked_before_the_first_key_is_no_rotation() -> None:
-    ring = turn(None, Rotation(), asked="old", accepted=lambda _: True, now=START)
-    assert turn(ring, Rotation(), asked="old", accepted=lambda _: True, now=START) == ring
+    ring = next_keyring(None, Rotation(), asked="old", accepted=lambda _: True, now=START)
+    assert next_keyring(ring, Rotation(), asked="old", accepted=lambda _: True, now=START) == ring
 
 
 def test_it_is_stored_and_read_as_it_is() -> None:

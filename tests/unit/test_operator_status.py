@@ -10,7 +10,7 @@ from realmate.kube_operator import status as statuses
 from realmate.kube_operator.desired import Actual, Installation, Pod, Published, desired
 from realmate.kube_operator.kinds import Object
 from realmate.kube_operator.pods import counted
-from realmate.kube_operator.watch_lag import Watch
+from realmate.kube_operator.watch_lag import WatchLag
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HERE = Installation("here", "realmate", "secret", "https://realmate.example/", "http://webhook:8000", True, {})  # noqa: FBT003
@@ -112,10 +112,10 @@ def test_a_pod_s_counts_are_read_from_its_metrics() -> None:
 
 def test_events_tell_what_changed_and_nothing_twice() -> None:
     ready = status(source())
-    assert [each.reason for each in statuses.told({}, ready)] == ["Ready"]
-    assert [*statuses.told(ready, status(source(ready)))] == []
+    assert [each.reason for each in statuses.events_of({}, ready)] == ["Ready"]
+    assert [*statuses.events_of(ready, status(source(ready)))] == []
     failed = status(source(ready), failure="forbidden")
-    [told] = statuses.told(ready, failed)
+    [told] = statuses.events_of(ready, failed)
     assert (told.type, told.reason, told.message) == ("Warning", "PublishFailed", "forbidden")
 
 
@@ -125,13 +125,15 @@ def test_events_tell_the_course_of_a_rotation() -> None:
     old = {"id": "1", "madeAt": "…", "currentSince": "…"}
     course = [[old], [made, old], [current, old], [current]]
     said = [{"conditions": [], "keys": keys, "secretName": "s"} for keys in course]
-    reasons = [[each.reason for each in statuses.told(before, after)] for before, after in itertools.pairwise(said)]
+    reasons = [
+        [each.reason for each in statuses.events_of(before, after)] for before, after in itertools.pairwise(said)
+    ]
     assert reasons == [["KeyMade"], ["Rotated"], ["KeyRetired"]]
 
 
 def test_a_watch_that_misses_a_change_is_found_out() -> None:
     now = 0.0
-    watch = Watch(lambda: now)
+    watch = WatchLag(lambda: now)
     one = {"metadata": {"uid": "1", "resourceVersion": "5"}}
     watch.brought(one, is_gone=False)
     watch.listed([one])

@@ -7,7 +7,7 @@ import time
 import eventlet
 import pytest
 
-from realmate.http_server.batches import Batch, BatchQueue
+from realmate.http_server.batches import BatchQueue, RequestBatch
 from realmate.http_server.request import Request
 from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
@@ -21,7 +21,7 @@ class Client:
     def __init__(self) -> None:
         self.answers: list[Response] = []
 
-    def answer(self, request: Request, response: Response) -> None:  # noqa: ARG002 (a connection's signature)
+    def respond(self, request: Request, response: Response) -> None:  # noqa: ARG002 (a connection's signature)
         self.answers.append(response)
 
 
@@ -30,7 +30,7 @@ class Intake:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, in_flight: int = 4) -> None:
         monkeypatch.setenv("HTTP_BATCHES_IN_FLIGHT", str(in_flight))
-        self.started: list[Batch] = []
+        self.started: list[RequestBatch] = []
         self.client = Client()
         self._queue = BatchQueue("/test/", self.started.append, Settings())
 

@@ -22,7 +22,7 @@ from realmate.wire.commands import MessageCommand
 from realmate.wire.webhook import encode_event, parse_event
 
 
-class Plan(StrEnum):
+class ReplayAction(StrEnum):
     """What is to be done with one; the text is for a person."""
 
     AS_IT_IS = "sent as they are"
@@ -30,20 +30,20 @@ class Plan(StrEnum):
     NOT_SENT = "not sent: the answer could only be the same"
 
 
-_PLANS = {
-    "too_many_events": Plan.AS_IT_IS,
-    "conversation_not_found": Plan.AS_IT_IS,
-    "failed": Plan.AS_IT_IS,
-    "idempotency_mismatch": Plan.AS_IT_IS,
-    "invalid_idempotency_key": Plan.AS_IT_IS,
-    "expired": Plan.WITH_NEW_ID,
-    "hold_expired": Plan.WITH_NEW_ID,
-    "message_conflict": Plan.WITH_NEW_ID,
+_ACTIONS = {
+    "too_many_events": ReplayAction.AS_IT_IS,
+    "conversation_not_found": ReplayAction.AS_IT_IS,
+    "failed": ReplayAction.AS_IT_IS,
+    "idempotency_mismatch": ReplayAction.AS_IT_IS,
+    "invalid_idempotency_key": ReplayAction.AS_IT_IS,
+    "expired": ReplayAction.WITH_NEW_ID,
+    "hold_expired": ReplayAction.WITH_NEW_ID,
+    "message_conflict": ReplayAction.WITH_NEW_ID,
 }
 
 
-def plan(code: str) -> Plan:
-    return _PLANS.get(code, Plan.NOT_SENT)
+def action_for(code: str) -> ReplayAction:
+    return _ACTIONS.get(code, ReplayAction.NOT_SENT)
 
 
 class Replay:
@@ -60,7 +60,9 @@ class Replay:
     def send(self, rejection: Rejection) -> tuple[int, str | None]:
         """The answer's status, and a problem's code. Raises SendError where nobody answers."""
         self._wait()
-        body = _with_new_id(rejection.body) if plan(rejection.code) is Plan.WITH_NEW_ID else rejection.body
+        body = (
+            _with_new_id(rejection.body) if action_for(rejection.code) is ReplayAction.WITH_NEW_ID else rejection.body
+        )
         source = self._sources.get(rejection.source) or Source(rejection.source)
         answer = self._server.post(body, source=source, key=f"replay-{rejection.id}")
         said = _said(answer)

@@ -20,7 +20,7 @@ class Report(msgspec.Struct):
 
 
 @contextmanager
-def told(report: Report, port: int | None, path: Path | None) -> Iterator[None]:
+def published(report: Report, port: int | None, path: Path | None) -> Iterator[None]:
     """Answer any GET on `port` with the report as it is, and leave it in the file at `path`, whatever happens."""
     server = None if port is None else _serve(report, port)
     try:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from realmate.admin import rejections
 from realmate.admin.database import AdminError
 from realmate.admin.rejections import Filter, Rejection
-from realmate.admin.replay import Plan, Replay, plan
+from realmate.admin.replay import Replay, ReplayAction, action_for
 from realmate.admin.report import Report
 from realmate.wire.printable import printable, printable_json, printable_line
 
@@ -53,11 +53,11 @@ def show_one(connection: Connection, number: int, *, body_only: bool, as_json: b
 def replay(connection: Connection, which: Filter, run: Replay, report: Report, *, send: bool) -> bool:
     """Show what would be sent, and send it if so told; whether all was answered 2xx. Raises SendError."""
     counts = rejections.count(connection, which)
-    plans = {each: sum(number for code, number in counts.items() if plan(code) is each) for each in Plan}
+    plans = {each: sum(number for code, number in counts.items() if action_for(code) is each) for each in ReplayAction}
     for each, number in plans.items():
-        codes = ", ".join(code for code in counts if plan(code) is each)
+        codes = ", ".join(code for code in counts if action_for(code) is each)
         click.echo(f"{number:>8,} {each}" + (f" ({codes})" if codes else ""))
-    to_send = sum(number for each, number in plans.items() if each is not Plan.NOT_SENT)
+    to_send = sum(number for each, number in plans.items() if each is not ReplayAction.NOT_SENT)
     report.total = to_send
     if not send:
         click.echo("\nThis was a dry run: nothing was sent. Add --send to send." if to_send else "\nNothing to send.")
@@ -68,7 +68,7 @@ def replay(connection: Connection, which: Filter, run: Replay, report: Report, *
     click.echo()
     with click.progressbar(length=to_send, label="Sending", show_pos=True, show_eta=True) as bar:
         for rejection in rejections.oldest_first(connection, which):
-            if plan(rejection.code) is not Plan.NOT_SENT:
+            if action_for(rejection.code) is not ReplayAction.NOT_SENT:
                 rejections.mark_replayed(connection, rejection.id, *run.send(rejection))
                 report.sent, report.answers = report.sent + 1, dict(run.answers)
                 bar.update(1)

@@ -65,7 +65,7 @@ class Decided(NamedTuple):
     """Each with its source's name."""
 
 
-class Batches:
+class BatchApplier:
     """Applies the deliveries that one worker was given."""
 
     def __init__(

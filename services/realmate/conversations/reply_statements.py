@@ -5,7 +5,7 @@ from __future__ import annotations
 from realmate.conversations.statements import MESSAGE_COLUMNS
 from realmate.runtime.transaction import Statement
 
-INSERT_CALLS = Statement(
+INSERT_REPLY_REQUESTS = Statement(
     "insert_calls",
     ("json",),
     "INSERT INTO reply_calls (conversation_id, source_id, seq, first_seq, last_seq, made_at)"
@@ -13,11 +13,11 @@ INSERT_CALLS = Statement(
     " FROM json_populate_recordset(NULL::reply_calls, $1)",
 )
 
-CALLED_SOURCES = Statement("called_sources", (), "SELECT DISTINCT source_id FROM reply_calls")
+SOURCES_WITH_REPLY_REQUESTS = Statement("called_sources", (), "SELECT DISTINCT source_id FROM reply_calls")
 
 # Whoever claims it has so many seconds; if he is dead then, somebody else claims it.
-CLAIM_CALLS = Statement(
-    "claim_calls",
+LEASE_REPLY_REQUESTS = Statement(
+    "lease_reply_requests",
     ("integer", "integer", "double precision", "double precision"),
     """
     UPDATE reply_calls AS call
@@ -51,7 +51,7 @@ GROUP = Statement(
 )
 
 # The row's deletion is what makes it one reply. The conversation is locked first: it may be erased just now.
-FINISH_CALL = Statement(
+FINISH_REPLY_REQUEST = Statement(
     "finish_call",
     ("uuid", "integer", "integer", "text", "text"),
     f"""
@@ -82,7 +82,7 @@ FINISH_CALL = Statement(
     """,
 )
 
-POSTPONE_CALL = Statement(
+POSTPONE_REPLY_REQUEST = Statement(
     "postpone_call",
     ("uuid", "integer", "integer", "double precision"),
     "UPDATE reply_calls SET due_at = clock_timestamp() + make_interval(secs => $4)"

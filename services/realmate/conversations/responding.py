@@ -26,7 +26,7 @@ import structlog
 from realmate.conversations import metrics, reply_statements
 from realmate.domain.model import REPLY_HEADING
 from realmate.egress.circuit_breaker import CircuitBreaker
-from realmate.egress.client import CallFailed, CallForbidden, post
+from realmate.egress.client import RequestFailed, RequestForbidden, post
 from realmate.runtime.background import Background
 from realmate.runtime.database import is_outage
 from realmate.runtime.transaction import StatementFailed, Transactions
@@ -47,7 +47,7 @@ _PASSING = {408, 425, 429}
 log = structlog.get_logger(__name__)
 
 
-class Call(NamedTuple):
+class ReplyRequest(NamedTuple):
     """A claimed one."""
 
     conversation_id: str
@@ -78,7 +78,7 @@ class _Outcome(NamedTuple):
     retry_after_s: float = 0.0
 
 
-class _Answer(msgspec.Struct):
+class _ResponderAnswer(msgspec.Struct):
     content: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CONTENT_CHARS, pattern=r"^[^\0]*$")]
 
 
@@ -104,24 +104,24 @@ class Responding:
             breaker = self._breakers.setdefault(source, CircuitBreaker())
             free = breaker.admit(responder.concurrency - background.running(source))
             if free > 0:
-                for call in _claim(db, source_id, free, lease_s=responder.timeout_s + LEASE_BEYOND_TIMEOUT_S):
+                for call in _lease(db, source_id, free, lease_s=responder.timeout_s + LEASE_BEYOND_TIMEOUT_S):
                     background.run(source, partial(self._make, db, source, responder, call))
             else:
                 give_up(db, source_id, responder)
 
-    def _make(self, db: Transactions, source: str, responder: Responder, call: Call) -> None:
+    def _make(self, db: Transactions, source: str, responder: Responder, call: ReplyRequest) -> None:
         try:
             outcome = self._outcome(db, source, responder, call)
             pause_s = max(outcome.retry_after_s, _pause_s(call.attempts))
             if outcome.passing and call.age_s + pause_s < responder.retry_for_s:
-                db.fetch(reply_statements.POSTPONE_CALL, *call.key, pause_s)
+                db.fetch(reply_statements.POSTPONE_REPLY_REQUEST, *call.key, pause_s)
             else:
                 _finish(db, call, outcome.content, responder.fallback)
         except Exception as error:
             if not is_outage(error):  # in an outage the lease runs out, and the call is made again
                 log.exception("a reply's call failed", source=source)
 
-    def _outcome(self, db: Transactions, source: str, responder: Responder, call: Call) -> _Outcome:
+    def _outcome(self, db: Transactions, source: str, responder: Responder, call: ReplyRequest) -> _Outcome:
         if call.attempts > 1 and call.age_s >= responder.retry_for_s:
             return _Outcome(failure="its time is over")  # whoever claimed it before died, perhaps of its answer
         try:
@@ -132,10 +132,10 @@ class Responding:
                 raise
             log.exception("a reply's call failed in an unforeseen way", source=source)
             outcome = _Outcome(failure=f"unforeseen: {type(error).__name__}", passing=True)
-        self._tell(source, outcome)
+        self._count(source, outcome)
         return outcome
 
-    def _tell(self, source: str, outcome: _Outcome) -> None:
+    def _count(self, source: str, outcome: _Outcome) -> None:
         breaker = self._breakers[source]
         was_open = breaker.is_open
         breaker.record(failed=outcome.passing)
@@ -153,7 +153,7 @@ def give_up(db: Transactions, source_id: int, responder: Responder | None) -> No
     """Answer without a call what has waited long enough; all of it where there is no responder any more."""
     age_s, fallback = (0.0, None) if responder is None else (responder.retry_for_s, responder.fallback)
     until = time.monotonic() + GIVING_UP_S
-    for call in _claim(db, source_id, GIVEN_UP_AT_ONCE, age_s=age_s):
+    for call in _lease(db, source_id, GIVEN_UP_AT_ONCE, age_s=age_s):
         if time.monotonic() > until:
             return  # other sources are waiting; the leases of the rest run out, and they are claimed again
         _finish(db, call, None, fallback)
@@ -161,40 +161,42 @@ def give_up(db: Transactions, source_id: int, responder: Responder | None) -> No
 
 def give_up_orphans(db: Transactions, responders: Responders) -> None:
     """Answer what sources have left that have no responder any more."""
-    for (source_id,) in db.fetch(reply_statements.CALLED_SOURCES):
+    for (source_id,) in db.fetch(reply_statements.SOURCES_WITH_REPLY_REQUESTS):
         if source_id not in responders:
             give_up(db, source_id, None)
 
 
-def _claim(
+def _lease(
     db: Transactions, source_id: int, limit: int, *, lease_s: float = LEASE_BEYOND_TIMEOUT_S, age_s: float = 0.0
-) -> list[Call]:
+) -> list[ReplyRequest]:
     """At most `limit` of those that are due and `age_s` old. Nobody else gets them for `lease_s`."""
-    return [Call(*row) for row in db.fetch(reply_statements.CLAIM_CALLS, source_id, limit, lease_s, age_s)]
+    return [
+        ReplyRequest(*row) for row in db.fetch(reply_statements.LEASE_REPLY_REQUESTS, source_id, limit, lease_s, age_s)
+    ]
 
 
-def _ask(db: Transactions, responder: Responder, call: Call) -> _Outcome:
+def _ask(db: Transactions, responder: Responder, call: ReplyRequest) -> _Outcome:
     body = _request(db, call)
     headers = responder.signer.sign(body, call.webhook_id, time.time()) | {"Content-Type": "application/json"}
     try:
         answer = post(
             responder.url, body, headers, timeout_s=responder.timeout_s, allow_private=responder.allow_private
         )
-    except CallForbidden as error:
+    except RequestForbidden as error:
         return _Outcome(failure=str(error))
-    except CallFailed as error:
+    except RequestFailed as error:
         return _Outcome(failure=str(error), passing=True)
     if answer.status in _PASSING or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _Outcome(failure=f"status {answer.status}", passing=True, retry_after_s=answer.retry_after_s)
     if not 200 <= answer.status <= 299:  # noqa: PLR2004 (what 2xx means)
         return _Outcome(failure=f"status {answer.status}")
     try:
-        return _Outcome(msgspec.json.decode(answer.body.removeprefix(BOM_UTF8), type=_Answer).content)
+        return _Outcome(msgspec.json.decode(answer.body.removeprefix(BOM_UTF8), type=_ResponderAnswer).content)
     except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors, and so is "not UTF-8"
         return _Outcome(failure=f"its answer is no reply: {error}")
 
 
-def _request(db: Transactions, call: Call) -> bytes:
+def _request(db: Transactions, call: ReplyRequest) -> bytes:
     rows = db.fetch(
         reply_statements.GROUP, call.conversation_id, call.source_id, call.first_seq, call.last_seq, MAX_GROUP_BYTES
     )
@@ -204,7 +206,7 @@ def _request(db: Transactions, call: Call) -> bytes:
     return msgspec.json.encode({"type": "REPLY_WANTED", "timestamp": call.made_at, "data": data})
 
 
-def _finish(db: Transactions, call: Call, *contents: str | None) -> None:
+def _finish(db: Transactions, call: ReplyRequest, *contents: str | None) -> None:
     """Write the reply, if nobody has yet: the first of the contents that is there and that the database can store.
 
     Without one, the reply is the messages' ids.
@@ -217,8 +219,8 @@ def _finish(db: Transactions, call: Call, *contents: str | None) -> None:
     return _write(db, call, None)
 
 
-def _write(db: Transactions, call: Call, content: str | None) -> None:
-    [(made,)] = db.fetch(reply_statements.FINISH_CALL, *call.key, content, REPLY_HEADING)
+def _write(db: Transactions, call: ReplyRequest, content: str | None) -> None:
+    [(made,)] = db.fetch(reply_statements.FINISH_REPLY_REQUEST, *call.key, content, REPLY_HEADING)
     if not made:
         log.info("no reply is written: it was before, or its conversation is erased", source_id=call.source_id)
 

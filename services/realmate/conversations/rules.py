@@ -25,7 +25,7 @@ class RuleBook:
     def of(self, source_id: int) -> Rules:
         return self._by_source.get(source_id, self._default)
 
-    def asks(self, source_id: int) -> bool:
+    def has_responder(self, source_id: int) -> bool:
         """Whether its replies come from a responder of its own."""
         return source_id in self._asked
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from realmate.conversations import upkeep
-from realmate.conversations.batches import Batches
+from realmate.conversations.batches import BatchApplier
 from realmate.conversations.holding import Holding
 from realmate.conversations.responding import Responding, give_up_orphans
 from realmate.conversations.rules import RuleBooks
@@ -56,8 +56,8 @@ class ConversationsService:
         return RuleBooks(default, self.source_ids, self.sources, self.sources_now)
 
     @property
-    def batches(self) -> Batches:
-        return Batches(self.db, self.rules, self.source_ids, self.holding)
+    def batches(self) -> BatchApplier:
+        return BatchApplier(self.db, self.rules, self.source_ids, self.holding)
 
     @commands
     def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:

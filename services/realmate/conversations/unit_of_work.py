@@ -28,9 +28,9 @@ from realmate.domain.model import (
     ConversationId,
     Group,
     HeldMessage,
-    Kind,
     Message,
     MessageId,
+    MessageKind,
     Reply,
     Status,
 )
@@ -108,7 +108,7 @@ class UnitOfWork:
                 messages, more_held = held[key]
                 self.leaves_more = self.leaves_more or more_held
                 conversation = conversation._replace(held=messages)
-            self._take(decide_due(conversation, now, self._rules.of(key.source_id), more_held=more_held))
+            self._record(decide_due(conversation, now, self._rules.of(key.source_id), more_held=more_held))
 
     def save(
         self,
@@ -132,8 +132,8 @@ class UnitOfWork:
                 grown.append(row)
             elif before is not after:
                 changed.append(_conversation_row(after))
-        self._set_kind(self._admitted, Kind.INBOUND)
-        self._set_kind(self.expired, Kind.EXPIRED)
+        self._set_kind(self._admitted, MessageKind.INBOUND)
+        self._set_kind(self.expired, MessageKind.EXPIRED)
         self._write(statements.INSERT_CONVERSATIONS, new)
         self._write(statements.UPDATE_CONVERSATIONS, changed)
         self._write(statements.GROW_GROUPS, grown, self._now)
@@ -142,9 +142,9 @@ class UnitOfWork:
         made: list[_ReplyRow] = []
         asked: list[_ReplyRow] = []
         for reply in self.replies:
-            (asked if self._rules.asks(reply.conversation_id.source_id) else made).append(_reply_row(reply))
+            (asked if self._rules.has_responder(reply.conversation_id.source_id) else made).append(_reply_row(reply))
         self._write(statements.INSERT_REPLIES, made, REPLY_HEADING)  # after the messages, of which it may name some
-        self._write(reply_statements.INSERT_CALLS, asked)
+        self._write(reply_statements.INSERT_REPLY_REQUESTS, asked)
         if applied:
             self._transaction.add(statements.INSERT_APPLIED, [*applied], [*applied.values()])
         self._write(statements.INSERT_KEYS, markers)
@@ -236,20 +236,20 @@ class UnitOfWork:
         if conversation.status is Status.PENDING and isinstance(event, NewMessage):
             rules = self._holding.room(key.source_id, rules)
         decision = decide(conversation, event, now, known=known, rules=rules)
-        self._take(decision)
+        self._record(decision)
         if decision.verdict is Verdict.HELD:
             self._holding.add(key.source_id, decision.conversation.held[-1:])
         if decision.verdict is None:
             raise AssertionError("an event always gets a verdict")
         return decision.verdict
 
-    def _take(self, decision: Decision) -> None:
+    def _record(self, decision: Decision) -> None:
         self._current[decision.conversation.id] = decision.conversation
         if message := decision.message:
             self._messages[message.id] = self._known[message.id] = message
         for held in decision.admitted:
             if held.id in self._messages:  # held by this very transaction
-                self._messages[held.id] = self._messages[held.id]._replace(kind=Kind.INBOUND)
+                self._messages[held.id] = self._messages[held.id]._replace(kind=MessageKind.INBOUND)
             else:
                 self._admitted.append(held)
         self.expired += decision.expired
@@ -257,7 +257,7 @@ class UnitOfWork:
 
     # --- save ---
 
-    def _set_kind(self, held: Sequence[HeldMessage], kind: Kind) -> None:
+    def _set_kind(self, held: Sequence[HeldMessage], kind: MessageKind) -> None:
         if held:
             self._transaction.add(statements.SET_KIND, *_arrays(held), int(kind))
 
@@ -291,7 +291,7 @@ class _MessageRow(msgspec.Struct):
     source_id: int
     conversation_id: str
     seq: int
-    kind: Kind
+    kind: MessageKind
     content: str
     timestamp: datetime
 
@@ -328,7 +328,7 @@ def _conversation(row: tuple[Any, ...]) -> Conversation:
 
 def _message(row: tuple[Any, ...]) -> Message:
     text, source_id, conversation, seq, kind, *rest = row
-    return Message(MessageId(text, source_id), ConversationId(conversation, source_id), seq, Kind(kind), *rest)
+    return Message(MessageId(text, source_id), ConversationId(conversation, source_id), seq, MessageKind(kind), *rest)
 
 
 def _conversation_row(conversation: Conversation) -> _ConversationRow:

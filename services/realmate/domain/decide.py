@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from realmate.domain.events import CloseConversation, Event, NewConversation, NewMessage, Verdict
-from realmate.domain.model import Conversation, Group, HeldMessage, Kind, Message, Reply, Rules, Status, is_past
+from realmate.domain.model import Conversation, Group, HeldMessage, Message, MessageKind, Reply, Rules, Status, is_past
 
 
 class Decision(NamedTuple):
@@ -98,10 +98,10 @@ def _count_anew(conversation: Conversation) -> Conversation:
 def _verdict_on_known(event: NewMessage, known: Message, now: datetime, rules: Rules) -> Verdict:
     """The id is taken. The very same message again is harmless, and says what became of the first."""
     same = known.conversation_id == event.conversation_id and known.content == event.content
-    if not same or known.kind is Kind.OUTBOUND:
+    if not same or known.kind is MessageKind.OUTBOUND:
         return Verdict.MESSAGE_CONFLICT
-    waited_in_vain = known.kind is Kind.HELD and is_past(known.arrived_at, now, rules.hold_tolerance)
-    return Verdict.HOLD_EXPIRED if known.kind is Kind.EXPIRED or waited_in_vain else Verdict.DUPLICATE
+    waited_in_vain = known.kind is MessageKind.HELD and is_past(known.arrived_at, now, rules.hold_tolerance)
+    return Verdict.HOLD_EXPIRED if known.kind is MessageKind.EXPIRED or waited_in_vain else Verdict.DUPLICATE
 
 
 def _split_held(
@@ -183,7 +183,7 @@ def _hold(conversation: Conversation, event: NewMessage, now: datetime, rules: R
     size = len(event.content.encode())
     if _is_full(conversation, size, rules):
         return Decision(conversation, Verdict.TOO_MANY_HELD)
-    message = _message(conversation, event, Kind.HELD, now)
+    message = _message(conversation, event, MessageKind.HELD, now)
     held = HeldMessage(message.id, message.seq, now, size)
     waiting = conversation._replace(
         last_seq=message.seq,
@@ -205,7 +205,7 @@ def _is_full(conversation: Conversation, more_bytes: int, rules: Rules) -> bool:
 
 
 def _accept(conversation: Conversation, event: NewMessage, now: datetime, rules: Rules) -> Decision:
-    message = _message(conversation, event, Kind.INBOUND, now)
+    message = _message(conversation, event, MessageKind.INBOUND, now)
     joined, full = _answer_if_full(_join_group(conversation, message.seq, now, rules), message.seq, now, rules)
     return Decision(joined, Verdict.ACCEPTED, message=message, replies=(full,) if full else ())
 
@@ -214,7 +214,7 @@ def _reject_closed(conversation: Conversation, _event: NewMessage, _now: datetim
     return Decision(conversation, Verdict.CONVERSATION_CLOSED)
 
 
-def _message(conversation: Conversation, event: NewMessage, kind: Kind, now: datetime) -> Message:
+def _message(conversation: Conversation, event: NewMessage, kind: MessageKind, now: datetime) -> Message:
     return Message(
         event.message_id, conversation.id, conversation.last_seq + 1, kind, event.content, event.timestamp, now
     )

@@ -40,7 +40,7 @@ class Status(IntEnum):
     CLOSED = 2  #: CLOSE_CONVERSATION came. Final: nothing about it changes any more.
 
 
-class Kind(IntEnum):
+class MessageKind(IntEnum):
     """What a stored message is. The numbers are stored."""
 
     INBOUND = 1  #: In the conversation, from the sender.
@@ -157,7 +157,7 @@ class Message(NamedTuple):
     id: MessageId
     conversation_id: ConversationId
     seq: int
-    kind: Kind
+    kind: MessageKind
     content: str
     timestamp: datetime
     arrived_at: datetime

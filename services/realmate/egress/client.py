@@ -26,15 +26,15 @@ CONNECT_TIMEOUT_S = 2.0
 """For one address of several, so that one that swallows packets leaves time for the next."""
 
 
-class CallFailed(Exception):
+class RequestFailed(Exception):
     """There is no answer; the message says why, and may be logged."""
 
 
-class CallForbidden(CallFailed):
+class RequestForbidden(RequestFailed):
     """The address is not one to send to."""
 
 
-class CallAnswer(NamedTuple):
+class EgressResponse(NamedTuple):
     status: int
     body: bytes
     retry_after_s: float
@@ -48,24 +48,24 @@ class _Request(NamedTuple):
 
 def post(
     url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float, allow_private: bool = False
-) -> CallAnswer:
-    """POST, and read the whole answer, within `timeout_s` in all. Raises CallFailed."""
+) -> EgressResponse:
+    """POST, and read the whole answer, within `timeout_s` in all. Raises RequestFailed."""
     timer = eventlet.Timeout(timeout_s)
     try:
         return _post(_Request(urlsplit(url), body, headers), timeout_s, allow_private=allow_private)
     except eventlet.Timeout as fired:
         if fired is not timer:
             raise
-        raise CallFailed(f"no whole answer within {timeout_s:g} s") from None
+        raise RequestFailed(f"no whole answer within {timeout_s:g} s") from None
     except (HTTPError, OSError, ValueError) as error:
-        raise CallFailed(f"{type(error).__name__}: {error}") from error
+        raise RequestFailed(f"{type(error).__name__}: {error}") from error
     finally:
         timer.cancel()
 
 
-def _post(request: _Request, timeout_s: float, *, allow_private: bool) -> CallAnswer:
+def _post(request: _Request, timeout_s: float, *, allow_private: bool) -> EgressResponse:
     if request.url.scheme != "https" and not allow_private:
-        raise CallForbidden(f"{request.url.scheme} is for private networks, and those are not allowed here")
+        raise RequestForbidden(f"{request.url.scheme} is for private networks, and those are not allowed here")
     *others, last = _addresses(request.url, allow_private=allow_private)
     first_timeout = urllib3.Timeout(total=timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s / 2))
     for address in others:
@@ -76,7 +76,7 @@ def _post(request: _Request, timeout_s: float, *, allow_private: bool) -> CallAn
     return _exchange(request, last, urllib3.Timeout(total=timeout_s))
 
 
-def _exchange(request: _Request, address: str, timeout: urllib3.Timeout) -> CallAnswer:
+def _exchange(request: _Request, address: str, timeout: urllib3.Timeout) -> EgressResponse:
     url = request.url
     own = {"Host": url.netloc.rpartition("@")[2], "Connection": "close", "Accept-Encoding": "identity"}
     with _pool(address, url, timeout) as pool:
@@ -93,8 +93,8 @@ def _exchange(request: _Request, address: str, timeout: urllib3.Timeout) -> Call
         content = answer.read(MAX_ANSWER_BYTES + 1)
         answer.close()
     if len(content) > MAX_ANSWER_BYTES:
-        raise CallFailed(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
-    return CallAnswer(answer.status, content, _seconds(answer.headers.get("Retry-After", "")))
+        raise RequestFailed(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+    return EgressResponse(answer.status, content, _seconds(answer.headers.get("Retry-After", "")))
 
 
 def _pool(address: str, url: SplitResult, timeout: urllib3.Timeout) -> urllib3.HTTPConnectionPool:
@@ -108,13 +108,13 @@ def _port(url: SplitResult) -> int:
 
 
 def _addresses(url: SplitResult, *, allow_private: bool) -> Sequence[str]:
-    """The host's addresses in the system's order, at least one. Raises CallForbidden if one must not be sent to."""
+    """The host's addresses in the system's order, at least one. Raises RequestForbidden if one must not be sent to."""
     host = url.hostname or ""
     found = socket.getaddrinfo(host, _port(url), type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(address[4][0]) for address in found))
     for address in addresses:
         if not allow_private and not is_public(address):
-            raise CallForbidden(f"{host} is {address}, which is no public address (allow_private would allow it)")
+            raise RequestForbidden(f"{host} is {address}, which is no public address (allow_private would allow it)")
     return addresses
 
 

@@ -12,6 +12,15 @@ from realmate.http_server.entrypoints import HealthServer, http_batch
 from realmate.http_server.isolation import isolated
 from realmate.http_server.rejections import FAILED
 from realmate.http_server.request import Request
-from realmate.http_server.response_memory import AnswerRoom, NoRoom
+from realmate.http_server.response_memory import MemoryExhausted, ResponseMemory
 
-__all__ = ["FAILED", "NOT_YET", "AnswerRoom", "HealthServer", "NoRoom", "Request", "http_batch", "isolated"]
+__all__ = [
+    "FAILED",
+    "NOT_YET",
+    "HealthServer",
+    "MemoryExhausted",
+    "Request",
+    "ResponseMemory",
+    "http_batch",
+    "isolated",
+]

@@ -22,7 +22,7 @@ from realmate.http_server import metrics
 from realmate.http_server.parser import Admit
 from realmate.http_server.rejections import FAILED, OVERLOADED, STOPPING, UNSUPPORTED_ENCODING
 from realmate.http_server.request import Request
-from realmate.http_server.routes import Answering
+from realmate.http_server.routes import ResponseSink
 from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
 
@@ -36,10 +36,10 @@ NOT_YET = Response(0, b"")
 log = structlog.get_logger(__name__)
 
 
-class Batch:
+class RequestBatch:
     """Requests that one worker took. `finish` answers them, and does nothing the second time."""
 
-    def __init__(self, taken: Sequence[tuple[Request, Answering]], queue: BatchQueue) -> None:
+    def __init__(self, taken: Sequence[tuple[Request, ResponseSink]], queue: BatchQueue) -> None:
         self._taken = taken
         self._queue = queue
         self.size = len(taken)
@@ -57,16 +57,16 @@ class Batch:
         now = time.monotonic()
         statuses: list[int] = []
         seconds: list[float] = []
-        waiting: list[tuple[Request, Answering]] = []
+        waiting: list[tuple[Request, ResponseSink]] = []
         for taken, response in zip(self._taken, responses, strict=True):
             if response is NOT_YET:
                 waiting.append(taken)
                 continue
             request, connection = taken
-            connection.answer(request, response)
+            connection.respond(request, response)
             statuses.append(response.status)
             seconds.append(now - request.arrived_at)
-        self._queue.take_back(waiting)
+        self._queue.resubmit(waiting)
         self._queue.metrics.answered(statuses, seconds)
         self._queue.batch_finished(self)
 
@@ -82,7 +82,7 @@ class BatchQueue:
     """The handler behind a batch route. `spawn(batch)` starts a worker, without blocking."""
 
     def __init__(
-        self, template: str, spawn: Callable[[Batch], None], settings: Settings, admit: Admit | None = None
+        self, template: str, spawn: Callable[[RequestBatch], None], settings: Settings, admit: Admit | None = None
     ) -> None:
         self.template = template
         self._admit = admit
@@ -90,8 +90,8 @@ class BatchQueue:
         self._spawn = spawn
         self._settings = settings
         self._hub: Any = eventlet.hubs.get_hub()
-        self._queue: deque[tuple[Request, Answering]] = deque()
-        self._at_work: set[Batch] = set()
+        self._queue: deque[tuple[Request, ResponseSink]] = deque()
+        self._at_work: set[RequestBatch] = set()
         self._requests_at_work = 0
         self._scheduled = False  # to dispatch at the end of this turn of the hub
         self._looks_later = False  # and, for those that gather, in GATHER_S
@@ -110,11 +110,11 @@ class BatchQueue:
             self.metrics.answered([decision.status], [])
         return decision
 
-    def take(self, request: Request, connection: Answering) -> Response | None:
+    def submit(self, request: Request, connection: ResponseSink) -> Response | None:
         if self._stopping:
-            return self._turn_away(STOPPING, "stopping")
+            return self._reject(STOPPING, "stopping")
         if len(self._queue) >= self._settings.http_queue:
-            return self._turn_away(OVERLOADED, "queue_full")
+            return self._reject(OVERLOADED, "queue_full")
         self._queue.append((request, connection))
         if not self._scheduled:
             if self._may_start():
@@ -124,11 +124,11 @@ class BatchQueue:
                 self._look_later()
         return None
 
-    def take_back(self, taken: Sequence[tuple[Request, Answering]]) -> None:
+    def resubmit(self, taken: Sequence[tuple[Request, ResponseSink]]) -> None:
         """Put requests that a batch had no room for before all others."""
         self._queue.extendleft(reversed(taken))
 
-    def batch_finished(self, batch: Batch) -> None:
+    def batch_finished(self, batch: RequestBatch) -> None:
         self._at_work.discard(batch)
         self._requests_at_work -= batch.size
         self._dispatch()
@@ -147,11 +147,11 @@ class BatchQueue:
         self._stopping = True
         while self._queue:
             request, connection = self._queue.popleft()
-            connection.answer(request, self._turn_away(STOPPING, "stopping"))
+            connection.respond(request, self._reject(STOPPING, "stopping"))
         for batch in list(self._at_work):
             batch.fail("the process had to stop before its worker was done")
 
-    def _turn_away(self, response: Response, reason: str) -> Response:
+    def _reject(self, response: Response, reason: str) -> Response:
         metrics.rejected(reason)
         self.metrics.answered([response.status], [])
         return response
@@ -167,9 +167,9 @@ class BatchQueue:
 
     def _dispatch(self) -> None:
         self._scheduled = False
-        self._turn_the_late_away()
+        self._reject_the_late()
         while self._queue and self._may_start():
-            batch = Batch(self._next_requests(), self)
+            batch = RequestBatch(self._next_requests(), self)
             self._at_work.add(batch)
             self._requests_at_work += batch.size
             self.metrics.took(batch.size)
@@ -177,14 +177,14 @@ class BatchQueue:
         if self._queue:
             self._look_later()
 
-    def _turn_the_late_away(self) -> None:
+    def _reject_the_late(self) -> None:
         """Who has waited for as long as an event may wait for its verdict gets a 503 now, not after a batch more."""
         latest = time.monotonic() - self._settings.command_timeout_s
         while self._queue and self._queue[0][0].arrived_at < latest:
             request, connection = self._queue.popleft()
-            connection.answer(request, self._turn_away(OVERLOADED, "waited_too_long"))
+            connection.respond(request, self._reject(OVERLOADED, "waited_too_long"))
 
-    def _next_requests(self) -> list[tuple[Request, Answering]]:
+    def _next_requests(self) -> list[tuple[Request, ResponseSink]]:
         """As many as one worker may take, but at least one."""
         taken = [self._queue.popleft()]
         room_bytes = self._settings.http_max_batch_bytes - len(taken[0][0].body)
@@ -204,7 +204,7 @@ class BatchQueue:
         self._looks_later = False
         self._dispatch()
 
-    def _start(self, batch: Batch) -> None:
+    def _start(self, batch: RequestBatch) -> None:
         try:
             self._spawn(batch)
         except Exception as error:  # noqa: BLE001 (the batch must be answered, whatever Nameko raises; logged there)

@@ -30,7 +30,7 @@ from realmate.http_server.parser import RequestParser
 from realmate.http_server.rejections import NO_ROOM, TIMED_OUT, TOO_MANY_CONNECTIONS
 from realmate.http_server.request import Request, choose_request_id
 from realmate.http_server.responses import CONTINUE, encode, encode_or_fail
-from realmate.http_server.send_buffer import Unsent
+from realmate.http_server.send_buffer import SendBuffer
 from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
 
@@ -99,7 +99,7 @@ class Connection:
         )
         self._waiting: deque[Request] = deque()
         self._at_work: Request | None = None
-        self._unsent = Unsent()
+        self._unsent = SendBuffer()
         self._sending_since = time.monotonic()
         self._sending_bytes = 0
         self._requests_bytes = 0  # held by what waits and what is at work
@@ -130,7 +130,7 @@ class Connection:
         """When the request that arrives began, if the connection does nothing else."""
         return None if self._at_work or self._waiting or self._unsent or self._ending else self._parser.began_at
 
-    def make_place(self) -> None:
+    def close_for_another(self) -> None:
         """Close, for somebody else, unless a request has come in this very moment."""
         if self.is_idle:
             self.drain()
@@ -144,7 +144,7 @@ class Connection:
         """True while a request arrives or has no answer yet, or its answer is not safely with the client."""
         return not self._closed and not self.is_idle
 
-    def answer(self, request: Request, response: Response) -> None:
+    def respond(self, request: Request, response: Response) -> None:
         """Answer the request at work. An answer to any other (a killed worker's second thoughts) goes nowhere."""
         if request is self._at_work:
             self._write_answer(request, response)
@@ -318,7 +318,7 @@ class Connection:
         """Do what can be done now: start the next request, or, after the last, see how the connection goes on."""
         while self._waiting and self._at_work is None and self._unsent.bytes <= MAX_UNSENT_BYTES:
             request = self._at_work = self._waiting.popleft()
-            response = request.rejection or request.handler.take(request, self)
+            response = request.rejection or request.handler.submit(request, self)
             if response is not None:
                 self._write_answer(request, response)
         if self._parser.began_at is not None and self._parser.rejection is None and not self._closed:
@@ -329,7 +329,7 @@ class Connection:
 
     def _go_on(self) -> None:
         if self._parser.rejection is not None:
-            metrics.rejected(self._parser.rejection.status)
+            metrics.rejected_status(self._parser.rejection.status)
             self.reject(self._parser.rejection, self._parser.rejected)
         elif self._eof:
             self._end()

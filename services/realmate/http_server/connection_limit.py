@@ -32,29 +32,29 @@ OWN_DESCRIPTORS = 100
 log = structlog.get_logger(__name__)
 
 
-class Places:
-    def __init__(self, places: int, places_of_a_peer: int, *, spare_descriptors: int = 0) -> None:
+class ConnectionLimit:
+    def __init__(self, places: int, limit_per_peer: int, *, spare_descriptors: int = 0) -> None:
         self.spares = SpareDescriptors(spare_descriptors)
-        self._places = places
-        self._places_of_a_peer = places_of_a_peer
+        self._limit = places
+        self._limit_per_peer = limit_per_peer
         self._taken: dict[Connection, None] = {}
         self._by_peer: Counter[str] = Counter()
         self._searches_at = 0.0
 
-    def take(self, connection: Connection) -> None:
+    def add(self, connection: Connection) -> None:
         self._taken[connection] = None
         self._by_peer[connection.peer] += 1
 
-    def give_back(self, connection: Connection) -> None:
+    def remove(self, connection: Connection) -> None:
         if connection in self._taken:
             del self._taken[connection]
             self._by_peer -= Counter([connection.peer])
 
-    def find(self, peer: str) -> bool:
+    def has_room_for(self, peer: str) -> bool:
         """Whether there is a place for another connection of this peer, if need be after closing some."""
-        if self._by_peer[peer] >= self._places_of_a_peer and not self._free(1, of_peer=peer):
+        if self._by_peer[peer] >= self._limit_per_peer and not self._free(1, of_peer=peer):
             return False
-        return len(self._taken) < self._places or self._free(FREED_AT_ONCE)
+        return len(self._taken) < self._limit or self._free(FREED_AT_ONCE)
 
     def _free(self, count: int, of_peer: str | None = None) -> bool:
         now = time.monotonic()
@@ -64,7 +64,7 @@ class Places:
         leaving = _longest(count, ((each.idle_since, each) for each in candidates), now - MIN_IDLE_S)
         leaving = leaving or _longest(count, ((each.arriving_since, each) for each in candidates), now - MIN_ARRIVING_S)
         for connection in leaving:
-            connection.make_place()
+            connection.close_for_another()
         if not any(connection not in self._taken for connection in leaving):
             self._searches_at = now + SEARCH_PAUSE_S
             return False
@@ -86,7 +86,7 @@ def peer_of(address: tuple[Any, ...]) -> str:
     return str(ip.ipv4_mapped or ipaddress.IPv6Address(int(ip) >> 64 << 64))
 
 
-def places(settings: Settings) -> Places:
+def places(settings: Settings) -> ConnectionLimit:
     """As many as the settings say, or as many as there are descriptors for."""
     count = settings.http_max_connections
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -99,4 +99,4 @@ def places(settings: Settings) -> Places:
             http_max_connections=settings.http_max_connections,
             descriptors=soft,
         )
-    return Places(count, settings.http_max_connections_per_peer or -(-count * 3 // 4))
+    return ConnectionLimit(count, settings.http_max_connections_per_peer or -(-count * 3 // 4))

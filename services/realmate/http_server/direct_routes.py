@@ -11,7 +11,7 @@ import structlog
 from realmate.http_server.metrics import RouteMetrics
 from realmate.http_server.rejections import FAILED
 from realmate.http_server.request import Request
-from realmate.http_server.routes import Answering
+from realmate.http_server.routes import ResponseSink
 from realmate.runtime import exposition
 from realmate.wire.responses import Response
 
@@ -31,16 +31,16 @@ class DirectRoute:
     def admit(self, _request: Request, _announced_bytes: int | None) -> int:
         return 0  # no direct route has a use for a body
 
-    def take(self, request: Request, connection: Answering) -> None:
+    def submit(self, request: Request, connection: ResponseSink) -> None:
         eventlet.spawn_n(self._run, request, connection)
 
-    def _run(self, request: Request, connection: Answering) -> None:
+    def _run(self, request: Request, connection: ResponseSink) -> None:
         try:
             response = self._respond(request)
         except Exception:
             log.exception("direct route failed", route=self._template, request_id=request.request_id)
             response = FAILED
-        connection.answer(request, response)
+        connection.respond(request, response)
         self._metrics.answered([response.status], [time.monotonic() - request.arrived_at])
 
 

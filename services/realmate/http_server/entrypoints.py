@@ -24,7 +24,7 @@ from typing import Any
 import eventlet
 from nameko.extensions import DependencyProvider, Entrypoint
 
-from realmate.http_server.batches import Batch, BatchQueue
+from realmate.http_server.batches import BatchQueue, RequestBatch
 from realmate.http_server.request import Request
 from realmate.http_server.server import HttpServer, share
 from realmate.runtime.config import settings_of
@@ -128,10 +128,10 @@ class BatchHttp(_ServerUser, Entrypoint):
             self._queue.abandon()
         self._server.close(deadline)
 
-    def _spawn(self, batch: Batch) -> None:
+    def _spawn(self, batch: RequestBatch) -> None:
         self.container.spawn_worker(self, (batch.requests,), {}, handle_result=functools.partial(self._finish, batch))
 
-    def _finish(self, batch: Batch, _context: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
+    def _finish(self, batch: RequestBatch, _context: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
         if exc_info is not None:
             batch.fail("its worker raised", exc_info[1])
         elif not _fits(result, len(batch.requests)):

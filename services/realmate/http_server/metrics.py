@@ -56,6 +56,6 @@ def rejected(reason: str) -> None:
     _REJECTED.labels(reason).inc()
 
 
-def rejected(status: int) -> None:
+def rejected_status(status: int) -> None:
     """Count a request that was not HTTP the server takes, by the name of its status."""
     rejected(HTTPStatus(status).name.lower())

@@ -8,7 +8,7 @@ from prometheus_client import Counter
 
 from realmate.http_server.request import Request
 from realmate.runtime.loops import loops
-from realmate.runtime.reloading import Followed
+from realmate.runtime.reloading import ReloadingFile
 from realmate.runtime.settings import Settings
 from realmate.sources.tokens import Holder, Scope, TokenRejected, Tokens, TokensFile
 from realmate.wire.responses import Response, problem
@@ -20,13 +20,13 @@ REJECTED = Counter("realmate_refused_tokens_total", "Requests without a token th
 class Readers:
     """Of this process. One for each: `readers`."""
 
-    _tokens: Followed[Tokens] | None = None
+    _tokens: ReloadingFile[Tokens] | None = None
 
     def open(self, settings: Settings) -> None:
         """Read TOKENS_FILE, where it is set, and follow it. Raises SettingsError."""
         if settings.tokens_file is not None:
-            self._tokens = Followed("tokens", TokensFile, settings.tokens_file)
-            loops.spawn("follow TOKENS_FILE", self._tokens.follow)
+            self._tokens = ReloadingFile("tokens", TokensFile, settings.tokens_file)
+            loops.spawn("follow TOKENS_FILE", self._tokens.watch)
 
     def admit(self, request: Request, scope: Scope) -> Holder | Response:
         """Whose token the request carries, or the answer that says why it may not (RFC 6750, 3)."""

@@ -1,4 +1,4 @@
-"""Room in the budget for answers that a service makes: it waits for it before it loads what they are made of."""
+"""Reservations in the budget for answers that a service makes: it waits for it before it loads what they are made of."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from realmate.http_server.budget import ByteBudget, process_budget
 from realmate.runtime.config import settings_of
 
 
-class NoRoom(Exception):
+class MemoryExhausted(Exception):
     """Others held the room for too long. The message is for the reader."""
 
 
-class Room:
+class Reservations:
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
 
     @contextmanager
     def of(self, wanted_bytes: int, deadline: float) -> Iterator[None]:
-        """So many bytes are ours inside. Raises NoRoom where there is no room for them by `deadline`."""
+        """So many bytes are ours inside. Raises MemoryExhausted where there is no room for them by `deadline`."""
         claim = _Claim(self._budget, wanted_bytes)
         claim.wait(deadline)
         try:
@@ -53,18 +53,18 @@ class _Claim:
         finally:
             self._budget.leave(self)
         if not self._granted.ready():
-            raise NoRoom("Too many bytes are on their way to other readers; ask again.")
+            raise MemoryExhausted("Too many bytes are on their way to other readers; ask again.")
 
     def resume(self) -> None:
         self._budget.change(0, self._wanted_bytes)
         self._granted.send()
 
 
-class AnswerRoom(DependencyProvider):
-    """Injects the Room of this process."""
+class ResponseMemory(DependencyProvider):
+    """Injects the Reservations of this process."""
 
     def setup(self) -> None:
-        self._room = Room(process_budget(settings_of(self.container)))
+        self._room = Reservations(process_budget(settings_of(self.container)))
 
-    def get_dependency(self, worker_ctx: Any) -> Room:  # noqa: ARG002 (Nameko's signature)
+    def get_dependency(self, worker_ctx: Any) -> Reservations:  # noqa: ARG002 (Nameko's signature)
         return self._room

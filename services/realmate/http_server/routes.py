@@ -8,10 +8,10 @@ from realmate.http_server.request import Request
 from realmate.wire.responses import Response, problem
 
 
-class Answering(Protocol):
+class ResponseSink(Protocol):
     """Where an answer goes: the connection its request came from."""
 
-    def answer(self, request: Request, response: Response) -> None: ...
+    def respond(self, request: Request, response: Response) -> None: ...
 
 
 class Handler(Protocol):
@@ -20,8 +20,8 @@ class Handler(Protocol):
     def admit(self, request: Request, announced_bytes: int | None) -> Response | int:
         """As `parser.Admit`: reject the request, or say how large its body may be. Never blocks."""
 
-    def take(self, request: Request, connection: Answering) -> Response | None:
-        """Answer at once, or return None and let `connection.answer(request, …)` follow. Never blocks."""
+    def submit(self, request: Request, connection: ResponseSink) -> Response | None:
+        """Answer at once, or return None and let `connection.respond(request, …)` follow. Never blocks."""
 
 
 _Methods = dict[str, Handler]

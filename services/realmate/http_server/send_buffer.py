@@ -6,7 +6,7 @@ import socket
 from collections import deque
 
 
-class Unsent:
+class SendBuffer:
     def __init__(self) -> None:
         self._pieces: deque[memoryview] = deque()
         self.bytes = 0

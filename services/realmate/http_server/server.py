@@ -21,7 +21,7 @@ from eventlet.patcher import original
 from realmate.http_server import metrics
 from realmate.http_server.budget import ByteBudget, process_budget
 from realmate.http_server.connection import Connection
-from realmate.http_server.connection_limit import Places, peer_of, places
+from realmate.http_server.connection_limit import ConnectionLimit, peer_of, places
 from realmate.http_server.direct_routes import DirectRoute, show_metrics
 from realmate.http_server.known_heads import KnownHeads
 from realmate.http_server.readers import readers
@@ -72,14 +72,14 @@ class HttpServer:
         settings: Settings,
         port: int,
         budget: ByteBudget,
-        places: Places,
+        places: ConnectionLimit,
         *,
         shows_metrics: bool,
     ) -> None:
         self.settings = settings
         self.budget = budget
         self.known_heads = KnownHeads()
-        self._places = places
+        self._limit = places
         self._guests: dict[Connection, None] = {}  # the oldest first
         self.routes = Routes()
         self.routes.add("GET", "/healthz", _health_route("/healthz", health.live))
@@ -166,9 +166,9 @@ class HttpServer:
 
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self._places.give_back(connection)
+        self._limit.remove(connection)
         self._guests.pop(connection, None)
-        self._places.spares.refill()
+        self._limit.spares.refill()
         metrics.connections.dec()
 
     def _on_acceptable(self, _fd: int) -> None:
@@ -184,7 +184,7 @@ class HttpServer:
             return False
         except OSError as error:
             if error.errno in _OUT_OF_DESCRIPTORS:
-                if self._places.spares.give_up_one():
+                if self._limit.spares.give_up_one():
                     return True
                 self._wait_for_descriptors(error)
                 return False
@@ -195,7 +195,7 @@ class HttpServer:
     def _welcome(self, client: socket.socket, peer: str) -> None:
         client.setblocking(False)  # noqa: FBT003 (socket's signature)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        is_guest = not self._places.find(peer)
+        is_guest = not self._limit.has_room_for(peer)
         connection = Connection(client, self, peer, is_guest=is_guest)
         self._connections.add(connection)
         metrics.connections.inc()
@@ -203,7 +203,7 @@ class HttpServer:
             metrics.rejected("too_many_connections")
             self._receive_guest(connection)
         else:
-            self._places.take(connection)
+            self._limit.add(connection)
 
     def _receive_guest(self, connection: Connection) -> None:
         """Beyond the limit, a few are kept for a moment: one may be a probe, and a 503 must not be lost in a reset."""
@@ -231,7 +231,7 @@ class HttpServer:
     def _reap(self) -> None:
         shortest_s = min(self.settings.http_read_timeout_s, self.settings.http_idle_timeout_s)
         while True:
-            loops.turn()
+            loops.heartbeat()
             eventlet.sleep(min(REAP_INTERVAL_S, shortest_s / 4))
             now = time.monotonic()
             self.budget.observe()
@@ -278,7 +278,7 @@ def open_admin(settings: Settings) -> None:
             settings,
             settings.admin_port,
             budget,
-            Places(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS, spare_descriptors=ADMIN_SPARE_DESCRIPTORS),
+            ConnectionLimit(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS, spare_descriptors=ADMIN_SPARE_DESCRIPTORS),
             shows_metrics=True,
         )
         server.join(process := _Process())

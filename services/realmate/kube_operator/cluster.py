@@ -11,7 +11,7 @@ import aiohttp
 from kubernetes_asyncio import client, config
 from kubernetes_asyncio.client.exceptions import ApiException
 
-from realmate.kube_operator.kinds import Kind, Object
+from realmate.kube_operator.kinds import Object, ResourceKind
 
 FIELD_MANAGER = "realmate-operator"
 TIMEOUT_S = 10
@@ -38,7 +38,7 @@ class Cluster:
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
 
-    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+    async def find(self, kind: ResourceKind, namespace: str, name: str) -> Object | None:
         try:
             return await self._call("GET", kind.path(namespace, name))
         except ClusterError as error:
@@ -46,12 +46,12 @@ class Cluster:
                 return None
             raise
 
-    async def list(self, kind: Kind, namespace: str | None, *, labels: str = "") -> list[Object]:
+    async def list(self, kind: ResourceKind, namespace: str | None, *, labels: str = "") -> list[Object]:
         query = {"labelSelector": labels} if labels else {}
         items: list[Object] = (await self._call("GET", kind.path(namespace), query=query))["items"]
         return items
 
-    async def apply(self, kind: Kind, body: Object, *, subresource: str | None = None) -> Object:
+    async def apply(self, kind: ResourceKind, body: Object, *, subresource: str | None = None) -> Object:
         """Server-side apply: what this manager applied before and does not now goes, what others own stays.
 
         With metadata.resourceVersion it is a CONFLICT if somebody changed the object since.
@@ -62,12 +62,12 @@ class Cluster:
         whole = {"apiVersion": kind.api_version, "kind": kind.kind, **body}
         return await self._call("PATCH", path, whole, query=query, content_type=APPLY)
 
-    async def create(self, kind: Kind, body: Object) -> Object:
+    async def create(self, kind: ResourceKind, body: Object) -> Object:
         whole = {"apiVersion": kind.api_version, "kind": kind.kind, **body}
         query = {"fieldManager": FIELD_MANAGER}
         return await self._call("POST", kind.path(body["metadata"]["namespace"]), whole, query=query)
 
-    async def merge(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
+    async def merge(self, kind: ResourceKind, namespace: str, name: str, patch: Object) -> Object:
         return await self._call("PATCH", kind.path(namespace, name), patch, content_type=MERGE)
 
     async def _call(

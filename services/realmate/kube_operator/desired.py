@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from realmate.kube_operator import spec
-from realmate.kube_operator.keyring import Key, Keyring, make_key, turn
+from realmate.kube_operator.keyring import Key, Keyring, make_key, next_keyring
 from realmate.kube_operator.kinds import Object
 from realmate.sources.configuration import ConfigurationError
 from realmate.sources.file import check_source
@@ -99,7 +99,7 @@ class Problem(NamedTuple):
     of_secrets: bool
 
 
-class Plan(NamedTuple):
+class DesiredState(NamedTuple):
     """What there should be, by the sources' names."""
 
     keyrings: Mapping[str, Keyring]
@@ -110,7 +110,7 @@ class Plan(NamedTuple):
     problems: Mapping[str, Problem]
 
 
-def desired(actual: Actual, *, make: Callable[[datetime], Key] = make_key) -> Plan:
+def desired(actual: Actual, *, make: Callable[[datetime], Key] = make_key) -> DesiredState:
     """`actual.published.salt` must be there already."""
     keyrings, problems, entries = dict[str, Keyring](), dict[str, Problem](), dict[str, Any]()
     if actual.open_default:
@@ -131,7 +131,7 @@ def desired(actual: Actual, *, make: Callable[[datetime], Key] = make_key) -> Pl
         entries[name] = found
     salt = actual.published.salt
     revisions = {name: _revision(entry, salt) for name, entry in entries.items()}
-    return Plan(keyrings, _publication(entries, actual), revisions, problems)
+    return DesiredState(keyrings, _publication(entries, actual), revisions, problems)
 
 
 def _prepared(
@@ -170,7 +170,7 @@ def _keyring(source: Object, actual: Actual, make: Callable[[datetime], Key]) ->
     name = source["metadata"]["name"]
     is_loaded = has_loaded(actual.pods, actual.published, name)
     taken = _secrets(actual.published.entries.get(name, {})) if is_loaded else []
-    return turn(
+    return next_keyring(
         actual.keyrings.get(name),
         spec.rotation(source),
         asked=spec.rotation_asked(source),

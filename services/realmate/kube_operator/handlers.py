@@ -19,10 +19,10 @@ import structlog
 from realmate.kube_operator import metrics
 from realmate.kube_operator.cluster import Cluster, ClusterError, connect
 from realmate.kube_operator.kinds import EVENT_REPLAY, GROUP, VERSION, WEBHOOK_SOURCE
-from realmate.kube_operator.pods import Asking
+from realmate.kube_operator.pods import PodClient
 from realmate.kube_operator.reconcile import Reconciler, of_namespace
 from realmate.kube_operator.settings import OperatorSettings, load
-from realmate.kube_operator.watch_lag import PATIENCE_S, Watch
+from realmate.kube_operator.watch_lag import PATIENCE_S, WatchLag
 from realmate.runtime import logs
 from realmate.runtime.listening import cannot_listen
 from realmate.runtime.settings import SettingsError
@@ -40,17 +40,17 @@ class Operator:
     def __init__(self, settings: OperatorSettings) -> None:
         self._settings = settings
         self._changed = asyncio.Event()
-        self._turned_at = time.monotonic()
-        self.watch = Watch()
+        self._reconciled_at = time.monotonic()
+        self.watch = WatchLag()
 
     def wake(self) -> None:
         self._changed.set()
 
-    async def turn_for_ever(self) -> None:
+    async def run_for_ever(self) -> None:
         async with connect() as cluster:
             while True:
-                settled = await self._turn(cluster)
-                self._turned_at = time.monotonic()
+                settled = await self._reconcile(cluster)
+                self._reconciled_at = time.monotonic()
                 await asyncio.sleep(REST_S)
                 interval_s = self._settings.operator_interval_s if settled else UNSETTLED_INTERVAL_S
                 with suppress(TimeoutError):
@@ -59,42 +59,46 @@ class Operator:
 
     def check(self) -> dict[str, float]:
         """Raises kopf.PermanentError where a restart would help."""
-        found = {"seconds_since_turn": time.monotonic() - self._turned_at, "watch_lag_seconds": self.watch.lag_s}
+        found = {
+            "seconds_since_reconcile": time.monotonic() - self._reconciled_at,
+            "watch_lag_seconds": self.watch.lag_s,
+        }
         if max(found.values()) > PATIENCE_S + self._settings.operator_interval_s:
             raise kopf.PermanentError(f"it hangs: {found}")
         return found
 
-    async def _turn(self, cluster: Cluster) -> bool:
+    async def _reconcile(self, cluster: Cluster) -> bool:
         """Whether all is settled. Errors are told and counted: the next turn is the remedy for all of them."""
-        reconciler = Reconciler(cluster, Asking(self._settings.operator_metrics_token))
+        reconciler = Reconciler(cluster, PodClient(self._settings.operator_metrics_token))
         only = self._settings.operator_namespace
         try:
             sources = await cluster.list(WEBHOOK_SOURCE, only)
             self.watch.listed(sources)
             namespaces = {only} if only else await reconciler.namespaces()
         except ClusterError as error:
-            metrics.TURNS.labels("failed").inc()
+            metrics.RECONCILES.labels("failed").inc()
             log.warning("no turn", error=str(error))
             return True
         settled = [
-            await self._turn_over(reconciler, each, [*of_namespace(sources, each)]) for each in sorted(namespaces)
+            await self._reconcile_installation(reconciler, each, [*of_namespace(sources, each)])
+            for each in sorted(namespaces)
         ]
         return all(settled)
 
-    async def _turn_over(self, reconciler: Reconciler, namespace: str, sources: list[Any]) -> bool:
+    async def _reconcile_installation(self, reconciler: Reconciler, namespace: str, sources: list[Any]) -> bool:
         try:
-            with metrics.TURN_SECONDS.time():
-                turn = await reconciler.turn(namespace, sources)
+            with metrics.RECONCILE_SECONDS.time():
+                turn = await reconciler.reconcile(namespace, sources)
         except ClusterError as error:
-            metrics.TURNS.labels("failed").inc()
+            metrics.RECONCILES.labels("failed").inc()
             log.warning("turn failed", namespace=namespace, error=str(error))
             return True
         except Exception:  # one namespace's trouble must not keep the others from their turn
-            metrics.TURNS.labels("failed").inc()
+            metrics.RECONCILES.labels("failed").inc()
             log.exception("turn failed", namespace=namespace)
             return True
-        metrics.TURNS.labels("well").inc()
-        metrics.LAST_TURN.set_to_current_time()
+        metrics.RECONCILES.labels("well").inc()
+        metrics.LAST_RECONCILE.set_to_current_time()
         for reason in ("NoInstallation", "NoRights", "SecretMissing", "Invalid", "Paused", "Published"):
             metrics.SOURCES.labels(namespace, reason).set(turn.reasons.count(reason))
         return turn.is_settled
@@ -131,7 +135,7 @@ def _register(own: OperatorSettings) -> None:
         settings.scanning.disabled = True  # no rights over the whole cluster, for definitions and namespaces
         settings.posting.enabled = False  # its Events are for developers; ours are for people
         operator = Operator(own)
-        loop = asyncio.create_task(operator.turn_for_ever())
+        loop = asyncio.create_task(operator.run_for_ever())
         loop.add_done_callback(_die)
 
     @kopf.on.cleanup()

@@ -54,7 +54,7 @@ def make_key(now: datetime) -> Key:
     return Key(f"{now:%Y%m%d}-{secrets.token_hex(3)}", secret, now)
 
 
-def turn(  # noqa: PLR0913 (all that a key can depend on)
+def next_keyring(  # noqa: PLR0913 (all that a key can depend on)
     ring: Keyring | None,
     rotation: Rotation,
     *,

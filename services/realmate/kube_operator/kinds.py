@@ -10,7 +10,7 @@ Object = dict[str, Any]
 """As the API server has it."""
 
 
-class Kind(NamedTuple):
+class ResourceKind(NamedTuple):
     kind: str
     api_version: str
     plural: str
@@ -22,11 +22,11 @@ class Kind(NamedTuple):
         return "/".join(part for part in parts if part)
 
 
-WEBHOOK_SOURCE = Kind("WebhookSource", f"{GROUP}/{VERSION}", "webhooksources")
-EVENT_REPLAY = Kind("EventReplay", f"{GROUP}/{VERSION}", "eventreplays")
-SECRET = Kind("Secret", "v1", "secrets")
-POD = Kind("Pod", "v1", "pods")
-POD_TEMPLATE = Kind("PodTemplate", "v1", "podtemplates")
-EVENT = Kind("Event", "v1", "events")
-JOB = Kind("Job", "batch/v1", "jobs")
-DEPLOYMENT = Kind("Deployment", "apps/v1", "deployments")
+WEBHOOK_SOURCE = ResourceKind("WebhookSource", f"{GROUP}/{VERSION}", "webhooksources")
+EVENT_REPLAY = ResourceKind("EventReplay", f"{GROUP}/{VERSION}", "eventreplays")
+SECRET = ResourceKind("Secret", "v1", "secrets")
+POD = ResourceKind("Pod", "v1", "pods")
+POD_TEMPLATE = ResourceKind("PodTemplate", "v1", "podtemplates")
+EVENT = ResourceKind("Event", "v1", "events")
+JOB = ResourceKind("Job", "batch/v1", "jobs")
+DEPLOYMENT = ResourceKind("Deployment", "apps/v1", "deployments")

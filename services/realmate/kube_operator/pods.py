@@ -18,7 +18,7 @@ ADMIN_PORT = 9000
 COUNTED = "realmate_webhook_events"
 
 
-class Asking:
+class PodClient:
     """`token` is one of scope admin, where the metrics want one."""
 
     def __init__(self, token: str | None = None) -> None:

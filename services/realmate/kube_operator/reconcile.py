@@ -18,7 +18,16 @@ import structlog
 from realmate.kube_operator import replays, spec
 from realmate.kube_operator import status as statuses
 from realmate.kube_operator.cluster import CONFLICT, FORBIDDEN, Cluster, ClusterError
-from realmate.kube_operator.desired import Actual, Installation, Plan, Pod, Published, desired, has_loaded, is_deleted
+from realmate.kube_operator.desired import (
+    Actual,
+    DesiredState,
+    Installation,
+    Pod,
+    Published,
+    desired,
+    has_loaded,
+    is_deleted,
+)
 from realmate.kube_operator.keyring import Keyring
 from realmate.kube_operator.kinds import (
     EVENT,
@@ -29,10 +38,10 @@ from realmate.kube_operator.kinds import (
     POD_TEMPLATE,
     SECRET,
     WEBHOOK_SOURCE,
-    Kind,
     Object,
+    ResourceKind,
 )
-from realmate.kube_operator.pods import Asking
+from realmate.kube_operator.pods import PodClient
 
 FINALIZER = f"{GROUP}/erase"
 INSTALLATIONS = f"{GROUP}/installation=true"
@@ -45,7 +54,7 @@ LOADED_SOON = f"{GROUP}/sources"
 log = structlog.get_logger(__name__)
 
 
-class Turn(NamedTuple):
+class Reconciled(NamedTuple):
     """What a turn found."""
 
     is_settled: bool
@@ -55,7 +64,7 @@ class Turn(NamedTuple):
 
 
 class Reconciler:
-    def __init__(self, cluster: Cluster, asking: Asking) -> None:
+    def __init__(self, cluster: Cluster, asking: PodClient) -> None:
         self._cluster = cluster
         self._asking = asking
 
@@ -66,42 +75,42 @@ class Reconciler:
             found |= {each["metadata"]["namespace"] for each in await self._cluster.list(kind, None, labels=labels)}
         return found
 
-    async def turn(self, namespace: str, sources: Sequence[Object]) -> Turn:
+    async def reconcile(self, namespace: str, sources: Sequence[Object]) -> Reconciled:
         """`sources`: all WebhookSources of the namespace. Raises ClusterError."""
         found = await self._cluster.list(POD_TEMPLATE, namespace, labels=INSTALLATIONS)
         if len(found) != 1:
             message = f"there must be one Realmate in its namespace, and there are {len(found) or 'none'}"
             for source in sources:
-                await self._tell(source, statuses.not_ready(source, "NoInstallation", message, _now()))
-            return Turn(is_settled=True, reasons=["NoInstallation"] * len(sources))
+                await self._report(source, statuses.not_ready(source, "NoInstallation", message, _now()))
+            return Reconciled(is_settled=True, reasons=["NoInstallation"] * len(sources))
         installation = installation_of(found[0])
         try:
-            return await self._turn_over(installation, sources)
+            return await self._reconcile_installation(installation, sources)
         except ClusterError as error:
             if error.status != FORBIDDEN:
                 raise
-            return await self._shut_out(sources, str(error))
+            return await self._report_no_rights(sources, str(error))
 
-    async def _shut_out(self, sources: Sequence[Object], rejection: str) -> Turn:
+    async def _report_no_rights(self, sources: Sequence[Object], rejection: str) -> Reconciled:
         """The release in this namespace has not let this operator in. What it published once goes on as it is."""
         message = f"The operator has no right to work in this namespace; operator.serviceAccount gives it: {rejection}"
         log.warning("shut out", namespace=sources[0]["metadata"]["namespace"] if sources else None, error=rejection)
         for source in sources:
-            await self._tell(source, statuses.not_ready(source, "NoRights", message, _now()))
-        return Turn(is_settled=True, reasons=["NoRights"] * len(sources))
+            await self._report(source, statuses.not_ready(source, "NoRights", message, _now()))
+        return Reconciled(is_settled=True, reasons=["NoRights"] * len(sources))
 
-    async def _turn_over(self, installation: Installation, sources: Sequence[Object]) -> Turn:
+    async def _reconcile_installation(self, installation: Installation, sources: Sequence[Object]) -> Reconciled:
         for source in sources:
-            await self._hold(source)
+            await self._set_finalizer(source)
         pods = await self._pods(installation)
         actual = await self._actual(installation, sources, pods)
         plan = desired(actual)
         failure = await self._make_true(installation, actual, plan)
         if failure is None and plan.published.document != actual.published.document:
-            await self._hurry(installation, pods, plan.published)
-        settled = [await self._care_for(source, plan, installation, pods, failure) for source in sources]
+            await self._prompt_pods(installation, pods, plan.published)
+        settled = [await self._update_source(source, plan, installation, pods, failure) for source in sources]
         settled.append(await self._replay(installation.namespace, installation))
-        return Turn(all(settled), [_reason(plan, source) for source in sources])
+        return Reconciled(all(settled), [_reason(plan, source) for source in sources])
 
     # --- gathering ---
 
@@ -140,7 +149,7 @@ class Reconciler:
 
     # --- making it true ---
 
-    async def _make_true(self, installation: Installation, actual: Actual, plan: Plan) -> str | None:
+    async def _make_true(self, installation: Installation, actual: Actual, plan: DesiredState) -> str | None:
         """Store the keys, and publish; why it could not be done, if so."""
         try:
             for source in actual.sources:
@@ -157,7 +166,7 @@ class Reconciler:
             return str(error)
         return None
 
-    async def _hurry(self, installation: Installation, pods: Sequence[Pod], published: Published) -> None:
+    async def _prompt_pods(self, installation: Installation, pods: Sequence[Pod], published: Published) -> None:
         """Touch the pods, so that each kubelet brings them the new file at once. Without it, it comes in a minute."""
         patch = {"metadata": {"annotations": {LOADED_SOON: published.revision}}}
         for pod in pods:
@@ -166,7 +175,7 @@ class Reconciler:
             except ClusterError as error:
                 log.warning("pod not hurried: it loads the file in a minute", pod=pod.name, error=str(error))
 
-    async def _hold(self, source: Object) -> None:
+    async def _set_finalizer(self, source: Object) -> None:
         """A source that is to be erased when it is deleted must not go before; any other must never be held."""
         metadata = source["metadata"]
         wanted = source["spec"].get("deletionPolicy") == "Erase"
@@ -177,18 +186,18 @@ class Reconciler:
         metadata = {name: source["metadata"][name] for name in ("name", "namespace", "uid")}
         await self._cluster.apply(WEBHOOK_SOURCE, {"metadata": metadata | {"finalizers": [FINALIZER] if held else []}})
 
-    async def _care_for(
-        self, source: Object, plan: Plan, installation: Installation, pods: Sequence[Pod], failure: str | None
+    async def _update_source(
+        self, source: Object, plan: DesiredState, installation: Installation, pods: Sequence[Pod], failure: str | None
     ) -> bool:
         """Tell what is, and erase what was deleted; whether it is settled."""
         loaded = failure is None and has_loaded(pods, plan.published, source["metadata"]["name"])
         if is_deleted(source):
-            return await self._part_with(source, installation, is_revoked=loaded)
+            return await self._finish_deletion(source, installation, is_revoked=loaded)
         said = statuses.status(source, plan, installation=installation, pods=pods, failure=failure, now=_now())
-        await self._tell(source, said)
+        await self._report(source, said)
         return loaded
 
-    async def _part_with(self, source: Object, installation: Installation, *, is_revoked: bool) -> bool:
+    async def _finish_deletion(self, source: Object, installation: Installation, *, is_revoked: bool) -> bool:
         """Take a deleted source a step on: revoked by every pod, then erased, then gone; whether it got stuck."""
         if FINALIZER not in source["metadata"].get("finalizers", []):
             return False
@@ -207,7 +216,7 @@ class Reconciler:
             reason, message = "Erasing", f"It is revoked everywhere; Job {name} erases what it sent"
             if done is False:
                 reason, message = "ErasureFailed", f"The log of Job {name} says why; delete the Job to try again"
-        await self._tell(source, statuses.not_ready(source, reason, message, _now()))
+        await self._report(source, statuses.not_ready(source, reason, message, _now()))
         return reason == "ErasureFailed"
 
     async def _replay(self, namespace: str, installation: Installation) -> bool:
@@ -234,12 +243,12 @@ class Reconciler:
 
     # --- telling ---
 
-    async def _tell(self, source: Object, said: Object) -> None:
+    async def _report(self, source: Object, said: Object) -> None:
         if await self._write_status(WEBHOOK_SOURCE, source, said):
-            for told in statuses.told(source.get("status", {}), said):
+            for told in statuses.events_of(source.get("status", {}), said):
                 await self._event(WEBHOOK_SOURCE, source, told)
 
-    async def _write_status(self, kind: Kind, about: Object, said: Object) -> bool:
+    async def _write_status(self, kind: ResourceKind, about: Object, said: Object) -> bool:
         """Whether it was another one before."""
         if about.get("status") == said:
             return False
@@ -252,7 +261,7 @@ class Reconciler:
             raise
         return True
 
-    async def _event(self, kind: Kind, about: Object, told: statuses.Told) -> None:
+    async def _event(self, kind: ResourceKind, about: Object, told: statuses.KubernetesEvent) -> None:
         metadata = about["metadata"]
         at = statuses.written(_now())
         try:
@@ -339,7 +348,7 @@ def _last_word(pod: Object) -> Any:
     return None
 
 
-def _reason(plan: Plan, source: Object) -> str:
+def _reason(plan: DesiredState, source: Object) -> str:
     problem = plan.problems.get(source["metadata"]["name"])
     if problem is not None:
         return problem.reason

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from realmate.kube_operator import spec
-from realmate.kube_operator.desired import Installation, Plan, Pod, has_loaded, unloaded
+from realmate.kube_operator.desired import DesiredState, Installation, Pod, has_loaded, unloaded
 from realmate.kube_operator.keyring import Keyring, next_rotation
 from realmate.kube_operator.kinds import Object
 from realmate.sources.model import DEFAULT
@@ -27,7 +27,7 @@ class Condition(NamedTuple):
         return self.status == "True"
 
 
-class Told(NamedTuple):
+class KubernetesEvent(NamedTuple):
     """A Kubernetes Event."""
 
     type: Literal["Normal", "Warning"]
@@ -37,7 +37,7 @@ class Told(NamedTuple):
 
 def status(  # noqa: PLR0913 (all that a status tells of)
     source: Object,
-    plan: Plan,
+    plan: DesiredState,
     *,
     installation: Installation,
     pods: Sequence[Pod],
@@ -92,7 +92,7 @@ def not_ready(source: Object, reason: str, message: str, now: datetime) -> Objec
     }
 
 
-def _secrets_and_published(source: Object, plan: Plan, failure: str | None) -> tuple[Condition, Condition]:
+def _secrets_and_published(source: Object, plan: DesiredState, failure: str | None) -> tuple[Condition, Condition]:
     problem = plan.problems.get(source["metadata"]["name"])
     if problem is not None and problem.of_secrets:
         secrets = Condition("SecretsReady", "False", problem.reason, problem.message)
@@ -201,32 +201,40 @@ def traffic(before: Mapping[str, Any], source: str, pods: Sequence[Pod], now: da
     return told
 
 
-def told(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Told]:
+def events_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[KubernetesEvent]:
     """The Events of a change of status."""
     old = {each["type"]: each for each in before.get("conditions", [])}
     for condition in after["conditions"]:
         earlier = old.get(condition["type"], {})
         is_news = (earlier.get("status"), earlier.get("reason")) != (condition["status"], condition["reason"])
         if condition["type"] == "Ready" and is_news:
-            yield Told("Warning" if _is_bad(condition) else "Normal", condition["reason"], condition["message"])
-    yield from _told_of_keys(before.get("keys"), after.get("keys", []), after.get("secretName"))
+            yield KubernetesEvent(
+                "Warning" if _is_bad(condition) else "Normal", condition["reason"], condition["message"]
+            )
+    yield from _events_of_keys(before.get("keys"), after.get("keys", []), after.get("secretName"))
 
 
 def _is_bad(condition: Mapping[str, Any]) -> bool:
     return condition["status"] == "False" and condition["reason"] not in {"Waiting", "Paused", "Revoking", "Erasing"}
 
 
-def _told_of_keys(before: Sequence[Object] | None, after: Sequence[Object], secret: str | None) -> Iterator[Told]:
+def _events_of_keys(
+    before: Sequence[Object] | None, after: Sequence[Object], secret: str | None
+) -> Iterator[KubernetesEvent]:
     if secret is None or before is None:
         return
     old = {key["id"]: key for key in before}
     for key in after:
         if key["id"] not in old and "currentSince" not in key:
-            yield Told("Normal", "KeyMade", f"Key {key['id']} is on its way to all pods; then senders get it")
+            yield KubernetesEvent(
+                "Normal", "KeyMade", f"Key {key['id']} is on its way to all pods; then senders get it"
+            )
         elif "currentSince" in key and "currentSince" not in old.get(key["id"], key):
-            yield Told("Normal", "Rotated", f"Secret {secret} has key {key['id']} now; the one before retires")
+            yield KubernetesEvent(
+                "Normal", "Rotated", f"Secret {secret} has key {key['id']} now; the one before retires"
+            )
     for gone in old.keys() - {key["id"] for key in after}:
-        yield Told("Normal", "KeyRetired", f"Key {gone} is accepted no more")
+        yield KubernetesEvent("Normal", "KeyRetired", f"Key {gone} is accepted no more")
 
 
 def written(moment: datetime) -> str:

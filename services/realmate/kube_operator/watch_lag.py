@@ -13,7 +13,7 @@ from realmate.kube_operator.kinds import Object
 PATIENCE_S = 90.0
 
 
-class Watch:
+class WatchLag:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: dict[str, str] = {}

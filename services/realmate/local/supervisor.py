@@ -23,9 +23,9 @@ from realmate.local.greeting import greeting
 from realmate.local.passwords import kept_password
 from realmate.local.ports import check_free, free_port
 from realmate.local.postgres import Postgres
+from realmate.local.restarts import Restarter
 from realmate.local.service import Migration, Service
 from realmate.local.valkey import Valkey
-from realmate.local.watch import Watch
 from realmate.runtime.settings import Settings
 from realmate.sources.configuration import ConfigurationError
 from realmate.sources.file import SourceFile
@@ -93,7 +93,7 @@ class Installation:
 
     def watch(self) -> None:
         """Start again what dies. Returns never: a signal ends it."""
-        watches = [Watch(child) for child in (*self._stores, *self._services)]
+        watches = [Restarter(child) for child in (*self._stores, *self._services)]
         while True:
             time.sleep(LOOK_INTERVAL_S)
             for watch in watches:

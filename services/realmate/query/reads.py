@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from realmate.domain.model import Kind, Status
+from realmate.domain.model import MessageKind, Status
 from realmate.runtime.transaction import Statement, Transactions, uuid_array
 from realmate.wire.webhook import MAX_CONTENT_CHARS
 
@@ -69,7 +69,7 @@ _PORTION = Statement(
     ORDER BY "timestamp", seq LIMIT $6
     """,
 )
-_TYPES = {int(kind): kind.name for kind in Kind}
+_TYPES = {int(kind): kind.name for kind in MessageKind}
 
 
 class MessageView(msgspec.Struct):

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import msgspec
 import structlog
 
-from realmate.http_server import NOT_YET, AnswerRoom, NoRoom, Request, http_batch, isolated
+from realmate.http_server import NOT_YET, MemoryExhausted, Request, ResponseMemory, http_batch, isolated
 from realmate.http_server.readers import readers
 from realmate.query.reads import Ambiguous, ConversationView, Unread, Wanted, read, read_in_portions
 from realmate.runtime.config import ServiceSettings
@@ -30,7 +30,7 @@ class QueryService:
 
     db = Database(read_only=True)
     settings = ServiceSettings()
-    room = AnswerRoom()
+    room = ResponseMemory()
 
     @http_batch("GET", "/conversations/{id}/")
     def show(self, requests: Sequence[Request]) -> list[Response]:
@@ -41,7 +41,7 @@ class QueryService:
         deadline = requests[0].arrived_at + self.settings.command_timeout_s
         try:
             found = self._read({each for each in wanted if not isinstance(each, Response)}, deadline)
-        except NoRoom as error:
+        except MemoryExhausted as error:
             return [each if isinstance(each, Response) else unavailable(str(error)) for each in wanted]
         except Exception as error:
             if not is_outage(error):

@@ -101,7 +101,7 @@ class Health:
     def watch(self) -> None:
         """Look again and again, for the log, until the process drains."""
         while not self.draining:
-            loops.turn()
+            loops.heartbeat()
             self.ready()
             eventlet.sleep(WATCH_S)
 

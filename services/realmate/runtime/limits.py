@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from realmate.runtime.config import settings_of
-from realmate.sources.limits import Allowance, Limit, LocalLimits, allowance
+from realmate.sources.limits import Allowance, LocalRateLimiter, RateLimit, allowance
 
 ANSWER_TIMEOUT_S = 0.2
 """An event waits no longer for a count. The commit path has its own patience."""
@@ -56,24 +56,24 @@ LOCAL = Gauge(
 
 log = structlog.get_logger(__name__)
 
-Wanted = Mapping[str, tuple[Limit, int]]
+Wanted = Mapping[str, tuple[RateLimit, int]]
 """By source: its limit, and how many events it wants to send."""
 
 
 class _UsedUp(NamedTuple):
     """What was told of a source; moments are time.monotonic()."""
 
-    limit: Limit
+    limit: RateLimit
     until: float
     """Nothing is allowed before; in the past where something was left."""
     reset_at: float
 
 
-class Limiter:
+class SharedRateLimiter:
     """Counts in Redis, and by itself where there is none."""
 
     def __init__(self, url: str | None) -> None:
-        self._local = LocalLimits()
+        self._local = LocalRateLimiter()
         self._redis = None if url is None else _client(url)
         self._script = None if self._redis is None else self._redis.register_script(SCRIPT)
         self._used_up: dict[str, _UsedUp] = {}
@@ -85,11 +85,11 @@ class Limiter:
         """Whether this process limits by itself now, because Redis did not count when it was asked last."""
         return self._away
 
-    def take(self, wanted: Wanted) -> dict[str, Allowance]:
+    def admit(self, wanted: Wanted) -> dict[str, Allowance]:
         """Allow as many as the limits let through of the events wanted, by source."""
         now = time.monotonic()
         found: dict[str, Allowance] = {}
-        asked: dict[str, tuple[Limit, int]] = {}
+        asked: dict[str, tuple[RateLimit, int]] = {}
         for name, (limit, events) in wanted.items():
             used_up = self._used_up.get(name)
             if used_up is not None and used_up.limit == limit and now < used_up.until:
@@ -105,7 +105,7 @@ class Limiter:
 
     def _count(self, wanted: Wanted) -> dict[str, Allowance]:
         if self._script is None or time.monotonic() < self._local_until:
-            return self._local.take(wanted)
+            return self._local.admit(wanted)
         try:
             found = self._script(
                 keys=[KEY + name for name in wanted],
@@ -117,7 +117,7 @@ class Limiter:
             )
         except (redis.RedisError, OSError) as error:
             self._lose(error)
-            return self._local.take(wanted)
+            return self._local.admit(wanted)
         self._find()
         pairs = zip(found[::2], found[1::2], strict=True)
         return {
@@ -144,12 +144,12 @@ class Limiter:
 
 
 class Limits(DependencyProvider):
-    """Injects a Limiter."""
+    """Injects a SharedRateLimiter."""
 
     def setup(self) -> None:
-        self._limiter = Limiter(settings_of(self.container).redis)
+        self._limiter = SharedRateLimiter(settings_of(self.container).redis)
 
-    def get_dependency(self, worker_ctx: Any) -> Limiter:  # noqa: ARG002 (Nameko's signature)
+    def get_dependency(self, worker_ctx: Any) -> SharedRateLimiter:  # noqa: ARG002 (Nameko's signature)
         return self._limiter
 
     def stop(self) -> None:

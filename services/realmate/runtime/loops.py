@@ -48,7 +48,7 @@ class Loops:
         loop = _Loop(name, now, now, works_within_s)
         return eventlet.spawn(self._run, loop, work)
 
-    def turn(self) -> None:
+    def heartbeat(self) -> None:
         """The loop that calls this is alive. In any other greenlet this does nothing."""
         if loop := self._running.get(eventlet.getcurrent()):
             loop.turned_at = time.monotonic()

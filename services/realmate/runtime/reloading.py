@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T", bound=Sized)
 
 
-class Followed(Generic[T]):
+class ReloadingFile(Generic[T]):
     """What a file says now; a wrong one changes nothing, and is told of in the log, the metrics and readiness."""
 
     def __init__(self, part: str, read: Callable[[Path], ConfigurationFile[T]], path: Path) -> None:
@@ -49,14 +49,14 @@ class Followed(Generic[T]):
     def content(self) -> T:
         return self._file.content
 
-    def follow(self) -> None:
+    def watch(self) -> None:
         """Never returns."""
         while True:
-            loops.turn()
+            loops.heartbeat()
             eventlet.sleep(LOOK_INTERVAL_S)
-            self.look()
+            self.reload()
 
-    def look(self) -> T:
+    def reload(self) -> T:
         """Read the file again if it has changed; what it says."""
         if self._file.refresh():
             self._tell(self._file.error)

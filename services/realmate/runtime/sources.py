@@ -10,7 +10,7 @@ from nameko.extensions import DependencyProvider
 
 from realmate.runtime.config import settings_of
 from realmate.runtime.loops import loops
-from realmate.runtime.reloading import Followed
+from realmate.runtime.reloading import ReloadingFile
 from realmate.sources.file import UNCONFIGURED, SourceFile
 from realmate.sources.file import Sources as Named
 
@@ -18,28 +18,28 @@ from realmate.sources.file import Sources as Named
 class Sources(DependencyProvider):
     """Injects the enabled sources by name, the same for all of a worker's requests."""
 
-    _file: Followed[Named] | None = None
-    _follower: Any = None
+    _file: ReloadingFile[Named] | None = None
+    _watcher: Any = None
 
     def setup(self) -> None:
         """Raises SettingsError."""
         path = settings_of(self.container).sources_file
         if path is not None:
-            self._file = Followed("sources", lambda path: SourceFile(path, os.environ), path)
+            self._file = ReloadingFile("sources", lambda path: SourceFile(path, os.environ), path)
 
     def start(self) -> None:
         if self._file is not None:
-            self._follower = loops.spawn("follow SOURCES_FILE", self._file.follow)
+            self._watcher = loops.spawn("follow SOURCES_FILE", self._file.watch)
 
     def stop(self) -> None:
-        if self._follower is not None:
-            self._follower.kill()
+        if self._watcher is not None:
+            self._watcher.kill()
 
     kill = stop
 
     def look(self) -> Named:
         """The sources as their file names them at this moment."""
-        return UNCONFIGURED if self._file is None else self._file.look()
+        return UNCONFIGURED if self._file is None else self._file.reload()
 
     def get_dependency(self, worker_ctx: Any) -> Named:  # noqa: ARG002 (Nameko's signature)
         return UNCONFIGURED if self._file is None else self._file.content

@@ -134,7 +134,7 @@ class Periodic(Entrypoint):
     def _failed(self, done: Event) -> bool:
         """Whether the run failed. The loop turns while it waits: how long a run takes is the database's matter."""
         while not done.ready():
-            loops.turn()
+            loops.heartbeat()
             with eventlet.Timeout(LOOK_AGAIN_S, exception=False):
                 done.wait()
         did_its_work, exc_info = done.wait()

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from realmate.sources.configuration import ConfigurationError, ConfigurationFile, convert, decoded
-from realmate.sources.limits import MAX_EVENTS_PER_S, MAX_WINDOW_S, MIN_EVENTS_PER_S, Limit
+from realmate.sources.limits import MAX_EVENTS_PER_S, MAX_WINDOW_S, MIN_EVENTS_PER_S, RateLimit
 from realmate.sources.model import DAY_S, DEFAULT, DEFAULT_KEEP, Keep, Source
 from realmate.sources.responders import Responder
 from realmate.sources.signing import (
@@ -94,8 +94,8 @@ class _Limit(msgspec.Struct, forbid_unknown_fields=True):
                 f"burst / events_per_s must be at most {MAX_WINDOW_S:g} seconds: so long a burst comes back"
             )
 
-    def limit(self) -> Limit:
-        return Limit(self.events_per_s, self.burst or ceil(self.events_per_s))
+    def limit(self) -> RateLimit:
+        return RateLimit(self.events_per_s, self.burst or ceil(self.events_per_s))
 
 
 class _Grouping(msgspec.Struct, forbid_unknown_fields=True):

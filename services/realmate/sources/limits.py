@@ -19,7 +19,7 @@ MAX_WINDOW_S = 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class RateLimit:
     events_per_s: float
     burst: int
     """Events that may come at once, after a pause of `window_s`."""
@@ -45,18 +45,18 @@ class Allowance(NamedTuple):
     """Until it may send a whole burst."""
 
 
-class LocalLimits:
+class LocalRateLimiter:
     """The limits as one process sees them, without Redis."""
 
     def __init__(self) -> None:
         self._tat: dict[str, float] = {}
 
-    def take(self, wanted: Mapping[str, tuple[Limit, int]]) -> dict[str, Allowance]:
+    def admit(self, wanted: Mapping[str, tuple[RateLimit, int]]) -> dict[str, Allowance]:
         """Allow as many as the limits let through of the events wanted, by source."""
         now = time.monotonic()
-        return {name: self._take(name, limit, events, now) for name, (limit, events) in wanted.items()}
+        return {name: self._admit(name, limit, events, now) for name, (limit, events) in wanted.items()}
 
-    def _take(self, name: str, limit: Limit, events: int, now: float) -> Allowance:
+    def _admit(self, name: str, limit: RateLimit, events: int, now: float) -> Allowance:
         ahead_s = max(0.0, self._tat.get(name, now) - now)
         allowed = min(events, _room(limit, ahead_s))
         ahead_s += allowed * limit.interval_s
@@ -64,12 +64,12 @@ class LocalLimits:
         return allowance(limit, allowed, ahead_s)
 
 
-def allowance(limit: Limit, allowed: int, ahead_s: float) -> Allowance:
+def allowance(limit: RateLimit, allowed: int, ahead_s: float) -> Allowance:
     """`ahead_s` is how far the TAT is from the present after the allowed ones."""
     retry_after_s = max(0.0, ahead_s + limit.interval_s - limit.window_s)
     return Allowance(allowed, _room(limit, ahead_s), retry_after_s, ahead_s)
 
 
-def _room(limit: Limit, ahead_s: float) -> int:
+def _room(limit: RateLimit, ahead_s: float) -> int:
     """How many more intervals fit into the window. (The millionth: what floats lose must not cost an event.)"""
     return max(0, int((limit.window_s - ahead_s) * limit.events_per_s + 1e-6))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from realmate.domain.model import Rules
-from realmate.sources.limits import Limit
+from realmate.sources.limits import RateLimit
 from realmate.sources.responders import Responder
 from realmate.sources.signing import Verifier
 
@@ -35,7 +35,7 @@ class Source:
     """None: anyone may send as this source."""
     max_body_bytes: int | None = None
     """Less than HTTP_MAX_BODY_BYTES, which bounds every request."""
-    limit: Limit | None = None
+    limit: RateLimit | None = None
     own_rules: Mapping[str, Any] = field(default_factory=dict)
     """The fields of Rules that the source has of its own."""
     keep: Keep = DEFAULT_KEEP

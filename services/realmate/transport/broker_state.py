@@ -1,6 +1,6 @@
 """A broker that is away: trying again, for as long as somebody waits, and one log line an outage.
 
-Each end of each transport has one `Outage` for its broker. Whatever the broker says against a command (away, starting,
+Each end of each transport has one `BrokerState` for its broker. Whatever the broker says against a command (away, starting,
 read-only, out of memory, wrong password) may pass: retrying is for all of it, and the log has the reason.
 """
 
@@ -26,45 +26,45 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
-class Outage:
+class BrokerState:
     def __init__(self, broker: str, errors: tuple[type[Exception], ...]) -> None:
         self._lost, self._back = f"{broker} lost", f"{broker} back"
         self._errors = errors
         self._ended_at = -math.inf
         self._failing: dict[str, Exception] = {}
 
-    def persist(self, activity: str, command: Callable[[], T], *, worthwhile: Callable[[], bool] = lambda: True) -> T:
+    def retry(self, activity: str, command: Callable[[], T], *, worthwhile: Callable[[], bool] = lambda: True) -> T:
         """Run `command` until the broker takes it, for as long as that is worthwhile; then TransportUnavailable."""
         pause_s, longest_s = BACKOFF_S
         while True:
-            loops.turn()  # a loop that waits for its broker is alive
+            loops.heartbeat()  # a loop that waits for its broker is alive
             try:
                 result = command()
             except self._errors as error:
-                self.began(activity, error)
+                self.record_failure(activity, error)
                 if not worthwhile():
                     raise TransportUnavailable(str(error)) from error
             else:
-                self.ended(activity)
+                self.record_success(activity)
                 return result
             eventlet.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter, so that replicas spread)
             pause_s = min(pause_s * 2, longest_s)
 
-    def failing(self, activity: str) -> Exception | None:
+    def failure_of(self, activity: str) -> Exception | None:
         """Why the activity failed, if it did when it was last tried."""
         return self._failing.get(activity)
 
-    def calm_for(self, seconds: float) -> bool:
+    def healthy_for(self, seconds: float) -> bool:
         """Whether there has been no outage for that long."""
         return not self._failing and time.monotonic() - self._ended_at >= seconds
 
-    def began(self, activity: str, error: Exception) -> None:
+    def record_failure(self, activity: str, error: Exception) -> None:
         # One line an outage, however many greenlets notice it and however often they try.
         tell = log.debug if self._failing else log.warning
         tell(self._lost, activity=activity, error=str(error))
         self._failing[activity] = error
 
-    def ended(self, activity: str) -> None:
+    def record_success(self, activity: str) -> None:
         if activity in self._failing:
             del self._failing[activity]
             self._ended_at = time.monotonic()

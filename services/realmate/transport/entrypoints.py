@@ -23,10 +23,10 @@ from realmate.runtime.loops import loops
 from realmate.runtime.settings import Settings
 from realmate.transport import metrics
 from realmate.transport.amqp.caller import AmqpCaller
-from realmate.transport.amqp.consumer import AmqpSource
-from realmate.transport.interface import Caller, Delivery, Source, TransportUnavailable
+from realmate.transport.amqp.consumer import AmqpConsumer
+from realmate.transport.interface import Caller, Consumer, Delivery, TransportUnavailable
 from realmate.transport.redis.caller import RedisCaller
-from realmate.transport.redis.consumer import RedisSource
+from realmate.transport.redis.consumer import RedisConsumer
 from realmate.transport.sealing import Sealing
 
 READINESS_PART = "transport"
@@ -46,18 +46,18 @@ def open_caller(settings: Settings) -> Caller:
     return RedisCaller(url, sealing)
 
 
-def open_source(settings: Settings, url: str) -> Source:
+def open_consumer(settings: Settings, url: str) -> Consumer:
     """The consumer's end of the transport at `url`."""
     sealing = Sealing(settings.transport_keys_file)
     if _is_amqp(url):
-        return AmqpSource(
+        return AmqpConsumer(
             url,
             heartbeat_s=settings.heartbeat_s,
             prefetch=settings.consumer_max_merge * settings.consumer_batches_in_flight,
             pause_s=settings.claim_idle_s,
             sealing=sealing,
         )
-    return RedisSource(
+    return RedisConsumer(
         url,
         claim_idle_s=settings.claim_idle_s,
         read_bytes=settings.consumer_max_merge_bytes,
@@ -121,7 +121,7 @@ def in_portions(deliveries: Sequence[Delivery], max_bytes: int) -> list[list[Del
     return portions
 
 
-class CommandConsumer(Entrypoint):
+class CommandsEntrypoint(Entrypoint):
     """For `def apply(self, deliveries: list[Delivery]) -> list[bytes]`: one reply a delivery, after the commit.
 
     If it raises, nothing is acknowledged and the deliveries come again. Batches merge by themselves: while
@@ -143,9 +143,9 @@ class CommandConsumer(Entrypoint):
             return
         self._workers = Semaphore(self._settings.consumer_batches_in_flight)
         self._stopping = False
-        self._source = open_source(self._settings, url)
+        self._consumer = open_consumer(self._settings, url)
         if not self._drains:
-            health.register(READINESS_PART, self._source.check)
+            health.register(READINESS_PART, self._consumer.check)
 
     def start(self) -> None:
         if self._is_wanted:
@@ -157,7 +157,7 @@ class CommandConsumer(Entrypoint):
         if not self._is_wanted:
             return
         self._stopping = True
-        self._source.stop()
+        self._consumer.stop()
         with eventlet.Timeout(self._settings.drain_timeout_s, False):  # noqa: FBT003 (eventlet's way: leave the block)
             self._receiver.wait()
             for _ in range(self._settings.consumer_batches_in_flight):
@@ -172,12 +172,12 @@ class CommandConsumer(Entrypoint):
     def _close(self) -> None:
         if not self._drains:
             health.unregister(READINESS_PART)
-        self._source.close()
+        self._consumer.close()
 
     def _receive(self) -> None:
         while not self._stopping:
             self._wait_for_worker()
-            deliveries = self._source.receive(self._settings.consumer_max_merge)
+            deliveries = self._consumer.receive(self._settings.consumer_max_merge)
             loops.worked()
             portions = in_portions(deliveries, self._settings.consumer_max_merge_bytes)
             for place, portion in enumerate(portions):
@@ -197,7 +197,7 @@ class CommandConsumer(Entrypoint):
     def _wait_for_worker(self) -> None:
         """The loop turns while it waits: how long a worker takes is the database's matter."""
         while not self._workers.acquire(timeout=LOOK_AGAIN_S):
-            loops.turn()
+            loops.heartbeat()
 
     def _drop_expired(self, deliveries: list[Delivery]) -> list[Delivery]:
         now = time.monotonic()
@@ -205,7 +205,7 @@ class CommandConsumer(Entrypoint):
         if not expired:
             return deliveries
         metrics.deliveries.labels("expired").inc(len(expired))
-        self._source.settle(expired, [None] * len(expired))
+        self._consumer.settle(expired, [None] * len(expired))
         return [each for each in deliveries if each.deadline > now]
 
     def _spawn_worker(self, deliveries: list[Delivery]) -> None:
@@ -217,21 +217,21 @@ class CommandConsumer(Entrypoint):
         self.container.spawn_worker(self, (deliveries,), {}, handle_result=partial(self._finish, deliveries))
 
     def _finish(
-        self, deliveries: list[Delivery], _worker_ctx: Any, replies: list[bytes] | None, exc_info: Any
+        self, deliveries: list[Delivery], _worker_ctx: Any, responses: list[bytes] | None, exc_info: Any
     ) -> tuple[Any, Any]:
         """Nameko calls this in the worker's greenlet when the method has returned, or raised (Nameko has logged it)."""
         try:
-            if replies is not None and len(replies) == len(deliveries):
-                self._source.settle(deliveries, replies)
+            if responses is not None and len(responses) == len(deliveries):
+                self._consumer.settle(deliveries, responses)
             else:
                 if exc_info is None:
                     log.error("not one reply a delivery", deliveries=len(deliveries), method=self.method_name)
                 metrics.workers_failed.inc()
-                self._source.release(deliveries)
+                self._consumer.release(deliveries)
         finally:
             metrics.workers_in_flight.dec()
             self._workers.release()
-        return replies, exc_info
+        return responses, exc_info
 
 
-commands = CommandConsumer.decorator
+commands = CommandsEntrypoint.decorator

@@ -36,14 +36,14 @@ class Call:
         return max(1, int((self.deadline - time.monotonic()) * 1000))
 
 
-class Calls:
+class InFlightCalls:
     """Sends each batch with `send`, which returns when the broker has it, and again whenever it may be lost."""
 
     def __init__(self, send: Callable[[Call], None]) -> None:
         self._send = send
         self._waiting: dict[str, Call] = {}
 
-    def run(self, payload: bytes, *, timeout_s: float) -> bytes:
+    def call(self, payload: bytes, *, timeout_s: float) -> bytes:
         """The reply. Raises TransportUnavailable after `timeout_s`."""
         call = Call(uuid.uuid4().hex, payload, time.monotonic() + timeout_s)
         self._waiting[call.id] = call
@@ -55,12 +55,12 @@ class Calls:
             del self._waiting[call.id]
         raise TransportUnavailable(f"no reply within {timeout_s:g} s")
 
-    def answer(self, call_id: str, reply: bytes) -> None:
-        """Nobody waits for some replies any more: those are dropped."""
+    def resolve(self, call_id: str, reply: bytes) -> None:
+        """Nobody waits for some responses any more: those are dropped."""
         if call := self._waiting.get(call_id):
             call.inbox.put(reply)
 
-    def send_again(self) -> None:
+    def resend(self) -> None:
         """What the broker had may be lost, or its replies: once more, marked as redelivered."""
         for call in self._waiting.values():
             if call.sent:

@@ -48,7 +48,7 @@ class Caller(Protocol):
         """Let go of the broker. No call is waiting any more."""
 
 
-class Source(Protocol):
+class Consumer(Protocol):
     """The consumer's end. One greenlet receives; any may settle or release. A broker's trouble raises nothing here."""
 
     def receive(self, limit: int) -> list[Delivery]:
@@ -57,7 +57,7 @@ class Source(Protocol):
         What was received is leased to this process until it is settled or released, so long as the process lives.
         """
 
-    def settle(self, deliveries: Sequence[Delivery], replies: Sequence[bytes | None]) -> None:
+    def settle(self, deliveries: Sequence[Delivery], responses: Sequence[bytes | None]) -> None:
         """Acknowledge the deliveries and send each its reply (None: nobody waits for it)."""
 
     def release(self, deliveries: Sequence[Delivery]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from realmate.runtime.loops import loops
-from realmate.runtime.reloading import Followed
+from realmate.runtime.reloading import ReloadingFile
 from realmate.sources.transport_keys import TransportKeys, TransportKeysFile
 from realmate.transport.validation import Unreadable
 from realmate.wire.seals import BrokenSeal, Sealed, seal, timeout_of
@@ -16,23 +16,23 @@ class Sealing:
 
     def __init__(self, path: Path | None) -> None:
         """Raises SettingsError."""
-        self._file: Followed[TransportKeys] | None = None
+        self._file: ReloadingFile[TransportKeys] | None = None
         if path is None:
             return
-        self._file = Followed("transport_keys", TransportKeysFile, path)
-        self._follower = loops.spawn("follow TRANSPORT_KEYS_FILE", self._file.follow)
+        self._file = ReloadingFile("transport_keys", TransportKeysFile, path)
+        self._watcher = loops.spawn("follow TRANSPORT_KEYS_FILE", self._file.watch)
 
     def close(self) -> None:
         if self._file is not None:
-            self._follower.kill()
+            self._watcher.kill()
 
-    def of_batch(self, batch_id: str, reply_to: str, payload: bytes, timeout_ms: int) -> str:
+    def seal_batch(self, batch_id: str, reply_to: str, payload: bytes, timeout_ms: int) -> str:
         """The seal; empty without keys."""
         if self._file is None:
             return ""
         return seal(self._file.content, Sealed("batch", batch_id, reply_to, payload), timeout_ms)
 
-    def of_reply(self, batch_id: str, reply_to: str, payload: bytes) -> str:
+    def seal_response(self, batch_id: str, reply_to: str, payload: bytes) -> str:
         """The seal; empty without keys."""
         return "" if self._file is None else seal(self._file.content, Sealed("reply", batch_id, reply_to, payload))
 
@@ -41,7 +41,7 @@ class Sealing:
         signed = self._check(text, Sealed("batch", batch_id, reply_to, payload))
         return timeout_ms if signed is None else min(timeout_ms, signed)
 
-    def check_reply(self, text: str, batch_id: str, reply_to: str, payload: bytes) -> None:
+    def check_response(self, text: str, batch_id: str, reply_to: str, payload: bytes) -> None:
         """Raises Unreadable for what must not be believed."""
         self._check(text, Sealed("reply", batch_id, reply_to, payload))
 

@@ -57,7 +57,7 @@ def attempt(value: object) -> int:
     return number(value, "attempt", lowest=1, highest=MAX_ATTEMPTS)
 
 
-class Rejections:
+class DroppedMessages:
     """Counts and logs what was dropped."""
 
     def __init__(self, what: str) -> None:
@@ -65,7 +65,7 @@ class Rejections:
         self._what = what
         self._logged_at: dict[str, float] = {}
 
-    def tell(self, reason: str) -> None:
+    def record(self, reason: str) -> None:
         metrics.rejected.labels(self._what, reason).inc()
         now = time.monotonic()
         if now - self._logged_at.get(reason, -LOG_AGAIN_S) >= LOG_AGAIN_S:

@@ -16,7 +16,7 @@ from realmate.http_server import Request, http_batch, isolated
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.limits import Limits
 from realmate.runtime.sources import Sources
-from realmate.sources.limits import Limit, LocalLimits
+from realmate.sources.limits import LocalRateLimiter, RateLimit
 from realmate.sources.model import DEFAULT, Source
 from realmate.sources.signing import SignatureRejected
 from realmate.transport import CommandCaller
@@ -42,14 +42,14 @@ from realmate.wire.commands import (
     decode_verdicts,
     encode_commands,
 )
-from realmate.wire.responses import Response, said, unavailable
+from realmate.wire.responses import Response, summary_of, unavailable
 from realmate.wire.webhook import InvalidEvent, InvalidJson, parse_event
 
 MAX_KEY_CHARS = 255
 NO_LIMIT_OF_ITS_OWN = 1 << 62
 """Bytes: HTTP_MAX_BODY_BYTES, which bounds every source, is always less."""
 DIGEST_BYTES = 16
-KEPT_REJECTIONS = Limit(events_per_s=100, burst=1000)
+KEPT_REJECTIONS = RateLimit(events_per_s=100, burst=1000)
 """Of each source, in each process: who sends nothing but what is rejected must not fill the way of the rest."""
 
 log = structlog.get_logger(__name__)
@@ -92,7 +92,7 @@ class WebhookService:
 
     sources = Sources()
     limits = Limits()
-    kept_rejections = LocalLimits()
+    kept_rejections = LocalRateLimiter()
 
     @http_batch("POST", "/webhook/", admit=admit)
     @http_batch("POST", "/webhook/{source}/", admit=admit)
@@ -128,12 +128,12 @@ class WebhookService:
     ) -> list[Source | _Rejected | Response]:
         """Those beyond their source's limit are rejected: of a batch, the last ones."""
         items: list[Source | _Rejected | Response] = [*admitted]
-        limited: dict[str, tuple[Limit, list[int]]] = {}
+        limited: dict[str, tuple[RateLimit, list[int]]] = {}
         for place, item in enumerate(items):
             if isinstance(item, Source) and item.limit is not None:
                 limited.setdefault(item.name, (item.limit, []))[1].append(place)
         if limited:
-            allowances = self.limits.take({name: (limit, len(places)) for name, (limit, places) in limited.items()})
+            allowances = self.limits.admit({name: (limit, len(places)) for name, (limit, places) in limited.items()})
             for name, (limit, places) in limited.items():
                 beyond = places[allowances[name].allowed :]
                 metrics.LIMITED.labels(name).inc(len(beyond))
@@ -151,7 +151,7 @@ class WebhookService:
                 rejections[item.command.origin.source].append((place, item.response))
         if rejections:
             wanted = {name: (KEPT_REJECTIONS, len(rejected)) for name, rejected in rejections.items()}
-            for name, allowance in self.kept_rejections.take(wanted).items():
+            for name, allowance in self.kept_rejections.admit(wanted).items():
                 for place, response in rejections[name][allowance.allowed :]:
                     items[place] = response
                     metrics.UNKEPT.labels(name).inc()
@@ -211,7 +211,7 @@ def _origin(source: Source, key: str, body: bytes) -> Origin:
 
 
 def _reject(request: Request, origin: Origin, response: Response) -> _Rejected:
-    code, detail = said(response)
+    code, detail = summary_of(response)
     return _Rejected(RejectedCommand(request.request_id, code, detail, request.body, origin), response)
 
 

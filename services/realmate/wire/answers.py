@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from realmate.domain.events import Verdict
-from realmate.sources.limits import Allowance, Limit
+from realmate.sources.limits import Allowance, RateLimit
 from realmate.wire.commands import EventCommand, MessageCommand
 from realmate.wire.responses import Response, problem, unavailable
 from realmate.wire.webhook import InvalidEvent, InvalidJson
@@ -81,7 +81,7 @@ def key_too_long(limit_chars: int) -> Response:
     return problem(400, "invalid_idempotency_key", f"An idempotency key has at most {limit_chars} characters.")
 
 
-def too_many(name: str, limit: Limit, allowance: Allowance) -> Response:
+def too_many(name: str, limit: RateLimit, allowance: Allowance) -> Response:
     """The answer to an event beyond its source's limit.
 
     The headers are those of draft-ietf-httpapi-ratelimit-headers-10.

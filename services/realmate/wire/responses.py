@@ -56,7 +56,7 @@ class _Problem(msgspec.Struct):
     errors: tuple[FieldError, ...] = ()
 
 
-def said(response: Response) -> tuple[str, str]:
+def summary_of(response: Response) -> tuple[str, str]:
     """A problem's code, and in one line what is wrong."""
     told = msgspec.json.decode(response.body, type=_Problem)
     return told.code, "; ".join(f"{error.field}: {error.message}" for error in told.errors) or told.detail

@@ -1,7 +1,7 @@
 """The intake's end of the transport on RabbitMQ.
 
 Commands are published with confirms. Replies come to a queue of this process's own, which lives as long as its
-connection; when that is lost, replies may be, so the calls still waiting send their batch again, marked as redelivered,
+connection; when that is lost, responses may be, so the calls still waiting send their batch again, marked as redelivered,
 with the new queue to answer to. A broker's restart is ridden out for as long as a call's time lasts.
 """
 
@@ -18,15 +18,15 @@ from realmate.transport.amqp.connections import (
     EXCHANGE,
     ROUTING_KEY,
     Publishers,
+    broker_state,
     declare_commands,
-    outage,
 )
 from realmate.transport.amqp.envelopes import ATTEMPT, SEAL, decode_response, encode_request, header
 from realmate.transport.amqp.listener import Listener
 from realmate.transport.amqp.probe import Probe
-from realmate.transport.in_flight import Call, Calls
+from realmate.transport.in_flight import Call, InFlightCalls
 from realmate.transport.sealing import Sealing
-from realmate.transport.validation import Rejections, Unreadable
+from realmate.transport.validation import DroppedMessages, Unreadable
 
 CONNECTIONS = 8
 """More calls at a time than this wait for a connection; the intake has fewer batches in flight."""
@@ -35,16 +35,16 @@ CONNECTIONS = 8
 class AmqpCaller:
     def __init__(self, url: str, *, heartbeat_s: int, sealing: Sealing) -> None:
         self._sealing = sealing
-        self._outage = outage()
-        self._calls = Calls(self._send)
+        self._broker = broker_state()
+        self._calls = InFlightCalls(self._send)
         self._reply_to = ""
-        self._rejections = Rejections("reply")
+        self._dropped = DroppedMessages("reply")
         self._probe = Probe(url)
         self._publishers = Publishers(url, connections=CONNECTIONS)
-        self._listener = Listener(url, heartbeat_s=heartbeat_s, consume=self._consume, outage=self._outage)
+        self._listener = Listener(url, heartbeat_s=heartbeat_s, consume=self._consume, broker=self._broker)
 
     def call(self, payload: bytes, *, timeout_s: float) -> bytes:
-        return self._calls.run(payload, timeout_s=timeout_s)
+        return self._calls.call(payload, timeout_s=timeout_s)
 
     def check(self) -> None:
         self._listener.check()
@@ -60,14 +60,14 @@ class AmqpCaller:
         while True:
             self._listener.wait()
             reply_to = self._reply_to
-            self._outage.persist("send", partial(self._publish, call, reply_to))
+            self._broker.retry("send", partial(self._publish, call, reply_to))
             if reply_to == self._reply_to:
                 return  # else it changed while we published: the reply would go to a queue that is gone
 
     def _publish(self, call: Call, reply_to: str) -> None:
         call.attempts += 1
         left_ms = call.left_ms
-        seal = self._sealing.of_batch(call.id, reply_to, call.payload, left_ms)
+        seal = self._sealing.seal_batch(call.id, reply_to, call.payload, left_ms)
         self._publishers.publish(
             encode_request(call.payload),
             exchange=EXCHANGE.name,
@@ -83,25 +83,25 @@ class AmqpCaller:
         self._publishers.close()  # if the broker was away, their connections ended with it
         declare_commands(connection)
         reply_to = str(uuid.uuid4())
-        replies = Queue(f"rpc.reply-webhook-{reply_to}", EXCHANGE, routing_key=reply_to, durable=False, exclusive=True)(
-            channel
-        )
-        replies.declare()
-        replies.consume(callback=self._on_reply, no_ack=True)
+        responses = Queue(
+            f"rpc.reply-webhook-{reply_to}", EXCHANGE, routing_key=reply_to, durable=False, exclusive=True
+        )(channel)
+        responses.declare()
+        responses.consume(callback=self._on_response, no_ack=True)
         self._reply_to = reply_to
-        self._calls.send_again()
+        self._calls.resend()
 
-    def _on_reply(self, message: Any) -> None:
+    def _on_response(self, message: Any) -> None:
         try:
             reply = decode_response(message.body)
             batch_id = str(message.properties.get("correlation_id", ""))
             if reply is not None:
-                self._sealing.check_reply(header(message, SEAL), batch_id, self._reply_to, reply)
+                self._sealing.check_response(header(message, SEAL), batch_id, self._reply_to, reply)
         except (msgspec.DecodeError, ValueError, TypeError):
-            self._rejections.tell("encoding")
+            self._dropped.record("encoding")
             return
         except Unreadable as reason:
-            self._rejections.tell(str(reason))
+            self._dropped.record(str(reason))
             return
         if reply is not None:
-            self._calls.answer(batch_id, reply)
+            self._calls.resolve(batch_id, reply)

@@ -19,7 +19,7 @@ from eventlet.semaphore import Semaphore
 from kombu import Connection, Exchange, Producer, Queue
 from kombu.exceptions import KombuError
 
-from realmate.transport.broker_state import Outage
+from realmate.transport.broker_state import BrokerState
 
 ERRORS = (AMQPError, MessageNacked, KombuError, OSError)
 """What may pass: no connection, a lost one, a rejection."""
@@ -39,8 +39,8 @@ DELIVERY_LIMIT = 5
 """The broker drops what came back more often. That is the last bound, for what ends a consumer while it is read."""
 
 
-def outage() -> Outage:
-    return Outage("rabbitmq", ERRORS)
+def broker_state() -> BrokerState:
+    return BrokerState("rabbitmq", ERRORS)
 
 
 def connect(url: str, *, heartbeat_s: int = 0, confirm: bool = False) -> Connection:

@@ -25,7 +25,14 @@ from kombu import Connection, Producer
 
 from realmate.runtime.loops import loops
 from realmate.transport import metrics
-from realmate.transport.amqp.connections import CONTENT_TYPE, ERRORS, EXCHANGE, Publishers, declare_commands, outage
+from realmate.transport.amqp.connections import (
+    CONTENT_TYPE,
+    ERRORS,
+    EXCHANGE,
+    Publishers,
+    broker_state,
+    declare_commands,
+)
 from realmate.transport.amqp.envelopes import (
     ATTEMPT,
     DEFAULT_TIMEOUT_MS,
@@ -37,23 +44,29 @@ from realmate.transport.amqp.envelopes import (
 )
 from realmate.transport.amqp.listener import Listener
 from realmate.transport.amqp.probe import Probe
-from realmate.transport.amqp.set_aside import MAX_TAKINGS, SET_ASIDE, declare_set_aside, publish_aside, takings
+from realmate.transport.amqp.set_aside import (
+    MAX_DELIVERIES,
+    SET_ASIDE,
+    declare_set_aside,
+    delivery_count,
+    publish_aside,
+)
 from realmate.transport.interface import Delivery, TransportUnavailable
 from realmate.transport.sealing import Sealing
-from realmate.transport.validation import Rejections, Unreadable, attempt, name, timeout_ms
+from realmate.transport.validation import DroppedMessages, Unreadable, attempt, name, timeout_ms
 
 WAIT_S = 1.0
 """How long `receive` waits: also how long a stopping process may have to wait for it."""
 STOPPED = None
 CONSUMER_TAG = "conversations"
-CALM_S = 10.0
+HEALTHY_S = 10.0
 """An outage of RabbitMQ this recent is reason enough that nobody finished a batch."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _InHand:
+class _InFlight:
     """What must be acknowledged and answered for one delivery. Sent again by its caller, it has several tags."""
 
     reply_to: str
@@ -63,19 +76,19 @@ class _InHand:
     """Its caller knows seals: so the reply gets one."""
 
 
-class AmqpSource:
+class AmqpConsumer:
     def __init__(self, url: str, *, heartbeat_s: int, prefetch: int, pause_s: float, sealing: Sealing) -> None:
         self._sealing = sealing
         self._prefetch = prefetch
         self._pause_s = pause_s
         self._arrived = LightQueue()
-        self._in_hand: dict[str, _InHand] = {}
+        self._in_flight: dict[str, _InFlight] = {}
         self._stopped = False
-        self._outage = outage()
-        self._rejections = Rejections("command")
+        self._broker = broker_state()
+        self._dropped = DroppedMessages("command")
         self._aside = Publishers(url, connections=1)
         self._probe = Probe(url)
-        self._listener = Listener(url, heartbeat_s=heartbeat_s, consume=self._consume, outage=self._outage)
+        self._listener = Listener(url, heartbeat_s=heartbeat_s, consume=self._consume, broker=self._broker)
 
     def receive(self, limit: int) -> list[Delivery]:
         received: list[Delivery] = []
@@ -88,12 +101,12 @@ class AmqpSource:
                 received.append(delivery)
         return received
 
-    def settle(self, deliveries: Sequence[Delivery], replies: Sequence[bytes | None]) -> None:
+    def settle(self, deliveries: Sequence[Delivery], responses: Sequence[bytes | None]) -> None:
         last_deadline = max(delivery.deadline for delivery in deliveries)
         try:
-            self._outage.persist(
+            self._broker.retry(
                 "settle",
-                lambda: self._listener.write(partial(self._reply_and_acknowledge, deliveries, replies)),
+                lambda: self._listener.write(partial(self._respond_and_acknowledge, deliveries, responses)),
                 worthwhile=lambda: time.monotonic() < last_deadline,
             )
         except TransportUnavailable:
@@ -101,10 +114,10 @@ class AmqpSource:
             log.warning("deliveries not settled", deliveries=len(deliveries))
         finally:
             for delivery in deliveries:
-                del self._in_hand[delivery.id]
+                del self._in_flight[delivery.id]
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
-        tags = [tag for delivery in deliveries for tag in self._in_hand.pop(delivery.id).tags]
+        tags = [tag for delivery in deliveries for tag in self._in_flight.pop(delivery.id).tags]
         loops.spawn("give back", partial(self._give_back_later, tags))
 
     def check(self) -> None:
@@ -139,18 +152,18 @@ class AmqpSource:
             reply_to = name(message.properties.get("reply_to"), "reply")
             delivery = self._parse(message, reply_to)
         except Unreadable as reason:
-            self._rejections.tell(str(reason))
+            self._dropped.record(str(reason))
             loops.spawn("drop", partial(self._drop, [tag]))  # or it would go from consumer to consumer for ever
             return
         if self._stopped:
             loops.spawn("give back", partial(self._give_back, [tag]))
         elif self._is_poison(delivery, message):
             loops.spawn("set aside", partial(self._set_aside, message, tag))
-        elif known := self._in_hand.get(delivery.id):  # its caller sent it again, or its connection was lost
+        elif known := self._in_flight.get(delivery.id):  # its caller sent it again, or its connection was lost
             known.reply_to = reply_to
             known.tags.append(tag)
         else:
-            self._in_hand[delivery.id] = _InHand(reply_to, [tag], is_sealed=bool(header(message, SEAL)))
+            self._in_flight[delivery.id] = _InFlight(reply_to, [tag], is_sealed=bool(header(message, SEAL)))
             self._arrived.put(delivery)
 
     def _parse(self, message: Any, reply_to: str) -> Delivery:
@@ -175,9 +188,9 @@ class AmqpSource:
 
     def _is_poison(self, delivery: Delivery, message: Any) -> bool:
         return (
-            takings(headers(message)) >= MAX_TAKINGS
-            and delivery.id not in self._in_hand
-            and self._outage.calm_for(CALM_S)
+            delivery_count(headers(message)) >= MAX_DELIVERIES
+            and delivery.id not in self._in_flight
+            and self._broker.healthy_for(HEALTHY_S)
         )
 
     def _set_aside(self, message: Any, tag: tuple[Any, int]) -> None:
@@ -187,30 +200,30 @@ class AmqpSource:
             self._give_back_later([tag])
             return
         metrics.set_aside.inc()
-        log.error("batch set aside: nobody finished it", taken=takings(headers(message)), queue=SET_ASIDE)
+        log.error("batch set aside: nobody finished it", taken=delivery_count(headers(message)), queue=SET_ASIDE)
         self._drop([tag])
 
-    def _reply_and_acknowledge(
-        self, deliveries: Sequence[Delivery], replies: Sequence[bytes | None], channel: Any
+    def _respond_and_acknowledge(
+        self, deliveries: Sequence[Delivery], responses: Sequence[bytes | None], channel: Any
     ) -> None:
         producer = Producer(channel, EXCHANGE, auto_declare=False)
-        for delivery, reply in zip(deliveries, replies, strict=True):
+        for delivery, reply in zip(deliveries, responses, strict=True):
             if reply is not None:
                 producer.publish(
                     encode_response(reply),
                     headers=self._seal(delivery.id, reply),
-                    routing_key=self._in_hand[delivery.id].reply_to,
+                    routing_key=self._in_flight[delivery.id].reply_to,
                     correlation_id=delivery.id,
                     content_type=CONTENT_TYPE,
                     content_encoding="binary",
                     delivery_mode="transient",
                 )
         for delivery in deliveries:
-            _acknowledge(channel, self._in_hand[delivery.id].tags)
+            _acknowledge(channel, self._in_flight[delivery.id].tags)
 
     def _seal(self, batch_id: str, reply: bytes) -> dict[str, str]:
-        taken = self._in_hand[batch_id]
-        return {SEAL: self._sealing.of_reply(batch_id, taken.reply_to, reply)} if taken.is_sealed else {}
+        taken = self._in_flight[batch_id]
+        return {SEAL: self._sealing.seal_response(batch_id, taken.reply_to, reply)} if taken.is_sealed else {}
 
     def _forget_waiting(self) -> list[tuple[Any, int]]:
         """Take back what no worker has yet; return its tags."""
@@ -218,7 +231,7 @@ class AmqpSource:
         while not self._arrived.empty():
             delivery = self._arrived.get_nowait()
             if delivery is not STOPPED:
-                tags += self._in_hand.pop(delivery.id).tags
+                tags += self._in_flight.pop(delivery.id).tags
         return tags
 
     def _drop(self, tags: Sequence[tuple[Any, int]]) -> None:

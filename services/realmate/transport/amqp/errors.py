@@ -7,7 +7,7 @@ from amqp.exceptions import AMQPError, MessageNacked
 from realmate.runtime.health import NotReady
 
 
-def in_words(error: Exception | None) -> NotReady:
+def explain(error: Exception | None) -> NotReady:
     """Why RabbitMQ does not do what was asked. Its own text names the queue or the exchange; the user stays out."""
     if isinstance(error, MessageNacked):
         return NotReady("RabbitMQ did not take a message: a queue is full, or has no leader")

@@ -1,6 +1,6 @@
 """One consuming connection to RabbitMQ that is kept alive for as long as its service lives: both ends have one.
 
-One greenlet reads. Any may write, in turn: acknowledgements, and replies, which nobody confirms. One ticks: it sends
+One greenlet reads. Any may write, in turn: acknowledgements, and responses, which nobody confirms. One ticks: it sends
 the heartbeats, hangs up on a broker that sends none, and notes when the socket was known to be empty.
 """
 
@@ -23,8 +23,8 @@ from kombu import Connection
 
 from realmate.runtime.loops import loops
 from realmate.transport.amqp.connections import ANSWER_TIMEOUT_S, DELETION_S, ERRORS, abandon, connect
-from realmate.transport.amqp.errors import in_words
-from realmate.transport.broker_state import Outage
+from realmate.transport.amqp.errors import explain
+from realmate.transport.broker_state import BrokerState
 
 TICK_S = 0.1
 LOOK_AGAIN_S = 5.0
@@ -40,11 +40,11 @@ Consume = Callable[[Connection, Any], None]
 
 
 class Listener:
-    def __init__(self, url: str, *, heartbeat_s: int, consume: Consume, outage: Outage) -> None:
+    def __init__(self, url: str, *, heartbeat_s: int, consume: Consume, broker: BrokerState) -> None:
         self._url = url
         self._heartbeat_s = heartbeat_s
         self._consume = consume
-        self._outage = outage
+        self._broker = broker
         self._connection: Connection | None = None
         self._connected = Event()
         self._writing = Semaphore(1)
@@ -75,8 +75,8 @@ class Listener:
     def check(self) -> None:
         """Raise NotReady unless there is a connection."""
         if self.channel is None:
-            error = self._outage.failing(ACTIVITY)
-            raise in_words(error) from error
+            error = self._broker.failure_of(ACTIVITY)
+            raise explain(error) from error
 
     def hang_up(self) -> None:
         """Begin anew: the reader finds the end of the stream, and does the rest."""
@@ -94,25 +94,25 @@ class Listener:
 
     def _read(self) -> None:
         while True:
-            connection = self._outage.persist(ACTIVITY, self._open)
+            connection = self._broker.retry(ACTIVITY, self._open)
             try:
                 while True:
                     self._drain(connection)
             except ERRORS as error:
-                self._outage.began(ACTIVITY, error)
+                self._broker.record_failure(ACTIVITY, error)
                 if isinstance(error, ConsumerCancelled):
                     eventlet.sleep(DELETION_S)
             except Exception as error:
                 # Properties that no client library writes. The message comes again until the broker gives it up.
                 log.exception("unreadable frame from RabbitMQ: connecting anew")
-                self._outage.began(ACTIVITY, error)
+                self._broker.record_failure(ACTIVITY, error)
                 eventlet.sleep(DELETION_S)
             self._connection = self.channel = None
             self._connected = Event()
             abandon(connection)
 
     def _drain(self, connection: Connection) -> None:
-        loops.turn()
+        loops.heartbeat()
         with suppress(TimeoutError):  # nothing came: the ticker finds out whether the broker is there at all
             connection.drain_events(timeout=LOOK_AGAIN_S)
 
@@ -134,7 +134,7 @@ class Listener:
 
     def _tick(self) -> None:
         while True:
-            loops.turn()
+            loops.heartbeat()
             eventlet.sleep(TICK_S)
             connection = self._connection
             if connection is None:

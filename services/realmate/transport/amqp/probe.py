@@ -16,7 +16,7 @@ from kombu import Connection, Producer
 
 from realmate.runtime.health import NotReady
 from realmate.transport.amqp.connections import CONTENT_TYPE, ERRORS, EXCHANGE, abandon, connect
-from realmate.transport.amqp.errors import in_words
+from realmate.transport.amqp.errors import explain
 
 CONFIRM_S = 1.0
 NOTICE_S = 0.1
@@ -42,7 +42,7 @@ class Probe:
                 self._rehearse()
             except ERRORS as error:
                 self.close()
-                raise in_words(error) from error
+                raise explain(error) from error
             except BaseException:  # the check's timeout leaves the connection in the middle of something
                 if not self._blocked:
                     self.close()

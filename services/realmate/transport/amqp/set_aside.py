@@ -14,7 +14,7 @@ from kombu import Connection, Queue
 from realmate.transport.amqp.connections import EXCHANGE, Publishers
 
 SET_ASIDE = "realmate.set-aside"
-MAX_TAKINGS = 2
+MAX_DELIVERIES = 2
 KEPT_BYTES = 65_536
 DELIVERY_COUNT = "x-delivery-count"
 """A quorum queue's header, from the second delivery on. Other queues do not count."""
@@ -36,7 +36,7 @@ def declare_set_aside(connection: Connection) -> None:
     channel.close()
 
 
-def takings(headers: Any) -> int:
+def delivery_count(headers: Any) -> int:
     """How often the message was delivered and came back."""
     count = headers.get(DELIVERY_COUNT, 0) if isinstance(headers, dict) else 0
     return count if isinstance(count, int) else 0

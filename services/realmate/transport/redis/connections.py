@@ -17,8 +17,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from realmate.transport.broker_state import Outage
-from realmate.transport.redis.errors import in_words
+from realmate.transport.broker_state import BrokerState
+from realmate.transport.redis.errors import explain
 
 BLOCK_S = 1.0
 """How long a blocking read waits in Redis: also how long a stopping process may have to wait for it."""
@@ -30,47 +30,47 @@ MAX_AGE_S = 60.0
 
 COMMANDS = "realmate:commands"
 GROUP = "conversations"
-REPLIES = "realmate:replies:"
-"""Before the name of each channel for replies."""
+RESPONSES = "realmate:replies:"
+"""Before the name of each channel for responses."""
 
 Command = tuple[str | bytes | int, ...]
 
 
-class Reply(msgspec.Struct, array_like=True, omit_defaults=True):
-    """A message on a channel for replies. Without a seal it has two parts, as every version reads it."""
+class Response(msgspec.Struct, array_like=True, omit_defaults=True):
+    """A message on a channel for responses. Without a seal it has two parts, as every version reads it."""
 
     batch_id: str
     payload: bytes
     seal: str = ""
 
 
-class RedisLink:
+class RedisConnections:
     """`lines` are for what every batch needs, `reading_lines` the same where Redis may block."""
 
     def __init__(self, url: str) -> None:
-        self.lines = Lines(_pool(url, answer_timeout_s=ANSWER_TIMEOUT_S))
-        self.reading_lines = Lines(_pool(url, answer_timeout_s=BLOCK_S + ANSWER_TIMEOUT_S))
-        self.outage = Outage("redis", (redis.RedisError, OSError))
-        self.persist = self.outage.persist
+        self.commands = CommandPool(_pool(url, answer_timeout_s=ANSWER_TIMEOUT_S))
+        self.blocking = CommandPool(_pool(url, answer_timeout_s=BLOCK_S + ANSWER_TIMEOUT_S))
+        self.broker = BrokerState("redis", (redis.RedisError, OSError))
+        self.retry = self.broker.retry
 
     def check(self, activity: str) -> None:
         """Raise NotReady while the activity, which is tried again and again, fails."""
-        if error := self.outage.failing(activity):
-            raise in_words(error) from error
+        if error := self.broker.failure_of(activity):
+            raise explain(error) from error
 
     def close(self) -> None:
-        self.lines.close()
-        self.reading_lines.close()
+        self.commands.close()
+        self.blocking.close()
 
 
 @dataclass(slots=True)
-class _Line:
+class _PooledConnection:
     connection: Any
     generation: int
     renew_at: float
 
 
-class Lines:
+class CommandPool:
     """Straight over redis-py's connections: its client on top of them (pool, retry, telemetry, callbacks) doubles the
     cost of a command, from 30 us to 60.
 
@@ -81,7 +81,7 @@ class Lines:
 
     def __init__(self, pool: redis.ConnectionPool) -> None:
         self._pool = pool
-        self._idle: list[_Line] = []
+        self._idle: list[_PooledConnection] = []
         self._generation = 0
 
     def ask(self, *commands: Command) -> list[Any]:
@@ -124,13 +124,13 @@ class Lines:
         self._generation += 1
         self.close()
 
-    def _put_back(self, line: _Line) -> None:
+    def _put_back(self, line: _PooledConnection) -> None:
         if line.generation == self._generation:
             self._idle.append(line)
         else:
             line.connection.disconnect()
 
-    def _take(self) -> _Line:
+    def _take(self) -> _PooledConnection:
         now = time.monotonic()
         while self._idle:
             line = self._idle.pop()
@@ -138,7 +138,7 @@ class Lines:
                 return line
             line.connection.disconnect()
         age_s = MAX_AGE_S * random.uniform(0.5, 1.0)  # noqa: S311 (jitter, so that not all connect at once)
-        return _Line(_connection(self._pool), self._generation, now + age_s)
+        return _PooledConnection(_connection(self._pool), self._generation, now + age_s)
 
 
 def _is_stale(connection: Any) -> bool:
@@ -172,5 +172,5 @@ def _pool(url: str, *, answer_timeout_s: float) -> redis.ConnectionPool:
         socket_timeout=answer_timeout_s,
         socket_connect_timeout=ANSWER_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
-        protocol=2,  # the replies' shapes differ in 3, and between redis-py's versions
+        protocol=2,  # the responses' shapes differ in 3, and between redis-py's versions
     )

@@ -27,11 +27,11 @@ import structlog
 
 from realmate.runtime.loops import loops
 from realmate.transport.interface import Delivery, TransportUnavailable
-from realmate.transport.redis.connections import BLOCK_S, COMMANDS, GROUP, REPLIES, Command, RedisLink
-from realmate.transport.redis.errors import in_words
-from realmate.transport.redis.set_aside import MAX_TAKINGS, longest_idle, set_aside
+from realmate.transport.redis.connections import BLOCK_S, COMMANDS, GROUP, RESPONSES, Command, RedisConnections
+from realmate.transport.redis.errors import explain
+from realmate.transport.redis.set_aside import MAX_DELIVERIES, longest_idle, set_aside
 from realmate.transport.sealing import Sealing
-from realmate.transport.validation import Rejections, Unreadable, attempt, name, timeout_ms
+from realmate.transport.validation import DroppedMessages, Unreadable, attempt, name, timeout_ms
 
 NEGLIGIBLE_AGE_S = 0.05
 """Entries that cannot be older are not worth asking Redis for the time: the deadline is that much too early at most."""
@@ -40,7 +40,7 @@ FORGET_IDLE_MS = 600_000
 """A consumer that has not read for this long has died: a live one reads every second."""
 CLOSE_TIMEOUT_S = 1.0
 RECEIVING = "receive"
-CALM_S = 10.0
+HEALTHY_S = 10.0
 """An outage of Redis this recent is reason enough that nobody finished an entry."""
 
 log = structlog.get_logger(__name__)
@@ -49,7 +49,7 @@ Entry = tuple[bytes, Sequence[bytes]]
 
 
 @dataclass(slots=True)
-class _InHand:
+class _InFlight:
     """What must be acknowledged and answered for one delivery. Sent again by its caller, it has several entries."""
 
     entry_ids: set[bytes]
@@ -68,17 +68,17 @@ class _Clock:
     redis_ms: int | None
 
 
-class RedisSource:
+class RedisConsumer:
     def __init__(self, url: str, *, claim_idle_s: float, read_bytes: int, sealing: Sealing) -> None:
         self._sealing = sealing
         self.consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._link = RedisLink(url)
+        self._connections = RedisConnections(url)
         self._claim_idle_s = claim_idle_s
         self._read_bytes = read_bytes
         self._large_bytes = 1
         """As large as entries have been lately."""
-        self._in_hand: dict[str, _InHand] = {}
-        self._rejections = Rejections("command")
+        self._in_flight: dict[str, _InFlight] = {}
+        self._dropped = DroppedMessages("command")
         self._next_claim = 0.0
         self._drained_at = -math.inf
         self._stopped = False
@@ -88,25 +88,27 @@ class RedisSource:
         if self._stopped:
             return []
         try:
-            return self._link.persist(RECEIVING, partial(self._receive, limit), worthwhile=lambda: not self._stopped)
+            return self._connections.retry(
+                RECEIVING, partial(self._receive, limit), worthwhile=lambda: not self._stopped
+            )
         except TransportUnavailable:
             return []  # stopped while Redis is away
 
-    def settle(self, deliveries: Sequence[Delivery], replies: Sequence[bytes | None]) -> None:
+    def settle(self, deliveries: Sequence[Delivery], responses: Sequence[bytes | None]) -> None:
         last_deadline = max(delivery.deadline for delivery in deliveries)
         entry_ids: list[bytes] = []
         commands: list[Command] = []
-        for delivery, reply in zip(deliveries, replies, strict=True):
-            taken = self._in_hand[delivery.id]
+        for delivery, reply in zip(deliveries, responses, strict=True):
+            taken = self._in_flight[delivery.id]
             entry_ids.extend(taken.entry_ids)
             if reply is not None:
                 commands.append(("PUBLISH", taken.channel, self._encode(delivery.id, taken, reply)))
         # Replies first: should the connection break halfway, an entry without an answer must stay pending.
         commands.extend(_acknowledgement(entry_ids))
         try:
-            self._link.persist(
+            self._connections.retry(
                 "settle",
-                partial(self._link.lines.ask, *commands),
+                partial(self._connections.commands.ask, *commands),
                 worthwhile=lambda: time.monotonic() < last_deadline,
             )
         except TransportUnavailable:
@@ -115,23 +117,23 @@ class RedisSource:
         finally:
             self.release(deliveries)
 
-    def _encode(self, batch_id: str, taken: _InHand, reply: bytes) -> bytes:
+    def _encode(self, batch_id: str, taken: _InFlight, reply: bytes) -> bytes:
         if not taken.is_sealed:
             return msgspec.msgpack.encode((batch_id, reply))
-        seal = self._sealing.of_reply(batch_id, taken.channel.decode(), reply)
+        seal = self._sealing.seal_response(batch_id, taken.channel.decode(), reply)
         return msgspec.msgpack.encode((batch_id, reply, seal))
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
-            del self._in_hand[delivery.id]
+            del self._in_flight[delivery.id]
 
     def check(self) -> None:
         """Rehearse what follows a batch; whether batches can be read, `receive` finds out all the time."""
-        self._link.check(RECEIVING)
+        self._connections.check(RECEIVING)
         try:
-            self._link.lines.ask(("PUBLISH", REPLIES + "rehearsal", ""), *_acknowledgement([b"0-1"]))
+            self._connections.commands.ask(("PUBLISH", RESPONSES + "rehearsal", ""), *_acknowledgement([b"0-1"]))
         except (redis.RedisError, OSError) as error:
-            raise in_words(error) from error
+            raise explain(error) from error
 
     def stop(self) -> None:
         self._stopped = True
@@ -144,7 +146,7 @@ class RedisSource:
                 self._leave_group()
         except (redis.RedisError, OSError) as error:
             log.debug("left without a word", error=str(error))  # the other consumers forget this one in time
-        self._link.close()
+        self._connections.close()
 
     def _receive(self, limit: int) -> list[Delivery]:
         drained_at, self._drained_at = self._drained_at, -math.inf  # for good, if this fails: after a failover, say
@@ -162,7 +164,7 @@ class RedisSource:
         block_ms = int(min(BLOCK_S, self._claim_idle_s / 2) * 1000)
         limit = max(1, min(limit, self._read_bytes // self._large_bytes))
         asked_at = time.monotonic()
-        [streams] = self._link.reading_lines.ask(
+        [streams] = self._connections.blocking.ask(
             ("XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", limit, "BLOCK", block_ms, "STREAMS", COMMANDS, ">")
         )
         entries = streams[0][1] if streams else []
@@ -179,33 +181,35 @@ class RedisSource:
     def _claim(self) -> list[Delivery]:
         """Take one entry that another consumer left alone. Nothing: there is none, or it was set aside."""
         idle_ms = int(self._claim_idle_s * 1000)
-        if (found := longest_idle(self._link.reading_lines, idle_ms)) is None:
+        if (found := longest_idle(self._connections.blocking, idle_ms)) is None:
             self._next_claim = time.monotonic() + self._claim_idle_s / 2
             return []
         entry_id, times = found
-        if times >= MAX_TAKINGS and self._link.outage.calm_for(CALM_S) and not self._has(entry_id):
-            set_aside(self._link.reading_lines, entry_id, times)
+        if times >= MAX_DELIVERIES and self._connections.broker.healthy_for(HEALTHY_S) and not self._has(entry_id):
+            set_aside(self._connections.blocking, entry_id, times)
             return []
-        [entries] = self._link.reading_lines.ask(("XCLAIM", COMMANDS, GROUP, self.consumer, idle_ms, entry_id))
+        [entries] = self._connections.blocking.ask(("XCLAIM", COMMANDS, GROUP, self.consumer, idle_ms, entry_id))
         return self._take(entries, self._clock(-math.inf), redelivered=True) if entries else []
 
     def _has(self, entry_id: bytes) -> bool:
-        return any(entry_id in taken.entry_ids for taken in self._in_hand.values())
+        return any(entry_id in taken.entry_ids for taken in self._in_flight.values())
 
     def _take(self, entries: Iterable[Entry], clock: _Clock, *, redelivered: bool) -> list[Delivery]:
-        taken: list[tuple[Delivery, _InHand]] = []
+        taken: list[tuple[Delivery, _InFlight]] = []
         unreadable: list[bytes] = []
         for entry_id, fields in entries:
             try:
                 taken.append(self._parse(entry_id, fields, clock, redelivered=redelivered))
             except Unreadable as reason:
-                self._rejections.tell(str(reason))
+                self._dropped.record(str(reason))
                 unreadable.append(entry_id)
         if unreadable:
-            self._link.lines.ask(*_acknowledgement(unreadable))  # or it would go from consumer to consumer for ever
-        return [delivery for delivery, in_hand in taken if self._is_news(delivery, in_hand)]
+            self._connections.commands.ask(
+                *_acknowledgement(unreadable)
+            )  # or it would go from consumer to consumer for ever
+        return [delivery for delivery, in_flight in taken if self._is_news(delivery, in_flight)]
 
-    def _parse(self, entry_id: bytes, flat: Any, clock: _Clock, *, redelivered: bool) -> tuple[Delivery, _InHand]:
+    def _parse(self, entry_id: bytes, flat: Any, clock: _Clock, *, redelivered: bool) -> tuple[Delivery, _InFlight]:
         """Raises Unreadable for what no caller of this version sends."""
         try:
             fields = dict(zip(flat[::2], flat[1::2], strict=True))
@@ -214,7 +218,7 @@ class RedisSource:
             batch_id, left_ms, attempts = name(fields[b"id"], "id"), fields[b"timeout_ms"], fields[b"attempt"]
         except (KeyError, TypeError, ValueError):
             raise Unreadable("fields") from None
-        if not reply.startswith(REPLIES):
+        if not reply.startswith(RESPONSES):
             raise Unreadable("reply")
         waits_ms = self._sealing.check_batch(seal, batch_id, reply, payload, timeout_ms(left_ms))
         age_ms = 0  # ids never go back, clocks do
@@ -226,7 +230,7 @@ class RedisSource:
             deadline=clock.monotonic_s + (waits_ms - age_ms) / 1000,
             redelivered=attempt(attempts) > 1 or redelivered,
         )
-        return delivery, _InHand({entry_id}, reply.encode(), delivery.deadline, is_sealed=bool(seal))
+        return delivery, _InFlight({entry_id}, reply.encode(), delivery.deadline, is_sealed=bool(seal))
 
     def _clock(self, drained_at: float) -> _Clock:
         """Reckons for what has entered the stream after `drained_at`."""
@@ -235,19 +239,19 @@ class RedisSource:
         # Not in one pipeline with the read, though that saved a round trip: both answers would lie in the socket while
         # this process is frozen, and the hour in them would be that of before.
         asked_at = time.monotonic()  # a lower bound: a slow answer makes deadlines earlier, never later
-        [(seconds, microseconds)] = self._link.reading_lines.ask(("TIME",))
+        [(seconds, microseconds)] = self._connections.blocking.ask(("TIME",))
         return _Clock(asked_at, int(seconds) * 1000 + int(microseconds) // 1000)
 
-    def _is_news(self, delivery: Delivery, in_hand: _InHand) -> bool:
+    def _is_news(self, delivery: Delivery, in_flight: _InFlight) -> bool:
         """False when this process is at work on it: its caller sent it again, or it was claimed after a freeze."""
-        known = self._in_hand.setdefault(delivery.id, in_hand)
-        known.entry_ids |= in_hand.entry_ids
-        return known is in_hand
+        known = self._in_flight.setdefault(delivery.id, in_flight)
+        known.entry_ids |= in_flight.entry_ids
+        return known is in_flight
 
     def _make_group(self) -> None:
         try:
             # From 0, not $: what was queued before the group existed is work to do.
-            self._link.lines.ask(("XGROUP", "CREATE", COMMANDS, GROUP, "0", "MKSTREAM"))
+            self._connections.commands.ask(("XGROUP", "CREATE", COMMANDS, GROUP, "0", "MKSTREAM"))
         except redis.ResponseError as error:
             if "BUSYGROUP" not in str(error):  # another consumer was faster
                 raise
@@ -255,7 +259,7 @@ class RedisSource:
     def _keep_up(self) -> None:
         next_forget = time.monotonic() + FORGET_EVERY_S
         while True:
-            loops.turn()
+            loops.heartbeat()
             eventlet.sleep(self._claim_idle_s / 3)
             try:
                 self._renew_leases()
@@ -271,23 +275,23 @@ class RedisSource:
         Past its deadline nothing is renewed: a worker that hangs must not keep its entries for good.
         """
         now = time.monotonic()
-        at_work = [taken for taken in self._in_hand.values() if taken.deadline > now]
+        at_work = [taken for taken in self._in_flight.values() if taken.deadline > now]
         if at_work:
             entry_ids = [entry_id for taken in at_work for entry_id in taken.entry_ids]
-            self._link.lines.ask(("XCLAIM", COMMANDS, GROUP, self.consumer, 0, *entry_ids, "JUSTID"))
+            self._connections.commands.ask(("XCLAIM", COMMANDS, GROUP, self.consumer, 0, *entry_ids, "JUSTID"))
 
     def _forget_the_dead(self) -> None:
-        [consumers] = self._link.lines.ask(("XINFO", "CONSUMERS", COMMANDS, GROUP))
+        [consumers] = self._connections.commands.ask(("XINFO", "CONSUMERS", COMMANDS, GROUP))
         for flat in consumers:
             each = dict(zip(flat[::2], flat[1::2], strict=True))
             # Deleting a consumer deletes what it has pending, so only one that has nothing and will not come back.
             if each[b"pending"] == 0 and each[b"idle"] > FORGET_IDLE_MS and each[b"name"] != self.consumer.encode():
-                self._link.lines.ask(("XGROUP", "DELCONSUMER", COMMANDS, GROUP, each[b"name"]))
+                self._connections.commands.ask(("XGROUP", "DELCONSUMER", COMMANDS, GROUP, each[b"name"]))
 
     def _leave_group(self) -> None:
-        [pending] = self._link.lines.ask(("XPENDING", COMMANDS, GROUP, "-", "+", 1, self.consumer))
+        [pending] = self._connections.commands.ask(("XPENDING", COMMANDS, GROUP, "-", "+", 1, self.consumer))
         if not pending:
-            self._link.lines.ask(("XGROUP", "DELCONSUMER", COMMANDS, GROUP, self.consumer))
+            self._connections.commands.ask(("XGROUP", "DELCONSUMER", COMMANDS, GROUP, self.consumer))
 
 
 def _acknowledgement(entry_ids: Sequence[bytes]) -> list[Command]:

@@ -35,7 +35,7 @@ BY_CODE = {
 }
 
 
-def in_words(error: Exception) -> NotReady:
+def explain(error: Exception) -> NotReady:
     """Why Redis does not do what was asked. It names the command and its first key where rights are missing."""
     if isinstance(error, exceptions.NoPermissionError):
         asked = getattr(error, "asked", "")

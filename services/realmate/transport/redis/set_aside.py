@@ -12,10 +12,10 @@ from __future__ import annotations
 import structlog
 
 from realmate.transport import metrics
-from realmate.transport.redis.connections import COMMANDS, GROUP, Lines
+from realmate.transport.redis.connections import COMMANDS, GROUP, CommandPool
 
 SET_ASIDE = "realmate:set-aside"
-MAX_TAKINGS = 2
+MAX_DELIVERIES = 2
 SCRIPT = """
 local found = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
 if #found == 1 then
@@ -36,17 +36,17 @@ return #found
 log = structlog.get_logger(__name__)
 
 
-def longest_idle(lines: Lines, idle_ms: int) -> tuple[bytes, int] | None:
+def longest_idle(pool: CommandPool, idle_ms: int) -> tuple[bytes, int] | None:
     """The first entry that its consumer has left alone for so long, and how often it was taken."""
-    [pending] = lines.ask(("XPENDING", COMMANDS, GROUP, "IDLE", idle_ms, "-", "+", 1))
+    [pending] = pool.ask(("XPENDING", COMMANDS, GROUP, "IDLE", idle_ms, "-", "+", 1))
     if not pending:
         return None
     entry_id, _consumer, _idle_ms, times = pending[0]
     return entry_id, times
 
 
-def set_aside(lines: Lines, entry_id: bytes, times: int) -> None:
-    [found] = lines.ask(("EVAL", SCRIPT, 2, COMMANDS, SET_ASIDE, GROUP, entry_id, times))
+def set_aside(pool: CommandPool, entry_id: bytes, times: int) -> None:
+    [found] = pool.ask(("EVAL", SCRIPT, 2, COMMANDS, SET_ASIDE, GROUP, entry_id, times))
     if found:
         metrics.set_aside.inc()
         log.error("batch set aside: nobody finished it", entry_id=entry_id, taken=times, stream=SET_ASIDE)

@@ -15,7 +15,7 @@ STEADY_AFTER_S = 30.0
 """A child that has run this long was well: when it dies after that, the delays begin anew."""
 
 
-class Watch:
+class Restarter:
     """Over one child that has been started."""
 
     def __init__(self, child: Child) -> None:
