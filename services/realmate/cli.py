@@ -424,7 +424,7 @@ def erase_history(limit: int) -> None:
 
 
 def _sources() -> Sources:
-    """What SOURCES_FILE says now."""
+    """Return the sources that SOURCES_FILE names now."""
     from realmate.runtime.settings import SettingsError, load
     from realmate.sources.configuration import ConfigurationError
     from realmate.sources.file import read_sources

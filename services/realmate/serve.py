@@ -37,7 +37,7 @@ SERVICES = {
 }
 
 GC_YOUNG_OBJECTS = 20_000
-"""Made and not freed since the last collection: more than the largest batch holds at a time."""
+"""The objects made and not freed since the last collection: more than the largest batch holds at a time."""
 
 log = structlog.get_logger(__name__)
 

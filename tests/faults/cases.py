@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 from history import Attempt, Event, History, Read
+from realmate.domain.model import MessageKind
 from stored import Stored, StoredConversation, StoredMessage
 
 OPEN, SAY, CLOSE = "NEW_CONVERSATION", "NEW_MESSAGE", "CLOSE_CONVERSATION"

@@ -213,7 +213,11 @@ DOCTORED: dict[str, Doctoring] = {
     "a message waited too long and was let in": (
         an_early_bird, lambda s: s.keeps(Status.OPEN, 11.2, 12), "was let in after waiting"
     ),
-    "a message expired too soon": (an_early_bird, lambda s: s.changes("early", kind=MessageKind.EXPIRED), "though it waited"),
+    "a message expired too soon": (
+        an_early_bird,
+        lambda s: s.changes("early", kind=MessageKind.EXPIRED),
+        "though it waited",
+    ),
     "a message is still held": (an_early_bird, lambda s: s.changes("vain", kind=MessageKind.HELD), "is still held"),
     "work is still due": (
         an_early_bird,
@@ -223,7 +227,9 @@ DOCTORED: dict[str, Doctoring] = {
         "still has work due",
     ),
     "a rejected message is stored": (
-        an_afternoon, lambda s: s.keeps_message("e", MessageKind.INBOUND, 10.5), "message e is stored; its senders were told"
+        an_afternoon,
+        lambda s: s.keeps_message("e", MessageKind.INBOUND, 10.5),
+        "message e is stored; its senders were told",
     ),
     "nobody sent it": (an_afternoon, lambda s: s.keeps_message("zz", MessageKind.INBOUND, 1), "message zz is stored"),
     "nobody opened it": (an_afternoon, lambda s: s.answers("created", "conversation_exists"), "nobody can have opened"),

@@ -1,4 +1,4 @@
-"""A broker that says no, and one whose address moves: readiness says what is rejected, and services find the new one."""
+"""A broker that rejects commands, and one whose address moves: readiness tells, and services find the new one."""
 
 from __future__ import annotations
 

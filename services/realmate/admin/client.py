@@ -33,7 +33,7 @@ BURST = (
 PAUSE_BETWEEN_MESSAGES_S = 0.3
 REPLY_PATIENCE_S = 60.0
 TIMEOUTS_S = (5.0, 30.0)
-"""For a connection, and for an answer."""
+"""How long to wait for a connection, and for a response."""
 ATTEMPTS = 5
 TO_BE_SENT_AGAIN = {requests.codes.service_unavailable, requests.codes.too_many_requests}
 LONGEST_RETRY_AFTER_S = 10.0
@@ -46,7 +46,7 @@ class SendError(Exception):
 
 
 class NothingAnswers(SendError):
-    """No connection could be made. So nothing was sent, and the same can be tried again."""
+    """No connection could be made, so nothing was sent and the same request can be tried again."""
 
 
 class Server:
@@ -79,7 +79,7 @@ class Server:
         return self._request("POST", url, event, _headers(event, source, key))
 
     def conversation(self, conversation_id: str) -> dict[str, Any]:
-        """As a reader sees it. Raises SendError."""
+        """Return the conversation as a reader sees it. Raises SendError."""
         answer = self._request("GET", f"{self._read_url}/conversations/{conversation_id}/", None, self._reader)
         if not answer.ok:
             raise SendError(f"the conversation cannot be read: {answer.status_code} {_said(answer)}")
@@ -105,7 +105,7 @@ class Server:
 
 
 def _is_not_connected(error: requests.ConnectionError) -> bool:
-    """Whether not even a connection was made: the name is not known, or nobody listens, or packets are dropped."""
+    """Tell whether not even a connection was made: the name is unknown, or nobody listens, or packets are dropped."""
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
@@ -119,7 +119,7 @@ def _host(url: str) -> str | None:
 
 
 def _clean(token: str) -> str:
-    """Without a line end from a file. Raises SendError, which does not show the token."""
+    """Return the token without a line end from a file. Raises SendError, which does not show the token."""
     cleaned = token.strip()
     if not (cleaned.isascii() and cleaned.isprintable()) or " " in cleaned:
         raise SendError("the token has other characters than a token's: it is one word, as `realmate token` made it")
@@ -127,7 +127,7 @@ def _clean(token: str) -> str:
 
 
 def _headers(event: bytes, source: Source, key: str | None) -> dict[str, str]:
-    """Made for each attempt: a signature does not last."""
+    """Return the headers of one attempt. Each attempt needs its own, because a signature expires."""
     headers = {"Content-Type": "application/json"}
     if key is not None:
         headers["Idempotency-Key"] = key
@@ -238,7 +238,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _event_type(line: bytes) -> str:
-    """What the line says it is; the server decides whether that is so."""
+    """Return the event type that the line names. The server decides whether it is an event."""
     try:
         return named_type(line) or "(no type)"
     except InvalidJson:

@@ -1,4 +1,4 @@
-"""What `realmate erase` does and shows."""
+"""The work and the output of `realmate erase`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def conversation(engine: Engine, source: str, conversation_id: str) -> None:
 
 
 def _hint(engine: Engine, conversation_id: str) -> str:
-    """Who has a conversation of this id, for a person who did not name its source."""
+    """Name the sources that have a conversation of this id, for a person who named no source."""
     with engine.connect() as connection:
         statement = text(
             "SELECT DISTINCT name FROM conversations JOIN sources ON sources.id = source_id"

@@ -1,4 +1,4 @@
-"""What was rejected or expired, as a person looks for it."""
+"""Rejected and expired events, as a person searches for them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Filter(NamedTuple):
     """Only those that `realmate replay` has not sent yet."""
 
     def where(self) -> tuple[str, dict[str, Any]]:
-        """As SQL, with its parameters."""
+        """Return the filter as SQL, with its parameters."""
         conditions = {
             "source.name = :source": self.source,
             "code = ANY(:codes)": list(self.codes) or None,
@@ -71,7 +71,7 @@ def newest(connection: Connection, which: Filter, limit: int) -> list[Rejection]
 
 
 def count(connection: Connection, which: Filter) -> dict[str, int]:
-    """How many there are, by code."""
+    """Return how many there are of each code."""
     where, values = which.where()
     rows = connection.execute(text(f"SELECT code, count(*) {_FROM} WHERE {where} GROUP BY code ORDER BY code"), values)
     return {row[0]: row[1] for row in rows}
@@ -83,7 +83,7 @@ def find(connection: Connection, number: int) -> Rejection | None:
 
 
 def oldest_first(connection: Connection, which: Filter) -> Iterator[Rejection]:
-    """All there are now. Those that come meanwhile are not among them."""
+    """Yield all that exist now. Those that arrive meanwhile are not included."""
     where, values = which.where()
     last = connection.execute(text("SELECT coalesce(max(id), 0) FROM rejections")).scalar_one()
     numbers = text(

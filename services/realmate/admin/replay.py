@@ -23,7 +23,7 @@ from realmate.wire.webhook import encode_event, parse_event
 
 
 class ReplayAction(StrEnum):
-    """What is to be done with one; the text is for a person."""
+    """What a replay does with one rejection. The text is shown to a person."""
 
     AS_IT_IS = "sent as they are"
     WITH_NEW_ID = "sent with a new message id, as theirs is taken"
@@ -47,7 +47,7 @@ def action_for(code: str) -> ReplayAction:
 
 
 class Replay:
-    """One run, at no more than `rate` events a second."""
+    """A run sends at most `rate` events a second."""
 
     def __init__(self, server: Server, sources: Sources, *, rate: float) -> None:
         self._server = server
@@ -55,7 +55,7 @@ class Replay:
         self._rate = rate
         self._due_at = time.monotonic()
         self.answers: Counter[str] = Counter()
-        """How many were answered how, as in `202 accepted`."""
+        """How many events got which response, as in `202 accepted`."""
 
     def send(self, rejection: Rejection) -> tuple[int, str | None]:
         """The answer's status, and a problem's code. Raises SendError where nobody answers."""
@@ -76,7 +76,7 @@ class Replay:
 
 
 def _with_new_id(body: bytes) -> bytes:
-    """The same message under an id that depends on the message alone: sent twice, it is a duplicate."""
+    """Return the same message under an id that depends on the message alone: a second replay makes a duplicate."""
     message = parse_event(body, request_id="")
     if not isinstance(message, MessageCommand):
         return body

@@ -1,4 +1,4 @@
-"""What a replay that runs as a Job says of its progress: to who asks over HTTP, and in a file at its end."""
+"""The progress of a replay that runs as a Job: served over HTTP while it runs, written to a file at its end."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import msgspec
 
 class Report(msgspec.Struct):
     total: int = 0
-    """To send, in this run."""
+    """How many events this run has to send."""
     sent: int = 0
     answers: dict[str, int] = {}
-    """How many were answered how, as in `202 accepted`."""
+    """How many events got which response, as in `202 accepted`."""
 
 
 @contextmanager

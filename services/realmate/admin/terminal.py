@@ -1,4 +1,4 @@
-"""What `realmate rejections` and `realmate replay` show."""
+"""The output of `realmate rejections` and `realmate replay`."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def replay(connection: Connection, which: Filter, run: Replay, report: Report, *
 
 
 def _show_body(body: bytes) -> None:
-    """As it came, for a file or another program; a terminal gets nothing that it would obey."""
+    """Print the body as it came, for a file or another program. A terminal gets no control characters."""
     click.echo(printable(body.decode(errors="backslashreplace")) if sys.stdout.isatty() else body)
 
 

@@ -1,5 +1,8 @@
-"""How commands wait for a server that does not answer yet: a new pod's first connection may be rejected for seconds,
-until its address has reached everybody's NetworkPolicies, and a server may still be starting."""
+"""The `--wait` option: a command waits for a server that does not answer yet.
+
+A new pod's first connections may be refused until every NetworkPolicy knows its address, and a server may still be
+starting.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +40,16 @@ def _keep(context: click.Context, _option: click.Parameter, seconds: float) -> N
 
 
 def wait_s() -> float:
-    """What `--wait` says for the command that runs; 0 where it has no such option."""
+    """Return what `--wait` says for the command that runs; 0 where it has no such option."""
     seconds: float = click.get_current_context().meta.get(_KEY, 0.0)
     return seconds
 
 
 def patiently(attempt: Callable[[], T], passing: type[Exception], patience_s: float) -> T:
-    """What `attempt` returns, tried again for `patience_s` while it raises `passing`. Each try is told on stderr."""
+    """Return what `attempt` returns.
+
+    It is tried again for `patience_s` while it raises `passing`; stderr tells each try.
+    """
     give_up_at = time.monotonic() + patience_s
     while True:
         try:

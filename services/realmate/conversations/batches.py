@@ -43,26 +43,26 @@ log = structlog.get_logger(__name__)
 
 NOTHING_DECIDED = encode_verdicts(None)
 SEARCH_SHARE = 0.5
-"""Of the time that is left: longer a search for guilty commands does not keep the others waiting."""
+"""The share of the remaining time that the search for guilty commands may take. The others wait for it."""
 _LOGGED_REQUEST_IDS = 20
 _UNNAMED = "its source is not in the file of sources"
 
 Commands = Mapping[str, Sequence[Received]]
-"""By their deliveries' ids."""
+"""The commands, by the id of their delivery."""
 
 
 class Decided(NamedTuple):
-    """What a transaction has decided, and does not have committed yet."""
+    """What a transaction has decided and has not committed yet."""
 
     work: UnitOfWork
     events: Sequence[Event]
     verdicts: Sequence[Verdict]
-    """One each event."""
+    """There is one verdict for each event."""
     answers: Sequence[Verdict]
-    """One each command."""
+    """There is one verdict for each command."""
     markers: Sequence[Mapping[str, object]]
     rejected: Sequence[tuple[str, Rejection]]
-    """Each with its source's name."""
+    """Each rejection comes with the name of its source."""
 
 
 class BatchApplier:
@@ -77,7 +77,7 @@ class BatchApplier:
         self._source_ids = source_ids
 
     def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:
-        """One reply a delivery: its verdicts, after the commit, or NOTHING_DECIDED."""
+        """Return one response for each delivery: its verdicts, after the commit, or NOTHING_DECIDED."""
         commands = {
             delivery.id: self._of_named_sources(decoded)
             for delivery in deliveries
@@ -261,7 +261,7 @@ def _log_failure(error: Exception, batches: Sequence[Sequence[Received]], *, may
 
 
 def _log_guilty(command: Received, error: Exception | None) -> None:
-    """One line for each; a traceback only where it is no rejection of Postgres', and may be a fault of ours."""
+    """Log one line. It has a traceback only where the failure may be our own fault."""
     facts = {"request_id": command.request_id, "source": command.origin.source}
     if error is None:
         log.error("event set apart: there was no time to try it", **facts)

@@ -19,7 +19,7 @@ from realmate.runtime.transaction import Statement, Transaction, Transactions
 
 CONVERSATIONS_PER_PORTION = 100
 ROWS_PER_PORTION = 5_000
-"""Of each kind that is about these conversations. A conversation with more takes several portions."""
+"""How many rows of each kind one portion erases. A conversation with more rows takes several portions."""
 REJECTIONS_PER_PORTION = 5_000
 KEYS_PER_PORTION = 5_000
 SEARCHED_BYTES_PER_PORTION = 16 * 1024 * 1024

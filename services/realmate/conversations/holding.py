@@ -1,4 +1,4 @@
-"""How much waits for conversations that do not exist yet, by source: what a source may have held is bounded.
+"""How much each source has waiting for conversations that do not exist yet. What a source may have waiting is bounded.
 
 The count is what the database said a second ago, and what this process has added since. So it costs no event anything.
 It is not exact: with several processes a source may get so much too far as the others take from it in that second, and
@@ -23,7 +23,7 @@ class Held:
 
 
 class Holding:
-    """What one process knows about it."""
+    """What this process knows of the held messages."""
 
     def __init__(self) -> None:
         self._of: defaultdict[int, Held] = defaultdict(Held)

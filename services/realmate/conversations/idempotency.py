@@ -29,7 +29,7 @@ class _Marker(NamedTuple):
 
 
 class Markers:
-    """Those of one transaction."""
+    """The idempotency markers of one transaction."""
 
     def __init__(self, transaction: Transaction, commands: Sequence[Received], source_ids: Mapping[str, int]) -> None:
         self._transaction = transaction
@@ -69,7 +69,7 @@ class Markers:
         return [decided[place] if key is None else self._of(place, key) for place, key in enumerate(self._keys)]
 
     def rows(self, decided: Mapping[int, Verdict]) -> list[dict[str, object]]:
-        """What is to be stored, in the order of the keys: two transactions must not wait for each other in a circle.
+        """Return the rows to store, in the order of their keys, so that two transactions never wait for each other.
 
         A rejection for now is not stored: the same request again is decided anew.
         """

@@ -1,4 +1,4 @@
-"""What the conversations service counts. Names and labels are an interface: dashboards and alerts use them."""
+"""The metrics of the conversations service. Dashboards and alerts use their names and labels: they are an interface."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def count_events(events: Iterable[Event], verdicts: Iterable[Verdict]) -> None:
 
 
 def count_rejections(rejections: Iterable[tuple[str, str]]) -> None:
-    """Each with its source and its code."""
+    """Count rejections; each has a source and a code."""
     for (source, code), count in Tally(rejections).items():
         REJECTIONS.labels(source, code).inc(count)
 

@@ -1,4 +1,4 @@
-"""How much one transaction takes on: a portion, which is halved when it fails, and which sources share in the sweep."""
+"""Portions bound the work of one transaction. A portion is halved when it fails, and the sources share it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from realmate.runtime.database_errors import is_timeout
 
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 300.0
-"""Between two tries of what was set aside: twice as long each time."""
+"""The pause before a conversation that was set aside is tried again. It doubles with each failure."""
 
 
 class Portion(NamedTuple):
-    """So much at most. It is never less than one conversation, and of that conversation one message."""
+    """The most that one transaction takes. It is at least one conversation with one message."""
 
     conversations: int
     messages: int
@@ -23,7 +23,7 @@ class Portion(NamedTuple):
     """The contents of held messages that expire are copied; a reply names messages without reading their contents."""
 
     def shared_by(self, sources: int) -> Portion:
-        """What each of so many sources gets of it."""
+        """Return the share of each source, if so many share the portion."""
         return self._divided(max(1, sources))
 
     def halved(self) -> Portion:
@@ -34,7 +34,7 @@ class Portion(NamedTuple):
 
     @property
     def is_one(self) -> bool:
-        """Whether it cannot be made smaller."""
+        """Whether the portion cannot be made smaller."""
         return self.conversations <= 1 and self.messages <= 1
 
     def _divided(self, by: int) -> Portion:
@@ -42,7 +42,7 @@ class Portion(NamedTuple):
 
 
 def plan(due: Iterable[Conversation], share: Portion) -> dict[ConversationId, int]:
-    """How many messages of which conversations are to be taken, in the order they are due.
+    """Choose conversations in the order in which they are due. Return how many messages of each are to be processed.
 
     Each source has its own share. A group is answered as a whole, so the first conversation of a source is taken
     however large its group is.
@@ -68,7 +68,8 @@ def plan(due: Iterable[Conversation], share: Portion) -> dict[ConversationId, in
 def cut(
     held: Mapping[ConversationId, list[HeldMessage]], chosen: Mapping[ConversationId, int], share: Portion
 ) -> dict[ConversationId, tuple[tuple[HeldMessage, ...], bool]]:
-    """Of each conversation the oldest of its held messages, as far as its source's bytes go, and whether it has more.
+    """Return the oldest held messages of each conversation, as many as its source's bytes allow, and whether it has
+    more.
 
     `held` has one more than was chosen where there are more. What has no room at all is left out.
     """

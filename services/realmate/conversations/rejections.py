@@ -1,4 +1,4 @@
-"""What was rejected, and what expired: kept with its reason, so that nobody has to ask what became of an event.
+"""Rejected and expired events are kept with their reason, so that nobody has to ask what became of an event.
 
 A rejection is written in the transaction that decides it. How many are kept for how long is the source's own setting.
 """
@@ -35,7 +35,7 @@ class Rejection(msgspec.Struct, omit_defaults=True):
 def rejections(
     commands: Sequence[Received], verdicts: Sequence[Verdict], decided: Mapping[int, Verdict], ids: Mapping[str, int]
 ) -> Iterator[tuple[str, Rejection]]:
-    """Each with its source's name. What is not in `decided`, which is by place, was given an answer of before again.
+    """Yield each rejection with its source's name.
 
     What was rejected for now is not kept: its sender has it still, and is told to send it again.
     """

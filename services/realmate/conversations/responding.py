@@ -38,7 +38,10 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 GIVEN_UP_AT_ONCE = 100
 MAX_GROUP_BYTES = 262_144
-"""Of a group's messages the newest are sent, up to this size: one of the largest, or hundreds of the usual ones."""
+"""The most bytes of a group that a responder is sent.
+
+The newest messages come first: one of the largest size fits, or hundreds of the usual size.
+"""
 GIVING_UP_S = 0.5
 
 _PASSING = {408, 425, 429}
@@ -69,12 +72,12 @@ class ReplyRequest(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """What became of a call."""
+    """The outcome of one request to a responder."""
 
     content: str | None = None
     failure: str = ""
     passing: bool = False
-    """Whether the failure may not be there the next time."""
+    """Whether another try may succeed."""
     retry_after_s: float = 0.0
 
 
@@ -83,7 +86,7 @@ class _ResponderAnswer(msgspec.Struct):
 
 
 Responders = Mapping[int, tuple[str, Responder]]
-"""By their source's number, with its name."""
+"""The responders with their source's name, by the source's number."""
 
 
 class Responding:
@@ -169,7 +172,7 @@ def give_up_orphans(db: Transactions, responders: Responders) -> None:
 def _lease(
     db: Transactions, source_id: int, limit: int, *, lease_s: float = LEASE_BEYOND_TIMEOUT_S, age_s: float = 0.0
 ) -> list[ReplyRequest]:
-    """At most `limit` of those that are due and `age_s` old. Nobody else gets them for `lease_s`."""
+    """Lease at most `limit` requests that are due and `age_s` old. Nobody else gets them for `lease_s`."""
     return [
         ReplyRequest(*row) for row in db.fetch(reply_statements.LEASE_REPLY_REQUESTS, source_id, limit, lease_s, age_s)
     ]
@@ -226,6 +229,6 @@ def _write(db: Transactions, call: ReplyRequest, content: str | None) -> None:
 
 
 def _pause_s(attempts: int) -> float:
-    """Twice as long each time, and never the same."""
+    """Return a pause that doubles with each attempt, with jitter."""
     longest_s: float = min(FIRST_PAUSE_S * 2 ** min(attempts - 1, 16), LONGEST_PAUSE_S)
     return longest_s * random.uniform(0.5, 1.0)  # noqa: S311 (to spread, not to hide)

@@ -1,4 +1,4 @@
-"""Whose rules hold for what: those of its source where the file of sources gives any, else the settings'."""
+"""The rules of each source: its own where the file of sources gives any, else those of the settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RuleBook:
         return self._by_source.get(source_id, self._default)
 
     def has_responder(self, source_id: int) -> bool:
-        """Whether its replies come from a responder of its own."""
+        """Whether the source's replies come from a responder."""
         return source_id in self._asked
 
     @property
@@ -54,7 +54,7 @@ class RuleBooks:
         self._look = look
 
     def names(self, source: str) -> bool:
-        """Whether there is such a source: without a file of sources, whatever the intake says.
+        """Whether the file names the source. Without a file of sources every name is accepted.
 
         The intake may have read a new file a moment before this process, so a source that is missing is looked for.
         """
@@ -63,7 +63,7 @@ class RuleBooks:
         return self._sources is UNCONFIGURED or source in self._sources
 
     def book(self, db: Transactions) -> RuleBook:
-        """What holds now. Reads the numbers of new names, so it raises what reading raises."""
+        """Return the rules that hold now. It reads the numbers of new names, and raises what reading raises."""
         own = {name: source.rules(self._default) for name, source in self._sources.items() if source.own_rules}
         source_ids = self._source_ids.of(db, set(own))
         return RuleBook(
@@ -71,7 +71,7 @@ class RuleBooks:
         )
 
     def responders(self, db: Transactions) -> Mapping[int, tuple[str, Responder]]:
-        """By their source's number, with its name."""
+        """Return the responders with their source's name, by the source's number."""
         own = {name: source.responder for name, source in self._sources.items() if source.responder is not None}
         source_ids = self._source_ids.of(db, set(own))
         return {source_ids[name]: (name, responder) for name, responder in own.items()}

@@ -12,7 +12,7 @@ from realmate.sources.model import DEFAULT
 
 
 class SourceIds:
-    """What this process knows of one database's. A number never changes, so what is known stays true."""
+    """The numbers that this process knows. A number never changes, so what is known stays true."""
 
     def __init__(self) -> None:
         self._known = {DEFAULT: DEFAULT_SOURCE_ID}

@@ -1,4 +1,4 @@
-"""How an id is found in a text that nobody could read: as SQL, for bodies that are no event.
+"""SQL that finds an id in the body of a request that could not be parsed.
 
 An id may stand there in either case, with hyphens or without, with characters escaped as in JSON, or in UTF-16.
 """
@@ -16,7 +16,7 @@ _DROPPED = ("-", "\\000")
 
 
 def digits_of(conversation_id: str) -> str:
-    """What `names` looks for."""
+    """Return the digits that `names` searches for."""
     return conversation_id.replace("-", "")
 
 

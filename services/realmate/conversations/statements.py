@@ -43,7 +43,8 @@ def _locked(which: str, also: str = "") -> str:
 
 
 def is_settled(row: str = "") -> str:
-    """Whether the row is that of a conversation that is closed, or that never opened and has nothing that waits."""
+    """Return SQL that tells whether nothing about the row's conversation waits: it is closed, or it never opened and
+    holds nothing."""
     return f"({row}status = 2 OR {row}status = 0 AND {row}due_at IS NULL)"
 
 
@@ -73,7 +74,7 @@ DUE_SOURCES = Statement(
 
 
 def _due_of(sweeping: str, most: str) -> str:
-    """So many of each source in `sweeping`, whatever another one has due."""
+    """Return SQL that locks at most so many due conversations of each source in `sweeping`."""
     return f"""
         {sweeping} CROSS JOIN LATERAL (
             SELECT {_LOADED} FROM conversations WHERE source_id = sweeping.source AND due_at < now()

@@ -42,7 +42,7 @@ class SpoiledCommand(RejectedCommand, frozen=True, tag=5):
 
 
 def may_be_an_events(error: Exception) -> bool:
-    """Whether some of the events alone may be why it failed."""
+    """Whether some of the events alone may have caused the failure."""
     if isinstance(error, StatementFailed):
         return not (error.code or "").startswith(_NO_EVENTS_FAULT)
     return not (is_outage(error) or is_conflict(error))
@@ -73,7 +73,10 @@ def find_guilty(count: int, try_out: Callable[[Sequence[int]], None], *, until: 
 
 
 def spoiled(command: Received, error: Exception | None) -> Received:
-    """What stands in a guilty command's place. Without its idempotency key: sent again, it is looked at again."""
+    """Return what replaces a guilty command.
+
+    It has no idempotency key, so the same event is looked at again when it is sent again.
+    """
     if isinstance(command, UnreadCommand):
         return command
     if not is_name(command.origin.source):

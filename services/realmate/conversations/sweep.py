@@ -29,16 +29,16 @@ from realmate.runtime.transaction import Transactions
 FULL = Portion(conversations=500, messages=5_000, bytes=4 * 1024 * 1024)
 """A tenth of a second's work for Postgres on one core."""
 STATEMENT_S = 0.4
-"""For each statement of a transaction that others wait for."""
+"""The time limit of each statement in a transaction that other sources wait for."""
 TOGETHER_S = 0.8
-"""For the whole of it."""
+"""The time limit of that transaction."""
 STATEMENT_APART_S = 2.0
-"""For each statement on a single conversation that nobody else waits for."""
+"""The time limit of each statement on a single conversation that nobody else waits for."""
 APART_S = 5.0
 ROUND_S = 1.0
 """A round ends after so long, even if more is due: whoever stops the process does not wait for the whole backlog."""
 APART_AT_ONCE = 2
-"""So many sources are swept apart at the same time. Each needs a connection."""
+"""How many sources are swept apart at the same time. Each needs a connection."""
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +97,7 @@ class Sweeper:
         return [(source_id, due[source_id]) for source_id in self._apart if source_id in due]
 
     def _sweep_together(self, db: Transactions, book: RuleBook) -> bool:
-        """One portion, shared by all that are not swept apart. Whether there may be more to take."""
+        """Settle one portion, which all sources share that are not swept apart. Return whether more may be due."""
         try:
             return _settle(db, book, lambda work: work.decide_all_due(self._apart, FULL)).leaves_more
         except SweepFailed as failed:
@@ -125,7 +125,7 @@ class Sweeper:
         log.warning("source swept apart: its portion failed", source=name, reason=str(failed), **failed.taken._asdict())
 
     def _run_apart(self, db: Transactions, book: RuleBook, source_id: int, name: str) -> None:
-        """For the background, so the errors end here."""
+        """Sweep one source in the background. Errors end here."""
         try:
             give_up_at = time.monotonic() + ROUND_S
             while source_id in self._apart and time.monotonic() < give_up_at:
@@ -139,7 +139,7 @@ class Sweeper:
             self._running.discard(source_id)
 
     def _sweep_apart(self, db: Transactions, book: RuleBook, source_id: int, name: str) -> bool:
-        """One portion of a source that failed before. Whether there may be more to take."""
+        """Settle one portion of a source that failed before. Return whether more may be due."""
         portion = self._apart.pop(source_id)
         self._apart[source_id] = portion  # now the last one
         decide = partial(UnitOfWork.decide_due, sources=[source_id], share=portion)
@@ -166,7 +166,7 @@ def _due_sources(db: Transactions) -> dict[int, str]:
 def _settle(
     db: Transactions, book: RuleBook, decide: Decide, *, statement_s: float = STATEMENT_S, all_s: float = TOGETHER_S
 ) -> UnitOfWork:
-    """One transaction, committed if there was anything to take. Raises SweepFailed, and what an outage raises."""
+    """Run one transaction, and commit it if anything was due. Raises SweepFailed, and what an outage raises."""
     work: UnitOfWork | None = None
     try:
         with within(time.monotonic() + all_s), db.begin() as transaction:

@@ -1,4 +1,4 @@
-"""One transaction's work: lock and load, let the domain decide in memory, write everything at the end.
+"""The work of one transaction: it locks and loads, lets the domain decide in memory, and writes everything at the end.
 
 Used by the commands and by the sweep. It decides nothing itself and commits nothing: the transaction's owner does.
 
@@ -54,9 +54,9 @@ class UnitOfWork:
         self._admitted: list[HeldMessage] = []
         self.expired: list[HeldMessage] = []
         self.taken = Portion(0, 0, 0)
-        """What `decide_due` and `decide_stranded` have taken on."""
+        """How much `decide_due` and `decide_stranded` have processed."""
         self.leaves_more = False
-        """Whether more may have been due than they have taken on."""
+        """Whether more may have been due than was processed."""
         self.only_taken: ConversationId | None = None
         """The conversation, if that was a single one and cannot be taken in smaller parts."""
         self.replies: list[Reply] = []
@@ -77,11 +77,11 @@ class UnitOfWork:
         self._settle(now, whole.shared_by(sources))
 
     def decide_due(self, sources: Sequence[int], share: Portion) -> None:
-        """The same for these sources alone. The share is that of each."""
+        """Lock and decide what is due of these sources alone. The share is that of each source."""
         self._settle(self._lock(statements.LOCK_DUE, list(sources), share.conversations), share)
 
     def decide_stranded(self, share: Portion) -> None:
-        """The same for those that are due further ahead than any timer reaches: the clock was set back.
+        """Lock and decide conversations that are due further ahead than any timer reaches: the clock was set back.
 
         Twice the longest wait: beyond it `decide_due` settles whatever there is, so none of them is met again.
         """
@@ -116,7 +116,8 @@ class UnitOfWork:
         markers: Sequence[Mapping[str, object]] = (),
         rejections: Sequence[Rejection] = (),
     ) -> None:
-        """Write what was decided, the verdicts of batches by their ids, the markers of idempotency keys, the rejections.
+        """Write what was decided, the verdicts of batches by their ids, the markers of idempotency keys, the
+        rejections.
 
         The commit may yet raise Overtaken.
         """
@@ -168,7 +169,7 @@ class UnitOfWork:
         return now
 
     def _may_reject(self, events: Sequence[Event]) -> bool:
-        """Whether a message may be rejected, so that it has no insert that would find its twin.
+        """Whether a message may be rejected. A rejected message is not inserted, so no insert would find its duplicate.
 
         It may meet a closed conversation, or one for which enough is held already.
         """
@@ -178,7 +179,7 @@ class UnitOfWork:
         )
 
     def _may_be_full(self, conversation: Conversation) -> bool:
-        """Whether one batch more may reach a limit: that it does from less than half is not worth a look."""
+        """Whether one more batch may reach a limit. Below half of the limit it is not worth a look."""
         if not conversation.held_messages:
             return False
         rules = self._holding.room(conversation.id.source_id, self._rules.of(conversation.id.source_id))
@@ -216,7 +217,7 @@ class UnitOfWork:
             self._stored[key] = self._current[key] = self._stored[key]._replace(held=tuple(messages))
 
     def _load_oldest_held(self, wanted: Mapping[ConversationId, int]) -> dict[ConversationId, list[HeldMessage]]:
-        """So many of each, and one more where there is one."""
+        """Load so many held messages of each conversation, and one more where there is one."""
         held: dict[ConversationId, list[HeldMessage]] = {key: [] for key in wanted}
         if wanted:
             source_ids, most = [key.source_id for key in wanted], [each + 1 for each in wanted.values()]
@@ -313,7 +314,7 @@ class _ReplyRow(msgspec.Struct):
 
 
 def _arrays(messages: Sequence[HeldMessage]) -> tuple[str, list[int]]:
-    """Their ids, and their sources, as parameters."""
+    """Return the messages' ids and their sources, as parameters of a statement."""
     return uuid_array(message.id.text for message in messages), [message.id.source_id for message in messages]
 
 

@@ -25,13 +25,13 @@ log = structlog.get_logger(__name__)
 TRANSACTION_TIMEOUT_S = 5.0
 FORGET_KEYS_AFTER_S = 24 * 3600.0
 PAUSE_S = 0.1
-"""After a portion of conversations: those who send and read come first."""
+"""The pause after a portion of conversations. Senders and readers come first."""
 SOURCE_S = 10.0
-"""For one source in one turn: the next one need not wait for all that another has to erase."""
+"""The time that one source gets in one round. The next source need not wait for all that another has to erase."""
 COUNTED_GROUPS = 100_000
-"""So many waiting groups are counted, at most."""
+"""The most waiting groups that are counted."""
 FORGET_APPLIED_AFTER_S = 300.0
-"""Twice the longest deadline a command can have, and more: no batch is delivered again after that."""
+"""More than twice the longest deadline of a command: no batch is delivered again after that."""
 
 
 def tidy(db: Transactions) -> None:
@@ -108,7 +108,10 @@ def _erase(run: Run, statement: Statement, kept_s: float) -> None:
 
 
 def _delete(db: Transactions, statement: Statement, *values: object) -> None:
-    """In portions, so that nobody waits long for a lock or a disk. The statement has their size last, and counts."""
+    """Delete in portions, so that nobody waits long for a lock or a disk.
+
+    The statement's last parameter is the portion's size; it returns a count.
+    """
     in_portions(
         lambda rows: _in_time(lambda: db.fetch(statement, *values, rows)) == [(rows,)],
         ROWS_PER_PORTION,

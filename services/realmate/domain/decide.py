@@ -24,20 +24,20 @@ from realmate.domain.model import Conversation, Group, HeldMessage, Message, Mes
 
 
 class Decision(NamedTuple):
-    """What is true afterwards, and what has to be written for it."""
+    """The state after a decision, and what must be written for it."""
 
     conversation: Conversation
     """Afterwards. The very object that came in where nothing changed."""
     verdict: Verdict | None = None
-    """None where time alone decided (`decide_due`)."""
+    """The verdict is None where time alone decided (`decide_due`)."""
     message: Message | None = None
-    """To be stored."""
+    """A message to store."""
     admitted: tuple[HeldMessage, ...] = ()
     """Stored as HELD, now INBOUND."""
     expired: tuple[HeldMessage, ...] = ()
     """Stored as HELD, now EXPIRED."""
     replies: tuple[Reply, ...] = ()
-    """To be rendered and stored, after the above."""
+    """Replies to render and store, after the above."""
 
 
 DEFAULT_RULES = Rules()
@@ -90,7 +90,7 @@ def _count_down(conversation: Conversation, gone: tuple[HeldMessage, ...]) -> Co
 
 
 def _count_anew(conversation: Conversation) -> Conversation:
-    """All that wait are known: so a count that went wrong is right again."""
+    """Count the held messages again. All of them are loaded, so a wrong count becomes right."""
     held = conversation.held
     return conversation._replace(held_messages=len(held), held_bytes=sum(each.bytes for each in held))
 
@@ -197,7 +197,7 @@ def _hold(conversation: Conversation, event: NewMessage, now: datetime, rules: R
 
 
 def _is_full(conversation: Conversation, more_bytes: int, rules: Rules) -> bool:
-    """Whether a message of so many bytes would be too much to hold for the conversation."""
+    """Whether a message of so many bytes would exceed what may be held for the conversation."""
     most, most_bytes = rules.hold_max_messages, rules.hold_max_bytes
     return (most is not None and conversation.held_messages >= most) or (
         most_bytes is not None and conversation.held_bytes + more_bytes > most_bytes

@@ -30,7 +30,7 @@ Event = NewConversation | NewMessage | CloseConversation
 
 
 class Verdict(StrEnum):
-    """What became of an event. The first five are promises (2xx), the rest are rejections (400)."""
+    """The decision about an event. The first five are promises (2xx), the rest are rejections (400)."""
 
     CREATED = "created"
     ACCEPTED = "accepted"
@@ -59,4 +59,4 @@ class Verdict(StrEnum):
 
 PROMISES = frozenset({Verdict.CREATED, Verdict.ACCEPTED, Verdict.HELD, Verdict.DUPLICATE, Verdict.CLOSED})
 PASSING = frozenset({Verdict.TOO_MANY_HELD})
-"""Rejections for now. The event leaves no trace, not even under its idempotency key; its sender is told to come again."""
+"""Rejections for now. The event leaves no trace, not even under its idempotency key, and its sender tries again."""

@@ -19,21 +19,21 @@ DEFAULT_SOURCE_ID = 0
 
 
 class ConversationId(NamedTuple):
-    """Its source's own: the same text from another source is another conversation."""
+    """An id belongs to its source: the same text from another source is another conversation."""
 
     text: str
     source_id: int = DEFAULT_SOURCE_ID
 
 
 class MessageId(NamedTuple):
-    """Its source's own, like a conversation's."""
+    """An id belongs to its source, like a conversation's."""
 
     text: str
     source_id: int = DEFAULT_SOURCE_ID
 
 
 class Status(IntEnum):
-    """Where a conversation is in its life. The numbers are stored."""
+    """The state of a conversation. The numbers are stored."""
 
     PENDING = 0  #: Only held messages name it (or nothing does): to the outside it does not exist.
     OPEN = 1  #: NEW_CONVERSATION came.
@@ -41,7 +41,7 @@ class Status(IntEnum):
 
 
 class MessageKind(IntEnum):
-    """What a stored message is. The numbers are stored."""
+    """The kind of a stored message. The numbers are stored."""
 
     INBOUND = 1  #: In the conversation, from the sender.
     OUTBOUND = 2  #: In the conversation, the reply to one group.
@@ -59,16 +59,16 @@ class Rules:
 
     group_window: timedelta = timedelta(seconds=5)
     group_max_wait: timedelta | None = None
-    """From a group's first message to its end, at most: somebody who never pauses is answered, too."""
+    """The longest time from a group's first message to its end. Somebody who never pauses gets a reply, too."""
     group_max_messages: int | None = None
-    """With so many messages a group is answered at once."""
+    """The number of messages with which a group is answered at once."""
     hold_tolerance: timedelta = timedelta(seconds=6)
     hold_max_messages: int | None = None
-    """So many messages wait for one conversation at the same time, at most."""
+    """The most messages that may wait for one conversation at the same time."""
     hold_max_bytes: int | None = None
-    """So many bytes of content wait for one conversation at the same time, at most."""
+    """The most bytes of content that may wait for one conversation at the same time."""
     hold_total_messages: int | None = None
-    """So many messages of one source wait at the same time, at most."""
+    """The most messages of one source that may wait at the same time."""
     hold_total_bytes: int | None = None
     replies: bool = True
     """False: there are no groups, and nobody is answered."""
@@ -109,7 +109,7 @@ class HeldMessage(NamedTuple):
 
 
 def is_past(arrived_at: datetime, now: datetime, limit: timedelta) -> bool:
-    """Whether more than `limit` lies between the two, in either direction.
+    """Whether more than `limit` lies between the two moments, in either direction.
 
     An arrival that far in the future was stored before the database's clock was set back. How long ago it really was
     nobody knows any more; what waits for it must not wait until the clock has caught up.
@@ -118,30 +118,37 @@ def is_past(arrived_at: datetime, now: datetime, limit: timedelta) -> bool:
 
 
 class Conversation(NamedTuple):
-    """One conversation as far as decisions need it; messages that decide nothing any more are not here."""
+    """One conversation, as far as decisions need it. Messages that no decision needs are not here."""
 
     id: ConversationId
     status: Status = Status.PENDING
     created_at: datetime | None = None
-    """When NEW_CONVERSATION arrived. Like `opened_timestamp` and `closed_timestamp` a fact that decides nothing: it is
-    set once, and whoever loads a conversation may leave it out."""
+    """The moment when NEW_CONVERSATION arrived.
+
+    Like `opened_timestamp` and `closed_timestamp` it decides nothing and is set once. Whoever loads a conversation may
+    leave it out.
+    """
     updated_at: datetime | None = None
-    """When it last changed for whoever looks at it. It decides nothing either; None: not since it was loaded."""
+    """The moment of the last change that a reader can see. It decides nothing.
+
+    None: nothing has changed since it was loaded.
+    """
     opened_timestamp: datetime | None = None
-    """What NEW_CONVERSATION itself gave as its time."""
+    """The timestamp that NEW_CONVERSATION itself carried."""
     closed_timestamp: datetime | None = None
     last_seq: int = 0
     group: Group | None = None
     due_at: datetime | None = None
-    """When to look at it again, at the latest: never later than the end of its group or its first held message's wait.
+    """The latest moment at which the conversation must be looked at again: the end of its group, or of its first held
+    message's wait.
 
     It may be too early (a group grows without moving it): the sweep then sets it anew. That spares an index update
     for every message but a group's first.
     """
     held: tuple[HeldMessage, ...] = ()
-    """In order of arrival. Whoever loads a conversation may leave stored ones out unless it is opened or swept."""
+    """The held messages in the order of their arrival. Only opening and sweeping a conversation load them."""
     held_messages: int = 0
-    """How many wait, whether they are loaded or not. The version before 0011 does not count: then it is too few."""
+    """How many messages wait, loaded or not. A version before 0011 does not count, so the number may be too small."""
     held_bytes: int = 0
     """The size of the contents of those that wait."""
 
@@ -171,5 +178,8 @@ class Reply(NamedTuple):
     first_seq: int
     last_seq: int
     window_ended_at: datetime
-    """When the group's time was over: `made_at` minus this is the lateness (negative for a flush at closing)."""
+    """The moment when the group's window ended.
+
+    `made_at` minus this is the lateness; it is negative where closing ended the group.
+    """
     made_at: datetime

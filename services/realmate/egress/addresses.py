@@ -52,7 +52,10 @@ _ISATAP = (0x00005EFE, 0x02005EFE)
 
 
 def is_public(address: str) -> bool:
-    """Whether the address, as `getaddrinfo` writes it, belongs to the public Internet. ValueError for other text."""
+    """Whether the address, as `getaddrinfo` writes it, belongs to the public Internet.
+
+    Raises ValueError for other text.
+    """
     ip = ip_address(address.partition("%")[0])
     if isinstance(ip, IPv4Address):
         return not any(ip in block for block in _SPECIAL_IPV4)

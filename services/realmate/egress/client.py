@@ -23,7 +23,7 @@ from realmate.egress.addresses import is_public
 
 MAX_ANSWER_BYTES = 512 * 1024
 CONNECT_TIMEOUT_S = 2.0
-"""For one address of several, so that one that swallows packets leaves time for the next."""
+"""The time for one address of several, so that an address that drops packets leaves time for the next one."""
 
 
 class RequestFailed(Exception):

@@ -50,7 +50,7 @@ class RequestBatch:
         return [request for request, _ in self._taken]
 
     def finish(self, responses: Sequence[Response]) -> None:
-        """One response for each request, in order."""
+        """Send one response for each request, in order."""
         if not self._open:
             return
         self._open = False
@@ -178,14 +178,14 @@ class BatchQueue:
             self._look_later()
 
     def _reject_the_late(self) -> None:
-        """Who has waited for as long as an event may wait for its verdict gets a 503 now, not after a batch more."""
+        """Answer 503 to requests that have waited for as long as an event may wait for its verdict."""
         latest = time.monotonic() - self._settings.command_timeout_s
         while self._queue and self._queue[0][0].arrived_at < latest:
             request, connection = self._queue.popleft()
             connection.respond(request, self._reject(OVERLOADED, "waited_too_long"))
 
     def _next_requests(self) -> list[tuple[Request, ResponseSink]]:
-        """As many as one worker may take, but at least one."""
+        """Return as many requests as one worker may take, but at least one."""
         taken = [self._queue.popleft()]
         room_bytes = self._settings.http_max_batch_bytes - len(taken[0][0].body)
         while self._queue and len(taken) < self._settings.http_max_batch:

@@ -49,15 +49,15 @@ class ByteBudget:
         self._large: dict[Waiter, int] = {}
         self._scheduled = False
         self.is_full = False
-        """Whether there is no room for anything small either."""
+        """Whether not even a small request has room."""
 
     @property
     def is_short(self) -> bool:
-        """Whether somebody waits."""
+        """Whether somebody waits for room."""
         return bool(self._small or self._large)
 
     def change(self, before: int, after: int) -> None:
-        """One holder held `before` bytes and holds `after` now."""
+        """Note that one holder held `before` bytes and holds `after` now."""
         self.held_bytes += after - before
         self.is_full = self.held_bytes > self._small_until
         if before > SMALL_BYTES:
@@ -85,7 +85,10 @@ class ByteBudget:
         self._large.pop(waiter, None)
 
     def observe(self) -> None:
-        """Called now and then: a metric that followed each change would cost more than the budget does."""
+        """Set the metric.
+
+        This is called now and then: a metric that followed each change would cost more than the budget does.
+        """
         if self._metric is not None:
             self._metric.set(self.held_bytes)
 

@@ -37,7 +37,10 @@ from realmate.wire.responses import Response
 RECV_BYTES = 65_536
 """Read at a time of a body whose room is taken; of anything else no more than `SMALL_BYTES`."""
 MAX_WAIT_FOR_ROOM_S = 5.0
-"""After that the answer is a 503. Reading pauses meanwhile, and so does the sender's time for sending."""
+"""The longest wait for room. After it the response is a 503.
+
+Reading pauses meanwhile, and so does the sender's time limit.
+"""
 HOLDING_S = 2.0
 HOLDING_BYTES_PER_S = 1_048_576
 """While others wait for room, so slow may a sender or a reader be, after the first HOLDING_S. Slower ones are given up,
@@ -45,7 +48,7 @@ or whoever half sends bodies would shut out all who send whole ones."""
 MAX_PIPELINED = 16
 """Reading stops while this many requests wait on one connection."""
 MAX_UNSENT_BYTES = 65_536
-"""No further request of a connection is started, nor read, while it has more than this to send."""
+"""The most bytes that wait to be sent. Beyond them no further request of the connection is read or started."""
 LINGER_S = 1.0
 GUEST_S = 1.0
 LINGER_BYTES = 2_097_152
@@ -62,20 +65,20 @@ class Owner(Protocol):
 
     @property
     def draining(self) -> bool:
-        """True while the process stops: connections are to be left behind, at the next answer."""
+        """Whether the process stops. Each response is then the last of its connection."""
 
     def admit(self, request: Request, announced_bytes: int | None) -> Response | int:
-        """As `parser.Admit`."""
+        """Decide by the head, like `parser.Admit`."""
 
     def admit_guest(self, request: Request, announced_bytes: int | None) -> Response | int:
-        """The same for a connection beyond the limit."""
+        """Decide by the head, for a connection beyond the limit."""
 
     def forget(self, connection: Connection) -> None:
         """The connection is closed."""
 
 
 def _ignore(_error: BaseException) -> None:
-    """What the hub would throw into a greenlet whose descriptor was closed under it. Ours deregister before closing."""
+    """Ignore what the hub throws when a descriptor was closed under a greenlet. Ours deregister before they close."""
 
 
 class Connection:
@@ -116,18 +119,18 @@ class Connection:
 
     @property
     def is_idle(self) -> bool:
-        """True between two requests, with nothing to read, to do or to send."""
+        """Whether the connection is between two requests and has nothing to read, to do or to send."""
         busy = self._at_work or self._waiting or self._unsent or self._ending or self._waits_since is not None
         return not (busy or self._parser.began_at)
 
     @property
     def idle_since(self) -> float | None:
-        """When it became idle, if it is."""
+        """The moment when it became idle; None where it is not."""
         return self._moved_at if self.is_idle else None
 
     @property
     def arriving_since(self) -> float | None:
-        """When the request that arrives began, if the connection does nothing else."""
+        """The moment when the arriving request began, if the connection does nothing else."""
         return None if self._at_work or self._waiting or self._unsent or self._ending else self._parser.began_at
 
     def close_for_another(self) -> None:
@@ -141,7 +144,7 @@ class Connection:
 
     @property
     def owes(self) -> bool:
-        """True while a request arrives or has no answer yet, or its answer is not safely with the client."""
+        """Whether a request arrives or has no response yet, or its response is not safely with the client."""
         return not self._closed and not self.is_idle
 
     def respond(self, request: Request, response: Response) -> None:
@@ -182,7 +185,7 @@ class Connection:
             self.close()
 
     def _expire_request(self, now: float) -> None:
-        """The same for a request that arrives, or waits for the room to arrive."""
+        """Enforce the time limits of a request that arrives, or that waits for room."""
         if self._waits_since is not None:
             if now - self._waits_since > MAX_WAIT_FOR_ROOM_S:
                 self._give_up()
@@ -193,7 +196,7 @@ class Connection:
             self._give_up()
 
     def _holds_too_long(self, now: float) -> bool:
-        """Whether the client is slow while others wait for the room that it takes."""
+        """Whether the client is slow while others wait for the room that it occupies."""
         if not self._budget.is_short:
             return False
         if self._unsent:

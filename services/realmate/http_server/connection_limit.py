@@ -1,4 +1,5 @@
-"""How many may be connected: in all, and of one peer; and who has to go so that others get in.
+"""The limits on open connections, in all and for each peer, and the choice of the connection that is closed for
+another.
 
 When all places are taken, the connection that has been idle for longest is closed for a newcomer. Where none is idle,
 a request that has been arriving for long is given up. So neither idle clients nor slow ones can lock healthy ones out.
@@ -27,7 +28,7 @@ FREED_AT_ONCE = 16
 SEARCH_PAUSE_S = 0.1
 """Nobody is looked for again so soon after nobody was found: there are thousands to look at."""
 OWN_DESCRIPTORS = 100
-"""What the process needs beside its clients: stores, transport, probes, files."""
+"""The descriptors that the process needs beside its clients: stores, transport, probes, files."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,7 @@ class ConnectionLimit:
             self._by_peer -= Counter([connection.peer])
 
     def has_room_for(self, peer: str) -> bool:
-        """Whether there is a place for another connection of this peer, if need be after closing some."""
+        """Whether there is room for another connection of this peer. Idle connections are closed for it if needed."""
         if self._by_peer[peer] >= self._limit_per_peer and not self._free(1, of_peer=peer):
             return False
         return len(self._taken) < self._limit or self._free(FREED_AT_ONCE)
@@ -78,7 +79,7 @@ def _longest(count: int, since: Iterable[tuple[float | None, Connection]], lates
 
 
 def peer_of(address: tuple[Any, ...]) -> str:
-    """Who is taken for one peer: an IPv4 address, or the 64 bits of an IPv6 address that name its network."""
+    """Return what counts as one peer: an IPv4 address, or the 64 bits of an IPv6 address that name its network."""
     host: str = address[0]
     if ":" not in host:
         return host
@@ -87,7 +88,7 @@ def peer_of(address: tuple[Any, ...]) -> str:
 
 
 def places(settings: Settings) -> ConnectionLimit:
-    """As many as the settings say, or as many as there are descriptors for."""
+    """Return the limit of the settings, or a lower one where the process may open fewer descriptors."""
     count = settings.http_max_connections
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY:

@@ -22,7 +22,7 @@ class DirectRoute:
     """The handler behind a direct route. `respond` may block its greenlet, and should not for long."""
 
     def __init__(self, template: str, respond: Callable[[Request], Response], *, for_guests: bool = False) -> None:
-        """With `for_guests`, connections beyond the limit are answered, too."""
+        """With `for_guests`, connections beyond the limit get a response, too."""
         self.for_guests = for_guests
         self._template = template
         self._respond = respond

@@ -66,7 +66,7 @@ def _always_ending(service_method: BatchMethod) -> BatchMethod:
 
 
 class _ServerUser:
-    """What extensions on the shared server have in common: their way in, and two ways out. `setup` sets `_server`."""
+    """The common part of the extensions that share the server. `setup` sets `_server`."""
 
     container: Any
     takes_requests = False

@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 def isolated(work: Callable[[Sequence[Request]], Sequence[T]], requests: Sequence[Request]) -> list[T | Response]:
-    """What `work` makes of each request, in order. It must be harmless to do it twice.
+    """Return what `work` makes of each request, in order. It must be harmless to do it twice.
 
     If it fails for all of them together, it is done for each alone. The one that still fails gets a 503, and a line in
     the log.

@@ -15,7 +15,7 @@ MAX_HEAD_BYTES = 1024
 """Together they bound what is kept to little more than 1 MB."""
 MAX_BODY_BYTES = 65_536
 _KEPT_HEADERS = frozenset({"host", "content-length", "connection", "content-encoding"})
-"""Of those that mean something to us, the ones that a sender repeats and that are no secret."""
+"""The headers that a sender repeats, that we use and that are no secret."""
 
 
 class KnownHead(NamedTuple):
@@ -24,13 +24,13 @@ class KnownHead(NamedTuple):
     query: str
     headers: dict[str, str]
     head_bytes: int
-    """As the parser counts them."""
+    """The size of the head, as the parser counts it."""
     body_bytes: int
     """The announced length of the body."""
 
 
 class KnownHeads:
-    """Those that one server has seen lately."""
+    """The heads that one server has seen lately."""
 
     def __init__(self) -> None:
         self._by_bytes: dict[bytes, KnownHead] = {}

@@ -1,4 +1,7 @@
-"""What the HTTP server counts. Cheap on purpose: label children are looked up once, batches are counted as a whole."""
+"""The metrics of the HTTP server.
+
+They are cheap: label children are looked up once, and batches are counted as a whole.
+"""
 
 from __future__ import annotations
 

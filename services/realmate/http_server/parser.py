@@ -1,8 +1,9 @@
 """Bytes in, complete requests out: the HTTP/1 protocol without a socket (the server's half of RFC 9112).
 
 `Connection` feeds it. It rejects what could be read in two ways (request smuggling), what is larger than the limits,
-and what it does not speak: then `rejection` holds the answer, and nothing is parsed any more. llhttp (through httptools)
-knows the grammar and rejects bad, repeated or contradictory lengths by itself; the rules it leaves to us are here.
+and what it does not speak: then `rejection` holds the answer, and nothing is parsed any more. llhttp (through
+httptools) knows the grammar and rejects bad, repeated or contradictory lengths by itself; the rules it leaves to us are
+here.
 
 The laws, tested as properties: however the bytes are split, the same requests come out, in order; memory is bounded by
 the limits and the size of one piece.
@@ -22,13 +23,16 @@ from realmate.http_server.request import Request, choose_request_id
 from realmate.wire.responses import Response
 
 FRAMING_PER_BODY_BYTE = 6
-"""What the worst honest sender costs: a chunk for each byte, `1 CR LF x CR LF`. More is extensions and trailers."""
+"""The framing that the worst honest sender needs: a chunk for each byte, `1 CR LF x CR LF`.
+
+More is extensions and trailers.
+"""
 
 REQUEST_OVERHEAD_BYTES = 1024
-"""What a request takes up beside its head and body, roughly: objects of Python."""
+"""The rough size of a request's Python objects, beside its head and body."""
 MAX_DROPPED_BYTES = 65_536
-"""The body of a request that was rejected at its head is read and dropped up to this size, so that the connection can be
-used again. A larger one is not read: the connection is closed after the answer."""
+"""The body of a request that was rejected at its head is read and dropped up to this size, so that the connection can
+be used again. A larger one is not read: the connection is closed after the answer."""
 
 _MEANINGFUL = {
     name.encode(): name
@@ -41,8 +45,9 @@ _MEANINGFUL = {
 """The headers on which anything depends here; others are counted, and dropped."""
 
 Admit = Callable[[Request, int | None], Response | int]
-"""Called with a request whose head is complete, and with the announced length of its body (None: it comes in chunks).
-Returns the answer of a request that is rejected, or the size of the largest body to take. With 0 the body is dropped."""
+"""The hook that sees a request when its head is complete, with the announced length of its body (None: it comes in
+chunks). It returns the response that rejects the request, or the size of the largest body to accept. With 0 the body is
+dropped."""
 
 _LONGEST_PROTOCOL = len(" RTSP/")
 _NO_HTTP = re.compile(rb" (?:RTSP|ICE)/")
@@ -56,7 +61,7 @@ class _RejectedError(Exception):
 
 
 class RequestParser:
-    """One connection's incoming side. `on_…` are llhttp's callbacks, not for anyone else."""
+    """The incoming side of one connection. Only llhttp calls the methods `on_…`."""
 
     def __init__(
         self,
@@ -75,31 +80,33 @@ class RequestParser:
         self._now = 0.0
         self._complete: list[Request] = []  # by the piece that is being parsed
         self.rejection: Response | None = None
-        """What to answer after the requests before it; then the connection must close."""
+        """The response to send after those of the requests before it. Then the connection must close."""
         self._in_request_line = False
         self._request_line_end = b""  # the last bytes of what came of it in earlier pieces
         self.rejected: Request | None = None
         """The request that `rejection` answers, where its head was complete."""
         self.finished = False
-        """True after a request that wanted the connection closed: what follows it is ignored."""
+        """Whether a request wanted the connection closed. What follows it is ignored."""
         # A sender's requests have one Host, and mostly one target: they are looked at once for each connection.
         self._sane_host: str | None = None
         self._split: tuple[bytes, str, str] = (b"/", "/", "")  # a target, its path, its query
         self._reset()
         self.began_at: float | None = None
-        """When the first byte of the request that is under way came; None between requests."""
+        """The moment when the first byte of the current request came; None between requests."""
 
     @property
     def held_bytes(self) -> int:
-        """What the request under way takes up so far."""
+        """The bytes that the current request holds so far."""
         if self.began_at is None:
             return 0
         return max(self._head_bytes, min(self._fed_bytes, self._max_head_bytes)) + len(self._body)
 
     @property
     def whole_bytes(self) -> int | None:
-        """What the request under way will take up when it is whole; if it comes in chunks, at most. None while its
-        head is incomplete, and between requests."""
+        """The bytes that the current request will hold when it is complete; the limit, if it comes in chunks.
+
+        None while its head is incomplete, and between requests.
+        """
         if self._request is None:
             return None
         return self._head_bytes + (self._limit_bytes if self._announced_bytes is None else self._announced_bytes)
@@ -162,8 +169,11 @@ class RequestParser:
             return
 
     def _ends_in_request_line(self, data: bytes) -> bool:
-        """Whether the last request line that began in `data` goes on in the next piece. After its end there is at most
-        the beginning of a header, whose name ends with a colon before any space. (llhttp tells of its begin alone.)"""
+        """Whether the last request line that began in `data` goes on in the next piece.
+
+        After its end there is at most the beginning of a header, whose name ends with a colon before any space. (llhttp
+        tells of its begin alone.)
+        """
         before, _, last_line = data.rpartition(b"\n")
         if not before or not self._target:
             return True
@@ -171,7 +181,7 @@ class RequestParser:
         return bool(space) and b":" not in first_word
 
     def _is_body(self, data: bytes) -> bool:
-        """Whether all of the next piece is part of the body that is under way."""
+        """Whether the whole piece belongs to the body of the current request."""
         return self._request is not None and (self._announced_bytes or 0) - self._body_bytes >= len(data)
 
     def _parse_by_lines(self, data: bytes) -> None:
@@ -217,7 +227,7 @@ class RequestParser:
         self._in_body = False
         self._upgrading = False
         self.awaits_continue = False
-        """True while a sender holds its body back until it sees `100 Continue`."""
+        """Whether the sender holds its body back until it sees `100 Continue`."""
 
     def abandon(self) -> None:
         """Let go of what has come of a request: none is looked at any more."""
@@ -226,7 +236,8 @@ class RequestParser:
         self.began_at = None
 
     def _rejecting(self, rejection: Response, request: Request | None = None) -> _RejectedError:
-        """To be raised: `raise self._rejecting(…)` shows a reader, and mypy, that nothing comes after it."""
+        """Set the rejection, and return the exception to raise: `raise self._rejecting(…)` shows that nothing comes
+        after it."""
         self.rejection, self.rejected = rejection, request
         return _RejectedError()
 

@@ -1,4 +1,4 @@
-"""Who may read here: with TOKENS_FILE, whoever has a token with the right scope; without it, anyone."""
+"""The guard for readers. With TOKENS_FILE a reader needs a token with the right scope; without it, anyone may read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REJECTED = Counter("realmate_refused_tokens_total", "Requests without a token th
 
 
 class Readers:
-    """Of this process. One for each: `readers`."""
+    """The guard of this process. There is one instance: `readers`."""
 
     _tokens: ReloadingFile[Tokens] | None = None
 
@@ -29,7 +29,7 @@ class Readers:
             loops.spawn("follow TOKENS_FILE", self._tokens.watch)
 
     def admit(self, request: Request, scope: Scope) -> Holder | Response:
-        """Whose token the request carries, or the answer that says why it may not (RFC 6750, 3)."""
+        """Return the holder of the request's token, or the response that rejects the request (RFC 6750, 3)."""
         if self._tokens is None:
             return ANYONE
         try:

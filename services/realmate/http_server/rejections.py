@@ -1,4 +1,4 @@
-"""What the server itself answers, each an RFC 9457 problem.
+"""The responses of the server itself. Each is an RFC 9457 problem.
 
 Those of a request that is not HTTP it takes (400 to 505) close the connection: where that request ends and the next
 begins is no longer certain, or the rest of a body is not worth reading. The 503s promise that nothing was done.

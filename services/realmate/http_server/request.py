@@ -14,7 +14,7 @@ from realmate.wire.responses import Response
 
 
 class Request(msgspec.Struct):
-    """One request. A service gets it when its body has arrived whole; an `admit` hook while `body` is still empty."""
+    """One request. A service gets it when its body is complete; an `admit` hook gets it while `body` is empty."""
 
     method: str
     path: str
@@ -23,21 +23,21 @@ class Request(msgspec.Struct):
     """The raw query string, without the question mark."""
     body: bytes
     request_id: str
-    """From the sender's X-Request-Id where that is sane, else made here. Echoed in the answer."""
+    """The sender's X-Request-Id where that is harmless, else a new id. The response repeats it."""
     arrived_at: float
     """time.monotonic() when the request was complete."""
     headers: Mapping[str, str]
-    """Those that mean something to the runtime or to a service, by their names in lower case (see the parser)."""
+    """The headers that the server or a service reads, by their names in lower case (see `parser`)."""
     param: str = ""
-    """What the route's `{…}` segment matched."""
+    """The text that the route's `{…}` segment matched."""
     version: str = "1.1"
-    """Of HTTP: "1.0" or "1.1"."""
+    """The version of HTTP: "1.0" or "1.1"."""
     keep_alive: bool = True
     """Whether the sender wants to use the connection again."""
     held_bytes: int = 0
-    """What it takes up until it is answered: head, body and a little more."""
+    """The bytes that it holds until it has its response: head, body and a little more."""
     handler: Any = None
-    """Who answers it. The server finds that out when the head is complete."""
+    """The handler, which the server finds when the head is complete."""
     rejection: Response | None = None
     """The answer, where the head alone was enough to reject the request. Then its body was dropped."""
 

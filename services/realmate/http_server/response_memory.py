@@ -1,4 +1,4 @@
-"""Reservations in the budget for answers that a service makes: it waits for it before it loads what they are made of."""
+"""Reservations in the memory budget for responses. A service makes one before it loads what a response is made of."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Reservations:
 
     @contextmanager
     def of(self, wanted_bytes: int, deadline: float) -> Iterator[None]:
-        """So many bytes are ours inside. Raises MemoryExhausted where there is no room for them by `deadline`."""
+        """Reserve so many bytes for the block. Raises MemoryExhausted where there is no room for them by `deadline`."""
         claim = _Claim(self._budget, wanted_bytes)
         claim.wait(deadline)
         try:

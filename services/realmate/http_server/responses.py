@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 NO_STORE = "cache-control: no-store\r\n"
-"""What people write to each other must stay in no cache, and no answer here is true for long (RFC 9111, 5.2.2.5)."""
+"""No cache may store a response: messages are private, and no response here is true for long (RFC 9111, 5.2.2.5)."""
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
@@ -41,7 +41,7 @@ _date = _Date()
 
 
 JOINED_BYTES = 65_536
-"""Up to this size a body is copied behind its head, so that both leave in one call."""
+"""The largest body that is copied behind its head, so that both leave in one call."""
 
 
 def encode(

@@ -9,16 +9,16 @@ from realmate.wire.responses import Response, problem
 
 
 class ResponseSink(Protocol):
-    """Where an answer goes: the connection its request came from."""
+    """The connection that a request came from, and that its response goes to."""
 
     def respond(self, request: Request, response: Response) -> None: ...
 
 
 class Handler(Protocol):
-    """What a route leads to."""
+    """The handler of a route."""
 
     def admit(self, request: Request, announced_bytes: int | None) -> Response | int:
-        """As `parser.Admit`: reject the request, or say how large its body may be. Never blocks."""
+        """Reject the request, or return how large its body may be, like `parser.Admit`. It never blocks."""
 
     def submit(self, request: Request, connection: ResponseSink) -> Response | None:
         """Answer at once, or return None and let `connection.respond(request, …)` follow. Never blocks."""

@@ -1,4 +1,4 @@
-"""What a connection still has to send: pieces of answers, none of them copied."""
+"""The bytes that a connection still has to send: pieces of responses, none of them copied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One listening port of this process: accepts, routes, reaps, drains.
+"""One listening port of this process. It accepts connections, routes requests, closes slow clients and drains.
 
 The services of a process share it (`share`): webhook and query can answer on one port, and a service without a batch
 route still answers for its health. It opens with the first that asks and closes with the last that lets go. Accepting,
@@ -35,16 +35,19 @@ from realmate.wire.responses import Response
 
 BACKLOG = 2048
 UNSENT_IN_KERNEL_BYTES = 131_072
-"""Of each connection. The kernel would take megabytes for a client that reads nothing, and count them as ours."""
+"""The send buffer of each connection in the kernel.
+
+Else the kernel would use megabytes for a client that reads nothing, and count them as ours.
+"""
 ACCEPTS_PER_TURN = 64
-"""So that a flood of newcomers does not starve those who are connected."""
+"""The most connections accepted at once, so that newcomers do not starve those who are connected."""
 ACCEPT_PAUSE_S = 0.2
 GUESTS = 64
 """Connections beyond the limit, at most; then the oldest of them has to go."""
 ADMIN_CONNECTIONS = 64
 ADMIN_SPARE_DESCRIPTORS = 4
 ADMIN_BUDGET_BYTES = 4_194_304
-"""Of the administrators' server, which must answer when the other's budget is used up."""
+"""The budget of the administrators' server, which must answer when the other server's budget is used up."""
 REAP_INTERVAL_S = 1.0
 CLOSE_POLL_S = 0.01
 LAST_ANSWERS_S = 0.3
@@ -101,7 +104,7 @@ class HttpServer:
 
     @property
     def draining(self) -> bool:
-        """True from the moment the process is asked to stop: each answer is now the last of its connection."""
+        """Whether the process was asked to stop. Each response is then the last of its connection."""
         return health.draining
 
     def join(self, user: User) -> None:
@@ -117,8 +120,11 @@ class HttpServer:
             log.info("listening", host=self.settings.host, port=self.port)
 
     def leave(self, user: User) -> None:
-        """One user less. When the last route has left, or, without routes, the last user: accept no more, close what is
-        idle, let the rest have its answers."""
+        """Remove a user.
+
+        When the last route has left (or, without routes, the last user), stop accepting, close idle connections, and
+        let the others have their responses.
+        """
         self._users.discard(user)
         stays_open = any(other.takes_requests or not user.takes_requests for other in self._users)
         if stays_open or not self._open:
@@ -133,7 +139,7 @@ class HttpServer:
             connection.drain()
 
     def finish(self, deadline: float) -> None:
-        """After `leave`: wait for the others to leave, for requests that still arrive and for answers that are due."""
+        """After `leave`: wait for the other users, for requests that still arrive and for responses that are due."""
         while time.monotonic() < deadline and (self._open or any(client.owes for client in self._connections)):
             eventlet.sleep(CLOSE_POLL_S)
 
@@ -148,7 +154,7 @@ class HttpServer:
             self._reaper.kill()
 
     def admit(self, request: Request, announced_bytes: int | None) -> Response | int:
-        """What the head alone decides; the parser calls this before it reads the body."""
+        """Decide by the head alone. The parser calls this before it reads the body."""
         handler = self.routes.match(request)
         if isinstance(handler, Response):
             self._unmatched.answered([handler.status], [])
@@ -206,7 +212,8 @@ class HttpServer:
             self._limit.add(connection)
 
     def _receive_guest(self, connection: Connection) -> None:
-        """Beyond the limit, a few are kept for a moment: one may be a probe, and a 503 must not be lost in a reset."""
+        """Keep a few connections beyond the limit for a moment: one may be a probe, and a 503 must not be lost in a
+        reset."""
         self._guests[connection] = None
         if len(self._guests) > GUESTS:
             next(iter(self._guests)).close()

@@ -33,7 +33,7 @@ class ClusterUnreachable(ClusterError):
 
 
 class Cluster:
-    """Each call raises ClusterError."""
+    """The API server. Each call raises ClusterError."""
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
@@ -117,7 +117,7 @@ async def connect() -> AsyncIterator[Cluster]:
 
 
 def _message(content: bytes) -> str:
-    """What a Status object says, or whatever else there is."""
+    """Return the message of a Status object, or the beginning of any other content."""
     try:
         return str(json.loads(content)["message"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""What there should be, from all that there is: pure. `reconcile` gathers the one and makes the other true.
+"""The desired state, computed from the actual state by pure functions. `reconcile` reads the one and applies the other.
 
 A source that cannot be published as it is written stays as it was published before (a new one: closed), and its status
 says why. That is what the services do with a broken file, too.
@@ -29,14 +29,14 @@ class Installation(NamedTuple):
     namespace: str
     release: str
     secret: str
-    """Where the pods have their file of sources from."""
+    """The Secret from which the pods mount their file of sources."""
     public_url: str
     webhook_url: str
     """Inside the cluster."""
     open_default: bool | None
-    """Whether anyone may send as `default` where no WebhookSource says otherwise; None: until the first source."""
+    """Whether anyone may send as `default` where no WebhookSource says otherwise; None: until there is one."""
     template: Object
-    """Of the pods that administer: replays and erasures."""
+    """The template of the pods for administration: replays and erasures."""
 
 
 class Pod(NamedTuple):
@@ -48,7 +48,7 @@ class Pod(NamedTuple):
     revision: str | None
     """The file's revision that the pod runs by; None: it does not say."""
     events: Mapping[tuple[str, str], int] | None = None
-    """How many it counted since its start, by source and outcome; None: it does not say."""
+    """How many events the pod has counted since its start, by source and outcome; None: it does not say."""
 
 
 class Published(NamedTuple):
@@ -83,9 +83,9 @@ class Actual(NamedTuple):
     now: datetime
     sources: Sequence[Object]
     secrets: spec.Secrets
-    """Those that are referred to."""
+    """The Secrets that the sources refer to."""
     keyrings: Mapping[str, Keyring]
-    """By their source."""
+    """The keyrings, by their source."""
     open_default: bool | None
     published: Published
     pods: Sequence[Pod]
@@ -100,7 +100,7 @@ class Problem(NamedTuple):
 
 
 class DesiredState(NamedTuple):
-    """What there should be, by the sources' names."""
+    """The desired state, by the sources' names."""
 
     keyrings: Mapping[str, Keyring]
     """The keyrings of the sources whose keys the operator makes."""
@@ -152,7 +152,7 @@ def is_deleted(source: Object) -> bool:
 
 
 def has_loaded(pods: Sequence[Pod], published: Published, name: str) -> bool:
-    """Whether every pod runs by the source's entry as it is published. Without pods, nobody takes its events."""
+    """Whether every pod runs by the source's entry as it is published. Without pods, nobody accepts its events."""
     return name in published.since and not unloaded(pods, published, name)
 
 

@@ -29,13 +29,13 @@ from realmate.runtime.settings import SettingsError
 
 UNSETTLED_INTERVAL_S = 2.0
 REST_S = 0.5
-"""Between two turns, at least: many changes at once are one turn."""
+"""The shortest pause between two reconciles: many changes at once need one reconcile."""
 
 log = structlog.get_logger(__name__)
 
 
 class Operator:
-    """One for each process."""
+    """The operator. There is one in each process."""
 
     def __init__(self, settings: OperatorSettings) -> None:
         self._settings = settings
@@ -68,7 +68,7 @@ class Operator:
         return found
 
     async def _reconcile(self, cluster: Cluster) -> bool:
-        """Whether all is settled. Errors are told and counted: the next turn is the remedy for all of them."""
+        """Reconcile every namespace. Errors are logged and counted; the next reconcile mends all of them."""
         reconciler = Reconciler(cluster, PodClient(self._settings.operator_metrics_token))
         only = self._settings.operator_namespace
         try:
@@ -105,7 +105,7 @@ class Operator:
 
 
 def run() -> None:
-    """Until a signal. Raises SettingsError."""
+    """Run the operator until a signal. Raises SettingsError."""
     settings = load()
     logs.configure(settings, service="operator")
     for chatty in ("aiohttp.access", "kopf.activities.probe", "kopf.objects"):
@@ -125,7 +125,7 @@ def run() -> None:
 
 
 def _register(own: OperatorSettings) -> None:
-    """In kopf's default registry, which knows how to log in."""
+    """Register the handlers in kopf's default registry, which knows how to log in."""
     operator: Operator
     loop: asyncio.Task[None]
 

@@ -20,7 +20,7 @@ KEY_BYTES = 32
 
 class Key(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
-    """For people and for status: it tells nothing of the secret."""
+    """The id for people and for the status. It tells nothing of the secret."""
     secret: str
     made_at: datetime
     current_since: datetime | None = None
@@ -44,7 +44,7 @@ class Keyring(msgspec.Struct, frozen=True):
 
 class Rotation(msgspec.Struct, frozen=True):
     every: timedelta | None = None
-    """None: only when asked."""
+    """The interval; None: the key rotates only when somebody asks for it."""
     overlap: timedelta = timedelta(hours=24)
 
 

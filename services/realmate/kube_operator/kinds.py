@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 GROUP, VERSION = "realmate.dev", "v1alpha1"
 
 Object = dict[str, Any]
-"""As the API server has it."""
+"""An object as the API server has it."""
 
 
 class ResourceKind(NamedTuple):

@@ -1,4 +1,5 @@
-"""What the pods that read the file of sources say of themselves, on their port for administration."""
+"""The client of our pods: it asks those that read the file of sources for their state, on their port for
+administration."""
 
 from __future__ import annotations
 
@@ -25,14 +26,15 @@ class PodClient:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     async def ask_all(self, pods: Sequence[Object]) -> list[Pod]:
-        """Those that run. Who gives no answer though it is ready runs by nobody knows what; else it still starts."""
+        """Return the pods that run and answer, and those that are ready and do not answer: nobody knows by what these
+        run. A pod that does neither is still starting."""
         async with aiohttp.ClientSession(timeout=TIMEOUT, headers=self._headers) as session:
             running = [pod for pod in pods if _runs(pod)]
             asked = await asyncio.gather(*(_ask(session, pod) for pod in running))
         return [told for pod, told in zip(running, asked, strict=True) if told.answered or _is_ready(pod)]
 
     async def report(self, pod: Object) -> Any:
-        """What a pod that administers says of its progress; None where it does not."""
+        """Return the progress that a pod for administration reports; None where it reports nothing."""
         if not _runs(pod):
             return None
         async with aiohttp.ClientSession(timeout=TIMEOUT) as session:

@@ -1,4 +1,4 @@
-"""One turn over a namespace: gather what there is, compute what there should be, make the difference true.
+"""One reconcile of a namespace: it reads the actual state, computes the desired one, and applies the difference.
 
 The order is what keeps promises: a key is stored before it is published, published before senders get it, and a deleted
 source is revoked everywhere before it is erased. Each step can fail, and the next turn takes it up again.
@@ -55,7 +55,7 @@ log = structlog.get_logger(__name__)
 
 
 class Reconciled(NamedTuple):
-    """What a turn found."""
+    """The result of a reconcile."""
 
     is_settled: bool
     """Nothing is on its way: no pod to load, no Job to end."""
@@ -69,7 +69,7 @@ class Reconciler:
         self._asking = asking
 
     async def namespaces(self) -> set[str]:
-        """Where there is anything to care for."""
+        """Return the namespaces that have an installation, a source or a replay."""
         found: set[str] = set()
         for kind, labels in ((POD_TEMPLATE, INSTALLATIONS), (WEBHOOK_SOURCE, ""), (EVENT_REPLAY, "")):
             found |= {each["metadata"]["namespace"] for each in await self._cluster.list(kind, None, labels=labels)}
@@ -140,7 +140,7 @@ class Reconciler:
         return {key: base64.b64decode(value).decode(errors="replace") for key, value in content.items()}
 
     async def _keyring(self, namespace: str, source: Object) -> Keyring | None:
-        """One that somebody's hand has made unreadable is none: a new one is made."""
+        """Return the stored keyring; None where somebody's edit has made it unreadable, and then a new one is made."""
         content = await self._secret(namespace, statuses.secret_name(source["metadata"]["name"])) or {}
         try:
             return msgspec.json.decode(content.get(KEYRING, ""), type=Keyring)
@@ -234,7 +234,7 @@ class Reconciler:
         return not waiting
 
     async def _reports(self, namespace: str, job: Object) -> list[Any]:
-        """What each pod of a Job said last, at its end or now; the oldest pod first."""
+        """Return the last report of each pod of a Job, the oldest pod first."""
         labels = f"batch.kubernetes.io/job-name={job['metadata']['name']}"
         pods = await self._cluster.list(POD, namespace, labels=labels)
         pods.sort(key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
@@ -249,7 +249,7 @@ class Reconciler:
                 await self._event(WEBHOOK_SOURCE, source, told)
 
     async def _write_status(self, kind: ResourceKind, about: Object, said: Object) -> bool:
-        """Whether it was another one before."""
+        """Write the status where it differs. Return whether it did."""
         if about.get("status") == said:
             return False
         metadata = {name: about["metadata"][name] for name in ("name", "namespace", "uid")}
@@ -288,7 +288,7 @@ class Reconciler:
 
 
 def installation_of(template: Object) -> Installation:
-    """What the chart says of itself in the PodTemplate (templates/admin.yaml)."""
+    """Return the installation that the chart describes in the PodTemplate (templates/admin.yaml)."""
     metadata = template["metadata"]
     said = {name.removeprefix(f"{GROUP}/"): value for name, value in metadata["annotations"].items()}
     return Installation(
@@ -338,7 +338,7 @@ def _with_data(namespace: str, name: str, content: Mapping[str, str]) -> Object:
 
 
 def _last_word(pod: Object) -> Any:
-    """What a pod left at its end."""
+    """Return the termination message of a pod, as JSON."""
     for container in pod.get("status", {}).get("containerStatuses", []):
         message = container.get("state", {}).get("terminated", {}).get("message", "")
         try:

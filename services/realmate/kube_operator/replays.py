@@ -13,7 +13,7 @@ from realmate.kube_operator.kinds import EVENT_REPLAY, Object
 from realmate.kube_operator.status import Condition, merged, written
 
 KEPT_FOR_S = 86_400
-"""So long a finished Job, with its log, can be looked at."""
+"""How long a finished Job stays, with its log."""
 OPTIONS = (
     ("source", "--source"),
     ("since", "--since"),
@@ -80,7 +80,7 @@ def _job(name: str, arguments: Sequence[str], installation: Installation, *, own
 
 
 def outcome(job: Object | None) -> bool | None:
-    """Whether the Job succeeded; None: it has not ended."""
+    """Return whether the Job succeeded; None while it has not ended."""
     conditions = {} if job is None else _conditions(job)
     if conditions.get("Complete"):
         return True

@@ -17,7 +17,7 @@ from realmate.kube_operator.kinds import Object
 ROTATE = "realmate.dev/rotate"
 """The annotation: another text than last time asks for a rotation."""
 OWN = {"paused", "deletionPolicy"}
-"""Of the spec, not of the file."""
+"""The fields of the spec that are not in the file."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
 _SECONDS = {"h": 3600, "m": 60, "s": 1}
 _LONGEST_S = 10 * 365 * 86_400
@@ -35,7 +35,7 @@ class Missing(Exception):
 
 
 Secrets = Mapping[str, Mapping[str, str]]
-"""By their names, and then by their keys: those that are there."""
+"""The contents of the Secrets that exist, by name and then by key."""
 
 
 def generates(source: Object) -> bool:

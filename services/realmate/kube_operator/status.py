@@ -1,4 +1,4 @@
-"""What a WebhookSource's status says, and the Events of what changed in it: pure."""
+"""The status of a WebhookSource, and the Events of its changes. All functions are pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from realmate.kube_operator.kinds import Object
 from realmate.sources.model import DEFAULT
 
 TRAFFIC_INTERVAL = timedelta(seconds=60)
-"""Of writing down what was counted: a status written is a change that everybody who watches gets."""
+"""The interval at which counts are written. Each write of a status is a change that every watcher gets."""
 
 
 class Condition(NamedTuple):
@@ -72,7 +72,7 @@ def status(  # noqa: PLR0913 (all that a status tells of)
 
 
 def secret_name(source: str) -> str:
-    """Of the Secret with a generated key, for the senders."""
+    """Return the name of the Secret with a generated key, for the senders."""
     return f"webhooksource-{source}"
 
 
@@ -82,7 +82,8 @@ def url(installation: Installation, name: str) -> str:
 
 
 def not_ready(source: Object, reason: str, message: str, now: datetime) -> Object:
-    """Of a source that is not published: it is on its way out, or there is nothing to publish for."""
+    """Return the status of a source that is not published: it is being deleted, or there is no installation to publish
+    for."""
     generation = source["metadata"]["generation"]
     before = source.get("status", {}).get("conditions", [])
     condition = Condition("Ready", "False", reason, message)
@@ -137,7 +138,8 @@ def _ready(source: Object, others: Sequence[Condition]) -> Condition:
 
 
 def merged(before: Sequence[Object], conditions: Sequence[Condition], generation: int, now: datetime) -> list[Object]:
-    """As Kubernetes has them: the time of the last transition is that of the status, not of its reason."""
+    """Return the conditions as Kubernetes keeps them: the time of the last transition belongs to the status, not to its
+    reason."""
     known = {each["type"]: each for each in before}
     found = []
     for condition in conditions:
@@ -157,7 +159,7 @@ def merged(before: Sequence[Object], conditions: Sequence[Condition], generation
 
 
 def _keys(source: Object, ring: Keyring | None) -> list[Object]:
-    """Those that are accepted, without their secrets."""
+    """Return the keys that are accepted, without their secrets."""
     if ring is None:
         return [{"id": f"{name}/{key}"} for name, key in spec.signing_references(source)]
     keys = []
@@ -172,7 +174,7 @@ def _keys(source: Object, ring: Keyring | None) -> list[Object]:
 
 
 def traffic(before: Mapping[str, Any], source: str, pods: Sequence[Pod], now: datetime) -> Object:
-    """What was accepted and rejected, added up from what each pod counted since it was looked at last.
+    """Return the events accepted and rejected so far: the totals of before, and what each pod has counted since then.
 
     What a pod counts after the last look before its end is missing: the database is what has the truth.
     """

@@ -1,4 +1,4 @@
-"""Whether the watch is alive: what it brought, held beside what a list says.
+"""The check that the watch is alive: it compares what the watch brought with what a list shows.
 
 A watch that died silently brings nothing any more; the turns go on without it, only later. Liveness wants it back.
 """
@@ -28,7 +28,7 @@ class WatchLag:
             self._seen[uid] = source["metadata"]["resourceVersion"]
 
     def listed(self, sources: Sequence[Object]) -> None:
-        """What a list says now; a change is missed from when a list shows it until the watch brings one."""
+        """Note what a list shows. A change is missed from the moment a list shows it until the watch brings it."""
         versions = {each["metadata"]["uid"]: each["metadata"]["resourceVersion"] for each in sources}
         missed = {uid for uid, version in versions.items() if self._seen.get(uid) != version}
         now = self._clock()
@@ -36,5 +36,5 @@ class WatchLag:
 
     @property
     def lag_s(self) -> float:
-        """How long the oldest change has been missed."""
+        """The time for which the oldest change has been missed."""
         return max((self._clock() - since for since in self._missed_since.values()), default=0.0)

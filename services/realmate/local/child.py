@@ -38,7 +38,7 @@ def signal_on_parent_death(number: signal.Signals) -> None:
 
 
 class Child(ABC):
-    """One process that can be started, stopped, killed and started again.
+    """A process that can be started, stopped, killed and started again.
 
     Start children from the main thread only: to the kernel, a child's parent is the thread that made it.
     """
@@ -69,7 +69,7 @@ class Child(ABC):
 
     @property
     def exit_code(self) -> int | None:
-        """As subprocess has it: negative for a signal, None while the process runs."""
+        """The exit code as subprocess has it: negative for a signal, None while the process runs."""
         return None if self._process is None else self._process.poll()
 
     def terminate(self) -> None:

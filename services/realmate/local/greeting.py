@@ -1,4 +1,4 @@
-"""What `realmate up` says when everything runs: where it is, and what to paste into another terminal."""
+"""The text that `realmate up` shows when everything runs: where it is, and what to paste into another terminal."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ class Postgres(Child):
         unfinished.rename(self._cluster)
 
     def _takes_queries(self) -> bool:
-        """Whether the server answers; makes our database where it is missing."""
+        """Whether the server answers. The database is made where it is missing."""
         try:
             connection = connect(self.url_of("postgres"), "realmate-up", connect_timeout=2)
         except psycopg2.OperationalError as error:
@@ -174,7 +174,7 @@ class Postgres(Child):
 
 
 def unprivileged(death_signal: signal.Signals) -> list[str]:
-    """What to put before a command of Postgres, which rejects to be root: nothing, unless we are.
+    """Return what to put before a command of Postgres, which does not run as root. It is nothing unless we are root.
 
     `nobody` keeps one of root's capabilities, to pass through directories that are closed to others: a virtual
     environment or a data directory below a 0700 home works, and nobody's permissions need to change for it.

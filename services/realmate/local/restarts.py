@@ -55,7 +55,7 @@ class Restarter:
 
 
 def ending(exit_code: int | None) -> str:
-    """How a process ended, for a person."""
+    """Return how a process ended, for a person."""
     if exit_code is not None and exit_code < 0:
         return signal.Signals(-exit_code).name
     return f"exit code {exit_code}"

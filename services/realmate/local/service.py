@@ -40,7 +40,7 @@ class Service(Child):
         self._wait_until(self.is_ready)
 
     def is_ready(self) -> bool:
-        """Whether /readyz says 200 now: one look, where `wait_ready` waits."""
+        """Whether /readyz says 200 now. This looks once; `wait_ready` waits."""
         connection = http.client.HTTPConnection(self._reachable_host(), self.port, timeout=READY_TIMEOUT_S)
         try:
             connection.request("GET", "/readyz")
@@ -51,7 +51,7 @@ class Service(Child):
             connection.close()
 
     def _reachable_host(self) -> str:
-        """Where a client on this machine finds what listens on HOST."""
+        """Return where a client on this machine reaches a server that listens on HOST."""
         return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host := self._environment["HOST"], host)  # noqa: S104
 
 

@@ -112,7 +112,7 @@ class Installation:
         return True
 
     def _database_urls(self) -> dict[str, str]:
-        """Of the owner, who migrates, and of the roles of the services, where there are such."""
+        """Return the URL of the owner, who migrates, and those of the services' roles, where there are such roles."""
         if self._settings.database_url is not None:
             check_database(self._settings.database_url)
             return {"DATABASE_URL": self._settings.database_url}  # the others are in our environment, if they are set
@@ -154,7 +154,7 @@ class Installation:
                 service.wait_ready()
 
     def _environment(self, database_urls: dict[str, str], redis_url: str) -> dict[str, str]:
-        """What the services' environment has beyond, or in place of, ours."""
+        """Return the environment of the services: ours, with what is different for them."""
         metrics = self._data_dir / "metrics"
         shutil.rmtree(metrics, ignore_errors=True)  # of processes that are gone
         metrics.mkdir()

@@ -30,7 +30,7 @@ NOTHING = ""
 
 
 class Rights(NamedTuple):
-    """What each role may do with a table."""
+    """The rights of each role on a table."""
 
     writer: str
     reader: str = NOTHING
@@ -61,7 +61,7 @@ class RolesError(Exception):
 
 
 class Login(NamedTuple):
-    """How a service logs in. Without a password the role has one already, or needs none."""
+    """The login of a service. Without a password the role has one already, or needs none."""
 
     setting: str
     name: str
@@ -76,7 +76,7 @@ class Logins:
     reader: Login | None = None
 
     def of_others(self, connection: Connection) -> list[Login]:
-        """Those that are not the one that migrates: the owner's rights stay as they are."""
+        """Return the logins that are not the migrating one: the owner's rights stay as they are."""
         me = _scalar(connection, "SELECT current_user")
         return [login for login in (self.writer, self.reader) if login is not None and login.name != me]
 
@@ -168,7 +168,7 @@ def _quiet(connection: Connection, login: Login) -> Iterator[sql.Composable]:
 
 
 def _grants(connection: Connection, login: Login, tables: list[str], *, reads_only: bool) -> Iterator[sql.Composable]:
-    """All in one transaction: nobody sees a moment without rights."""
+    """Grant all rights in one transaction, so that nobody sees a moment without them."""
     role = sql.Identifier(login.name)
     schema = sql.Identifier(connection.execute(text("SELECT current_schema()")).scalar_one())
     yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, role)

@@ -38,7 +38,7 @@ class MigrationRejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What `upgrade` found and left: revision names; `before` is None for an empty database."""
+    """The revisions before and after an upgrade; `before` is None for an empty database."""
 
     before: str | None
     after: str

@@ -1,4 +1,4 @@
-"""What readers see: conversations with their messages, many in one statement, and so in one snapshot."""
+"""The reader's view: conversations with their messages. One statement reads many, and so sees one snapshot."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from realmate.wire.webhook import MAX_CONTENT_CHARS
 
 MAX_CONTENT_BYTES = 4 * MAX_CONTENT_CHARS
 MESSAGE_BYTES = 200
-"""What a message takes up in an answer beside its content, at most."""
+"""The most bytes of a message in a response, beside its content."""
 PORTION_MESSAGES = 32
-"""Of a conversation that is read alone: with the largest contents 8 MB in memory."""
+"""The messages in one portion of a conversation that is read alone: 8 MB in memory with the largest contents."""
 
 # The contents of one answer are read up to $6 bytes in all. A conversation beyond that is told as Unread.
 # Whose a conversation may be is a part of the search: one of another source is neither found nor read, so nobody learns
@@ -91,7 +91,7 @@ class Ambiguous(NamedTuple):
     """Several sources have a conversation of this id."""
 
     sources: tuple[str, ...]
-    """Of those that were asked for."""
+    """The sources that were asked for and have the conversation."""
 
 
 class Unread(NamedTuple):
@@ -99,22 +99,24 @@ class Unread(NamedTuple):
 
     source: str
     bytes: int
-    """What its messages take up in an answer, roughly."""
+    """The rough size of its messages in a response."""
 
 
 class Wanted(NamedTuple):
-    """What a reader asks for."""
+    """The conversation that a reader asks for."""
 
     id: str
     sources: frozenset[str] | None = None
-    """Whose it may be; None: anybody's."""
+    """The sources it may belong to; None: any source."""
 
 
 Found = ConversationView | Ambiguous | Unread
 
 
 def read(db: Transactions, wanted: Collection[Wanted], limit_bytes: int = 2**40) -> dict[Wanted, Found]:
-    """What was found for each reader; what does not exist for him is missing. Nobody's answer is made of another's.
+    """Return what was found for each reader. What does not exist for a reader is missing.
+
+    No response is made of another's.
 
     Messages of `limit_bytes` are read in all. Conversations for which that is not enough are Unread.
     """
@@ -126,7 +128,8 @@ def read(db: Transactions, wanted: Collection[Wanted], limit_bytes: int = 2**40)
 
 
 def _parameters(asked: Sequence[Wanted]) -> tuple[object, ...]:
-    """Their places and ids: first of those that may be anybody's, then of the others, once for each source."""
+    """Return the statement's parameters: first the ids that may belong to any source, then the others, once for each
+    source."""
     anybody_s = [(number, each.id) for number, each in enumerate(asked) if each.sources is None]
     somebody_s = [(number, each.id, source) for number, each in enumerate(asked) for source in each.sources or ()]
     return (

@@ -94,7 +94,8 @@ def _ambiguous(sources: Sequence[str]) -> Response:
 
 
 def _wanted(request: Request) -> Wanted | Response:
-    """What `/conversations/{id}/?source=…` asks for, or why there is no such thing for whoever asks."""
+    """Return what `/conversations/{id}/?source=…` asks for, or the response where there is no such thing for this
+    reader."""
     reader = readers.admit(request, "read")
     if isinstance(reader, Response):
         return reader

@@ -12,7 +12,7 @@ SETTINGS_KEY = "REALMATE"
 
 
 def nameko_config(settings: Settings) -> dict[str, Any]:
-    """What a Nameko container gets. Extensions find the settings again with `settings_of`."""
+    """Return the configuration of a Nameko container. Extensions find the settings in it with `settings_of`."""
     return {
         SETTINGS_KEY: settings,
         "SERVICE_CONTAINER_CLS": "realmate.runtime.container.Container",

@@ -106,7 +106,7 @@ class Database(nameko_sqlalchemy.Database):
 
 @contextmanager
 def _bounded(seconds: float) -> Iterator[None]:
-    """For connecting: libpq's own `connect_timeout` does not work where another greenlet runs meanwhile."""
+    """Bound the time to connect: libpq's own `connect_timeout` does not work where another greenlet runs meanwhile."""
     timer = eventlet.Timeout(seconds)
     try:
         yield

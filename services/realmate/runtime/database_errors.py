@@ -1,4 +1,4 @@
-"""What may fail on the database, by whose fault it is and whether trying again helps.
+"""The errors of the database: whose fault each is, and whether another try helps.
 
 psycopg2's own classes do not tell: a primary that became a standby (25006) is an InternalError to it. So the
 five-character SQLSTATE decides. Messages name a condition, never a value: what people wrote must not reach a log.
@@ -20,7 +20,8 @@ CONNECTION_LOST = "08006"
 QUERY_CANCELED = "57014"
 
 _OUTAGES = ("08", "53", "55P03", "57", "58", READ_ONLY, "25P03", "25P04")
-"""No connection, no resources, a lock timeout, an operator's intervention, a system error, a standby, a timeout."""
+"""These are: no connection, no resources, a lock timeout, an operator's intervention, a system error, a standby, a
+timeout."""
 _ENDS_CONNECTION = ("08", "53", "57P", "58", READ_ONLY, "25P03", "25P04")
 _ENDS_POOL = ("08", "57P", READ_ONLY)
 """This server goes down, or is not the primary any more: whoever is connected to it is at the wrong place."""
@@ -53,7 +54,7 @@ class DatabaseUnavailable(Exception):
 
 
 class DatabaseConflict(Exception):
-    """Another transaction came first; the same work on a fresh look will succeed."""
+    """Another transaction came first. The same work will succeed when it looks again."""
 
 
 def translated(error: psycopg2.Error, *, is_closed: bool) -> Exception:
@@ -79,7 +80,7 @@ def failure(code: str | None, message: str | None = None, *, constraint: str | N
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Another transaction came first; the same work on a fresh look will succeed."""
+    """Whether another transaction came first. The same work will succeed when it looks again."""
     return isinstance(error, Overtaken | DatabaseConflict)
 
 

@@ -1,4 +1,6 @@
-"""Whether the database lets a service do its work: asked by readiness, and answered in words.
+"""The check whether the database lets a service do its work.
+
+Readiness calls it, and it explains in words what is missing.
 
 It does a small piece of the real work. A service that writes inserts a row and takes it back, so a standby, a missing
 right and a full disk are found before an event finds them.

@@ -129,9 +129,9 @@ class Health:
 
 class _Failure(NamedTuple):
     reason: str
-    """For all to see."""
+    """The reason that everybody may see."""
     error: str | None = None
-    """For the log."""
+    """The text for the log."""
 
 
 def _failure_of(check: Check) -> _Failure | None:

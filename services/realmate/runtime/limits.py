@@ -26,7 +26,7 @@ from realmate.sources.limits import Allowance, LocalRateLimiter, RateLimit, allo
 ANSWER_TIMEOUT_S = 0.2
 """An event waits no longer for a count. The commit path has its own patience."""
 LOCAL_FOR_S = 1.0
-"""After a failure Redis is left alone for this long."""
+"""The time for which Redis is not asked after a failure."""
 KEY = "realmate:limit:"
 
 # GCRA as in sources/limits.py, in seconds of Redis' own clock. A key lives until its bucket is empty.
@@ -57,11 +57,11 @@ LOCAL = Gauge(
 log = structlog.get_logger(__name__)
 
 Wanted = Mapping[str, tuple[RateLimit, int]]
-"""By source: its limit, and how many events it wants to send."""
+"""The limit of each source, and how many events it wants to send."""
 
 
 class _UsedUp(NamedTuple):
-    """What was told of a source; moments are time.monotonic()."""
+    """What Redis said of a source. Moments are time.monotonic()."""
 
     limit: RateLimit
     until: float
@@ -82,7 +82,7 @@ class SharedRateLimiter:
 
     @property
     def is_local(self) -> bool:
-        """Whether this process limits by itself now, because Redis did not count when it was asked last."""
+        """Whether this process limits by itself, because Redis did not count when it was asked last."""
         return self._away
 
     def admit(self, wanted: Wanted) -> dict[str, Allowance]:

@@ -7,7 +7,7 @@ import socket
 
 
 def cannot_listen(host: str, port: int | None, error: OSError | UnicodeError, *, variable: str = "PORT") -> str:
-    """One line that names the setting to change; `variable` is the port's."""
+    """Return one line that names the setting to change; `variable` is the port's setting."""
     if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
         return (
             f"cannot listen on {host}: HOST must be an address of this machine, such as 127.0.0.1 or 0.0.0.0"

@@ -45,7 +45,7 @@ NETWORK: dict[str, Any] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
 }
-"""What a URL does not say itself."""
+"""The parameters that apply where a URL does not set them."""
 
 SESSION: dict[str, str] = {
     # The forms in which psycopg2 and our SQL read and write values.
@@ -65,7 +65,7 @@ SESSION: dict[str, str] = {
     # A rejected write is told by a notice (see `transaction`).
     "client_min_messages": "notice",
 }
-"""What every connection sets, so that nobody else's setting changes what our statements do."""
+"""The settings of every session, so that nobody else's setting changes what our statements do."""
 
 QUIET: dict[str, str] = {
     "log_min_error_statement": "panic",
@@ -78,7 +78,10 @@ QUIET: dict[str, str] = {
     "log_parameter_max_length_on_error": "0",
     "auto_explain.log_min_duration": "-1",
 }
-"""What keeps the values of statements out of Postgres' log. A session may set it only where its role has the right."""
+"""The settings that keep values of statements out of Postgres' log.
+
+A session may set one only where its role has the right.
+"""
 
 _CONFIGURE = """
     SELECT pg_backend_pid(), current_setting('server_version_num')::int >= 150000,
@@ -198,7 +201,7 @@ def forget_libpq_environment() -> list[str]:
 
 
 def wrong_encoding(encoding: str) -> str | None:
-    """What is wrong with a database of this encoding, and what to do, for a person; None: nothing."""
+    """Return what is wrong with a database of this encoding and what to do, for a person; None where nothing is."""
     if encoding == "UTF8":
         return None
     return (

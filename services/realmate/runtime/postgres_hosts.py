@@ -22,12 +22,12 @@ _last_good: dict[str, str] = {}
 
 
 def unbounded(_seconds: float) -> AbstractContextManager[None]:
-    """For a process in which libpq keeps `connect_timeout` itself."""
+    """Bound nothing, in a process in which libpq keeps `connect_timeout` itself."""
     return nullcontext()
 
 
 def open_first(parameters: Parameters, open_one: Callable[[Parameters], T], bounded: Bounded) -> T:
-    """What `open_one` makes of the first host that lets it. Raises what the last one raised."""
+    """Return what `open_one` makes of the first host that accepts. Raises what the last host raised."""
     choices = list(_single(parameters))
     name = f"{parameters.get('host')} {parameters.get('port')}"
     choices.sort(key=lambda choice: _address(choice) != _last_good.get(name))
@@ -45,7 +45,7 @@ def open_first(parameters: Parameters, open_one: Callable[[Parameters], T], boun
 
 
 def _single(parameters: Parameters) -> Iterator[Parameters]:
-    """The same for each host alone. Where libpq itself has to compare or to shuffle them, they stay together."""
+    """Yield the parameters with each host alone. Hosts that libpq itself has to compare or to shuffle stay together."""
     hosts = str(parameters.get("host", "")).split(",")
     compares = str(parameters.get("target_session_attrs", "")).startswith("prefer")
     if len(hosts) == 1 or compares or "hostaddr" in parameters or "load_balance_hosts" in parameters:

@@ -32,7 +32,10 @@ T = TypeVar("T", bound=Sized)
 
 
 class ReloadingFile(Generic[T]):
-    """What a file says now; a wrong one changes nothing, and is told of in the log, the metrics and readiness."""
+    """The content of a file that is reloaded when it changes.
+
+    A wrong file changes nothing; log, metrics and readiness tell of it.
+    """
 
     def __init__(self, part: str, read: Callable[[Path], ConfigurationFile[T]], path: Path) -> None:
         """`part` is the file's setting without `_FILE`. Raises SettingsError: nobody starts by guessing who may."""

@@ -305,7 +305,7 @@ class Settings(BaseSettings):
 
     @property
     def consumer_batches_in_all(self) -> int:
-        """How many a process has in flight, of all transports."""
+        """How many batches a process has in flight, of all transports."""
         transports = 1 if self.drain_transport_url is None else 2
         return transports * self.consumer_batches_in_flight
 
@@ -317,7 +317,7 @@ class Settings(BaseSettings):
 
     @property
     def heartbeat_s(self) -> int:
-        """What AMQP calls a heartbeat: the broker gives up a client that was silent for this long or a little more."""
+        """The heartbeat of AMQP: the broker gives up a client that was silent for this long or a little more."""
         return max(1, round(self.claim_idle_s))
 
     @property

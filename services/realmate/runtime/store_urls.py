@@ -1,4 +1,4 @@
-"""Whether REDIS_URL and TRANSPORT_URL can be ones, said before anything connects. (DATABASE_URL is libpq's to read.)
+"""The checks of REDIS_URL and TRANSPORT_URL, before anything connects. (libpq reads DATABASE_URL.)
 
 No complaint shows a piece of the URL: where a password is not encoded, any piece may be one of it.
 """
@@ -24,7 +24,7 @@ REDIS_PARAMETERS = {
     "ssl_cert_reqs": "none|optional|required",
     "ssl_check_hostname": "true|false",
 }
-"""What may stand behind the question mark, and its values. Timeouts and protocols are ours to choose."""
+"""The parameters allowed after the question mark, with their values. We choose timeouts and protocols."""
 
 _BARE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f]")

@@ -27,7 +27,7 @@ from realmate.runtime.loops import loops
 from realmate.runtime.settings import Settings
 
 LONGEST_PAUSE_S = 5.0
-"""After failures. A fault that stays must not fill the log."""
+"""The longest pause after failures, so that a lasting fault does not fill the log."""
 LOOK_AGAIN_S = 1.0
 WORKS_WITHIN_S = 60.0
 WORKS_WITHIN_PAUSES = 3
@@ -132,7 +132,10 @@ class Periodic(Entrypoint):
                 self._stopping.wait()
 
     def _failed(self, done: Event) -> bool:
-        """Whether the run failed. The loop turns while it waits: how long a run takes is the database's matter."""
+        """Whether the run failed.
+
+        The loop sends heartbeats while it waits: how long a run takes depends on the database.
+        """
         while not done.ready():
             loops.heartbeat()
             with eventlet.Timeout(LOOK_AGAIN_S, exception=False):

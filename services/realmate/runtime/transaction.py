@@ -103,7 +103,7 @@ class Transaction:
                 raise failure(found[1], constraint=found[2])
 
     def _taken(self) -> list[bytes]:
-        """What is to be sent, and is not pending any more."""
+        """Return what must be sent now. It is not pending any more."""
         texts = self._begin + self._texts
         self._begin, self._texts = [], []
         return texts

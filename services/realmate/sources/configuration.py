@@ -21,18 +21,18 @@ class ConfigurationError(Exception):
 
 
 class ConfigurationFile(Generic[T]):
-    """One file, and what it said when it was last right."""
+    """One file, with the content of its last correct version."""
 
     def __init__(self, path: Path) -> None:
         """Read it. Raises ConfigurationError."""
         self.path = path
         self._seen: dict[Path, bytes | str] = {}
         self.error: str | None = None
-        """What is wrong with the file as it is now."""
+        """What is wrong with the file now; None where nothing is."""
         self.revision: str | None = None
-        """What it calls itself, by which others can tell which one a process has read."""
+        """The revision that the file gives itself, by which others can tell what a process has read."""
         self.remark: str | None = None
-        """What whoever runs the process should know of what the file says."""
+        """A warning about the content, for whoever runs the process."""
         self.content = self._load()
 
     def refresh(self) -> bool:
@@ -48,7 +48,7 @@ class ConfigurationFile(Generic[T]):
         return True
 
     def interpret(self, document: Any) -> T:
-        """What the document means. Raises ConfigurationError."""
+        """Return what the document means. Raises ConfigurationError."""
         raise NotImplementedError
 
     def read(self, path: Path) -> bytes:
@@ -101,7 +101,7 @@ def _parse(path: Path, content: bytes) -> Any:
 
 
 def _json(text: str) -> Any:
-    """As strict as TOML is: a name that comes twice is an error, and so is NaN. Raises ValueError."""
+    """Parse JSON as strictly as TOML: a repeated name is an error, and so is NaN. Raises ValueError."""
     return json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_constant)
 
 

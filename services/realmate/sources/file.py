@@ -32,7 +32,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 def is_name(text: str) -> bool:
-    """Whether a source can be called that."""
+    """Whether a source can have this name."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -40,7 +40,7 @@ def is_name(text: str) -> bool:
 
 
 class _Secret(msgspec.Struct, forbid_unknown_fields=True):
-    """Where a secret is: exactly one of these. A `file` is found from the folder of the file of sources."""
+    """A reference to a secret: exactly one field is set. A `file` is relative to the folder of the file of sources."""
 
     value: str | None = None
     file: str | None = None
@@ -58,7 +58,7 @@ class _Signing(msgspec.Struct, forbid_unknown_fields=True, tag_field="scheme"):
     secrets: Annotated[list[_Secret], msgspec.Meta(min_length=1)]
 
     def key(self, secret: str) -> bytes:
-        """With what the secret signs. Raises WeakSecret."""
+        """Return the key that the secret stands for. Raises WeakSecret."""
         raise NotImplementedError
 
     def verifier(self, secrets: Sequence[str]) -> Verifier:
@@ -191,7 +191,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
 # --- reading ---
 
 Sources = Mapping[str, Source]
-"""Those that are enabled, by name."""
+"""The sources that are enabled, by name."""
 
 _DEFAULT_CLOSED = (
     f"POST /webhook/ is closed: SOURCES_FILE names sources, and {DEFAULT!r} is not among those that are enabled."
@@ -199,11 +199,11 @@ _DEFAULT_CLOSED = (
 )
 
 UNCONFIGURED: Sources = MappingProxyType({DEFAULT: Source(DEFAULT)})
-"""Without a file, and with one that names no source, there is the default source, and anyone may send."""
+"""Without a file, or with one that names no source, there is the default source, and anyone may send."""
 
 
 def read_sources(path: Path | None) -> Sources:
-    """What the file says now, with this process's environment. Raises ConfigurationError."""
+    """Return the sources that the file names now, with this process's environment. Raises ConfigurationError."""
     return UNCONFIGURED if path is None else SourceFile(path, os.environ).content
 
 
@@ -231,7 +231,7 @@ class SourceFile(ConfigurationFile[Sources]):
 
 
 class _Reading:
-    """What a document means, with the secrets that it refers to."""
+    """The reading of a document, with the secrets that it refers to."""
 
     def __init__(self, environment: Mapping[str, str], read: Callable[[str], bytes]) -> None:
         """`read` brings a file that the document names. Raises ConfigurationError."""
@@ -286,7 +286,7 @@ class _Reading:
         )
 
     def _secrets(self, place: str, references: Sequence[_Secret], key_of: Callable[[str], bytes]) -> list[str]:
-        """Each of them fit to be used, and none of them twice."""
+        """Return the secrets, after checking that each is strong enough and none is repeated."""
         secrets: dict[bytes, str] = {}
         for number, reference in enumerate(references):
             here = f"{place}.secrets[{number}]"
@@ -302,7 +302,7 @@ class _Reading:
         return [*secrets.values()]
 
     def _secret(self, place: str, reference: _Secret) -> str:
-        """As it is written there."""
+        """Return the secret as it is written there."""
         if reference.file is not None:
             try:
                 return decoded(self._read(reference.file), reference.file)

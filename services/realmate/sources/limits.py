@@ -1,4 +1,5 @@
-"""How fast a source may send: the generic cell rate algorithm (GCRA), a leaky bucket that is one moment a source.
+"""The rate limit of a source: the generic cell rate algorithm (GCRA), a leaky bucket that stores one moment for each
+source.
 
 That moment, the theoretical arrival time (TAT), is when the bucket will be empty again. Each event moves it ahead by
 one interval; it may be ahead of the present by the whole burst at most. The script in `runtime/limits.py` counts in
@@ -15,7 +16,10 @@ from typing import NamedTuple
 MIN_EVENTS_PER_S = 0.001
 MAX_EVENTS_PER_S = 1_000_000
 MAX_WINDOW_S = 30 * 86_400.0
-"""How long a used-up burst may take to come back. Within these bounds no arithmetic here or in Redis overflows."""
+"""The longest time in which a used-up burst may come back.
+
+Within these bounds no arithmetic here or in Redis overflows.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +38,15 @@ class RateLimit:
 
 
 class Allowance(NamedTuple):
-    """What a source got of what it wanted."""
+    """The part that a source was allowed of what it wanted."""
 
     allowed: int
     left: int
     """Events that it could send now on top of these."""
     retry_after_s: float
-    """Until it may send the next one; 0 while any are left."""
+    """The time until it may send the next event; 0 while any are left."""
     reset_s: float
-    """Until it may send a whole burst."""
+    """The time until it may send a whole burst."""
 
 
 class LocalRateLimiter:
@@ -71,5 +75,5 @@ def allowance(limit: RateLimit, allowed: int, ahead_s: float) -> Allowance:
 
 
 def _room(limit: RateLimit, ahead_s: float) -> int:
-    """How many more intervals fit into the window. (The millionth: what floats lose must not cost an event.)"""
+    """Return how many more intervals fit into the window. (The millionth makes up for what floats lose.)"""
     return max(0, int((limit.window_s - ahead_s) * limit.events_per_s + 1e-6))

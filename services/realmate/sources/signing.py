@@ -1,4 +1,4 @@
-"""Whether a request is from who it says: signatures over the raw body, checked before anything reads it.
+"""The signatures of requests, over the raw body. They are checked before anything parses the body.
 
 Two schemes: Standard Webhooks (https://www.standardwebhooks.com) and the `X-Hub-Signature-256` of Meta's WhatsApp Cloud
 API. Both are HMAC-SHA256, compared in constant time. Several secrets may be active at once, so that a new one can be
@@ -21,7 +21,7 @@ from typing import Protocol
 MAX_TOLERANCE_S = 300.0
 """Standard Webhooks' own five minutes: who stores ids against replays need not keep them longer."""
 MAX_SIGNATURE_CHARS = 1024
-"""Some twenty signatures. Each costs a comparison, so a header full of them would be an attack."""
+"""The size of some twenty signatures. Each costs a comparison, so a header full of them would be an attack."""
 MIN_SECRET_BYTES = 16
 MIN_DIFFERENT_BYTES = 3
 BYTE_ORDER_MARK = "\ufeff"
@@ -35,7 +35,7 @@ class SignatureRejected(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-        """For the metrics: missing, malformed, expired or mismatch."""
+        """The label for the metrics: missing, malformed, expired or mismatch."""
 
 
 class WeakSecret(ValueError):
@@ -44,7 +44,7 @@ class WeakSecret(ValueError):
 
 class Verifier(Protocol):
     signs_key: bool
-    """Whether the signature covers the idempotency key, so that nobody but the source can have chosen it."""
+    """Whether the signature covers the idempotency key, so that only the source can have chosen it."""
 
     def check_headers(self, headers: Mapping[str, str]) -> None:
         """Raise SignatureRejected where no body could fit these headers. `verify` asks this first, too."""
@@ -68,7 +68,7 @@ class StandardWebhooks:
 
     @staticmethod
     def key(secret: str) -> bytes:
-        """With what the secret signs. Raises WeakSecret."""
+        """Return the key that the secret stands for. Raises WeakSecret."""
         if not secret.startswith(STANDARD_PREFIX):
             raise WeakSecret(f"must start with {STANDARD_PREFIX}")
         text = secret.removeprefix(STANDARD_PREFIX).rstrip("=")
@@ -122,7 +122,7 @@ class HubSignature:
 
     @staticmethod
     def key(secret: str) -> bytes:
-        """With what the secret signs. Raises WeakSecret."""
+        """Return the key that the secret stands for. Raises WeakSecret."""
         return _long_enough(secret.encode())
 
     def check_headers(self, headers: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Who may read, and who may look after the service: bearer tokens (RFC 6750), of which only hashes are kept.
+"""The tokens of readers and administrators: bearer tokens (RFC 6750), of which only hashes are kept.
 
 The file of tokens (TOKENS_FILE; docs/sources.md) is one of its own, as the query service needs it and no secret of a
 source.
@@ -27,7 +27,7 @@ Scope = Literal["read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 PREFIX = "rmt_"
-"""By which people, and scanners for secrets, know a Realmate token."""
+"""The prefix by which people, and scanners for secrets, recognise a Realmate token."""
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 
 
@@ -46,7 +46,7 @@ class Holder:
     name: str
     scopes: frozenset[Scope]
     sources: frozenset[str] | None = None
-    """Whose conversations it may read; None: all."""
+    """The sources whose conversations it may read; None: all."""
 
 
 class Tokens:
@@ -95,7 +95,7 @@ def make() -> str:
 
 
 def entry(name: str, token: str, scopes: Sequence[str], sources: Sequence[str]) -> str:
-    """What the file of tokens says of one, in TOML. Raises ConfigurationError for what no file may say."""
+    """Return a token's entry in the file of tokens, in TOML. Raises ConfigurationError for what no file may say."""
     settings = {"sha256": hashed(token), "scopes": list(scopes)} | ({"sources": list(sources)} if sources else {})
     convert(settings, _Token, f"tokens.{name}")
     # JSON's strings and arrays of strings are TOML's, too.
@@ -104,7 +104,7 @@ def entry(name: str, token: str, scopes: Sequence[str], sources: Sequence[str]) 
 
 
 def hashed(token: str) -> str:
-    """What is kept of a token: SHA-256, in hexadecimal."""
+    """Return what is stored of a token: its SHA-256, in hexadecimal."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """A broker that is away: trying again, for as long as somebody waits, and one log line an outage.
 
-Each end of each transport has one `BrokerState` for its broker. Whatever the broker says against a command (away, starting,
-read-only, out of memory, wrong password) may pass: retrying is for all of it, and the log has the reason.
+Each end of each transport has one `BrokerState` for its broker. Whatever the broker says against a command (away,
+starting, read-only, out of memory, wrong password) may pass: retrying is for all of it, and the log has the reason.
 """
 
 from __future__ import annotations

@@ -122,7 +122,8 @@ def in_portions(deliveries: Sequence[Delivery], max_bytes: int) -> list[list[Del
 
 
 class CommandsEntrypoint(Entrypoint):
-    """For `def apply(self, deliveries: list[Delivery]) -> list[bytes]`: one reply a delivery, after the commit.
+    """The entrypoint for `def apply(self, deliveries: list[Delivery]) -> list[bytes]`, which returns one response for
+    each delivery, after the commit.
 
     If it raises, nothing is acknowledged and the deliveries come again. Batches merge by themselves: while
     `consumer_batches_in_flight` workers run, newcomers wait in the broker, and the next free worker takes them all.

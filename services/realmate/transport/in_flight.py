@@ -27,7 +27,7 @@ class Call:
     attempts: int = 0
     """Raised by the sender each time it tries: what seemed to fail may have arrived."""
     sent: bool = False
-    """True once the broker has it, and until it is sent again."""
+    """Whether the broker has it. It becomes False when the batch must be sent again."""
     inbox: Any = field(default_factory=LightQueue)
     """Gets the reply, or SEND_AGAIN."""
 
@@ -61,7 +61,7 @@ class InFlightCalls:
             call.inbox.put(reply)
 
     def resend(self) -> None:
-        """What the broker had may be lost, or its replies: once more, marked as redelivered."""
+        """Send the batches again that the broker had, marked as redelivered: they, or their responses, may be lost."""
         for call in self._waiting.values():
             if call.sent:
                 call.sent = False

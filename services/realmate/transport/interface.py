@@ -1,4 +1,4 @@
-"""What every transport offers, whatever the broker: batches of commands there, batches of verdicts back.
+"""The interface of every transport: batches of commands travel one way, batches of verdicts the other.
 
 A transport moves opaque bytes. It promises *at least once*: a batch may be delivered again, with the same id, after its
 consumer died or the broker lost its memory, and the consumer makes that harmless. It promises no order between batches.
@@ -15,7 +15,7 @@ from typing import Protocol
 
 
 class TransportUnavailable(Exception):
-    """No verdict came back in time: the broker is away, or no consumer answered. Sending again is right."""
+    """No verdict came back in time: the broker is away, or no consumer answered. The caller should send again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Delivery:
     deadline: float
     """time.monotonic() after which the caller no longer waits: the batch must not be applied any more."""
     redelivered: bool
-    """True when another consumer (or this one, before) may have applied it already, or may be about to.
+    """Whether another consumer, or this one before, may have applied it already or be about to.
 
     A hint where looking is worth it, not a lock: the first delivery may still be at work elsewhere, and a broker that
     failed over may have forgotten it. What makes a second application harmless must hold with False as well.

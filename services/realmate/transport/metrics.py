@@ -1,4 +1,4 @@
-"""What the transport counts, whatever the broker. Per batch, never per event."""
+"""The metrics of every transport. They count batches, never events."""
 
 from __future__ import annotations
 

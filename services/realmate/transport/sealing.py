@@ -37,7 +37,10 @@ class Sealing:
         return "" if self._file is None else seal(self._file.content, Sealed("reply", batch_id, reply_to, payload))
 
     def check_batch(self, text: str, batch_id: str, reply_to: str, payload: bytes, timeout_ms: int) -> int:
-        """How long its caller waits: not longer than it has signed. Raises Unreadable for what must not be applied."""
+        """Return how long the caller waits: no longer than it has signed.
+
+        Raises Unreadable for what must not be applied.
+        """
         signed = self._check(text, Sealed("batch", batch_id, reply_to, payload))
         return timeout_ms if signed is None else min(timeout_ms, signed)
 

@@ -1,4 +1,4 @@
-"""What a broker delivers is checked here, field by field, before anybody works with it.
+"""The checks of what a broker delivers, field by field, before anybody works with it.
 
 Who has the broker's password can put anything into it. What no Realmate sends is dropped, counted by its reason, and
 logged without its contents: one line a reason and minute, because a flood of it must not become a flood of lines.
@@ -14,7 +14,7 @@ from realmate.transport import metrics
 
 LOG_AGAIN_S = 60.0
 MAX_NAME_BYTES = 128
-"""Of an id, and of the place where a reply is awaited. Ours have 32 and 49 characters."""
+"""The most bytes of an id, or of the address of a response. Ours have 32 and 49 characters."""
 MAX_TIMEOUT_MS = 60_000
 """The largest COMMAND_TIMEOUT_S. Nobody waits longer for a batch."""
 MAX_ATTEMPTS = 1_000_000
@@ -48,12 +48,12 @@ def number(value: object, field: str, *, lowest: int, highest: int) -> int:
 
 
 def timeout_ms(value: object) -> int:
-    """How long the caller waits. Raises Unreadable."""
+    """Return how long the caller waits. Raises Unreadable."""
     return number(value, "timeout", lowest=0, highest=MAX_TIMEOUT_MS)
 
 
 def attempt(value: object) -> int:
-    """How often the caller has sent the batch. Raises Unreadable."""
+    """Return how often the caller has sent the batch. Raises Unreadable."""
     return number(value, "attempt", lowest=1, highest=MAX_ATTEMPTS)
 
 

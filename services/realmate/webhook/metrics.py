@@ -1,4 +1,4 @@
-"""What the intake counts."""
+"""The metrics of the intake."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ _OUTCOMES = {2: "accepted", 4: "rejected", 5: "unavailable"}
 
 
 def count_events(answers: Iterable[tuple[str, int]]) -> None:
-    """Each event with its source and the status it was answered with."""
+    """Count each event by its source and the status of its response."""
     for (source, status), count in Tally(answers).items():
         EVENTS.labels(source, _OUTCOMES[status // 100]).inc(count)

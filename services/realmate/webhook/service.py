@@ -50,7 +50,10 @@ NO_LIMIT_OF_ITS_OWN = 1 << 62
 """Bytes: HTTP_MAX_BODY_BYTES, which bounds every source, is always less."""
 DIGEST_BYTES = 16
 KEPT_REJECTIONS = RateLimit(events_per_s=100, burst=1000)
-"""Of each source, in each process: who sends nothing but what is rejected must not fill the way of the rest."""
+"""The rate at which rejections of one source are kept, in each process.
+
+A source that sends nothing valid must not fill the transport.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +66,7 @@ class _Rejected(NamedTuple):
 
 
 _Sent = EventCommand | _Rejected
-"""What goes on to the conversations service."""
+"""What is sent to the conversations service."""
 
 
 def admit(injected: Any, request: Request, announced_bytes: int | None) -> Response | int:
@@ -101,7 +104,7 @@ class WebhookService:
         return self._decide(isolated(self._understand, requests), oldest_at=requests[0].arrived_at)
 
     def _understand(self, requests: Sequence[Request]) -> list[_Sent | Response]:
-        """What each asks for, or why it is rejected here. Nothing is sent yet."""
+        """Return what each request asks for, or why it is rejected here. Nothing is sent yet."""
         admitted = self._within_limits(requests, [self._admit(request) for request in requests])
         understood = [
             _parse(request, item) if isinstance(item, Source) else item
@@ -110,7 +113,10 @@ class WebhookService:
         return self._bounded(understood)
 
     def _admit(self, request: Request) -> Source | Response:
-        """Whose the request is, or why it is nobody's. The file of sources may have changed since its head came."""
+        """Return the request's source, or the response that rejects it.
+
+        The file of sources may have changed since its head came.
+        """
         source: Source | None = self.sources.get(request.param or DEFAULT)
         if source is None:
             return UNKNOWN_SOURCE
@@ -126,7 +132,7 @@ class WebhookService:
     def _within_limits(
         self, requests: Sequence[Request], admitted: Sequence[Source | Response]
     ) -> list[Source | _Rejected | Response]:
-        """Those beyond their source's limit are rejected: of a batch, the last ones."""
+        """Reject the events beyond their source's limit: the last ones of a batch."""
         items: list[Source | _Rejected | Response] = [*admitted]
         limited: dict[str, tuple[RateLimit, list[int]]] = {}
         for place, item in enumerate(items):
@@ -199,7 +205,7 @@ def _parse(request: Request, source: Source) -> EventCommand | _Rejected:
 
 
 def _origin(source: Source, key: str, body: bytes) -> Origin:
-    """Where the event comes from, with its key.
+    """Return where the event comes from, with its idempotency key.
 
     A key that the signature does not cover may be a stranger's, so it counts together with the body: it can give the
     same event its first answer again, and can neither be used up for another event nor get that rejected.

@@ -1,4 +1,4 @@
-"""How a verdict looks to the sender: the one table that turns Realmate's decisions into HTTP."""
+"""The responses to senders: the one table that turns verdicts into HTTP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STATUS: dict[Verdict, int] = {
 }
 
 HELD_RETRY_AFTER_S = 2
-"""Each message waits for some seconds only, so there is room again soon."""
+"""Each message waits for a few seconds only, so there is room again soon."""
 
 _REJECTIONS: dict[Verdict, str] = {
     Verdict.CONVERSATION_EXISTS: "Conversation {conversation} exists already.",

@@ -1,4 +1,4 @@
-"""What crosses from webhook to conversations and back: batches of commands, lists of verdicts, as msgpack.
+"""The messages between webhook and conversations: batches of commands and lists of verdicts, as MessagePack.
 
 Both carry `VERSION` first, so that during a rolling update an old process rejects what it does not understand instead
 of guessing. Arrays instead of maps: a command is its content plus a hundred bytes. A field added at the end, with a
@@ -26,13 +26,13 @@ class UnknownVersion(Exception):
 
 
 class Origin(msgspec.Struct, array_like=True, frozen=True):
-    """Whose a command is, and how its sender knows it again."""
+    """The source of a command, and the idempotency key by which it is recognised."""
 
     source: str = DEFAULT
     key: str = ""
-    """Its idempotency key; empty: none."""
+    """The idempotency key; empty where there is none."""
     digest: bytes = b""
-    """Of the body that came with the key."""
+    """The digest of the body that came with the key."""
 
 
 DEFAULT_ORIGIN = Origin()
@@ -83,14 +83,14 @@ class RejectedCommand(msgspec.Struct, array_like=True, tag=4, frozen=True):
 
     request_id: str
     code: str
-    """Of the answer, as in `invalid_event`."""
+    """The code of the response, as in `invalid_event`."""
     detail: str
     body: bytes
     origin: Origin = DEFAULT_ORIGIN
 
     @property
     def verdict(self) -> Verdict:
-        """What it gets, which nobody has to decide."""
+        """The verdict that it gets, which nobody has to decide."""
         return Verdict.REJECTED
 
 
@@ -123,7 +123,7 @@ class _Envelope(msgspec.Struct, array_like=True):
     version: int
     body: msgspec.Raw
     verdicts: int = 0
-    """With commands: which generation of verdicts their sender understands."""
+    """The generation of verdicts that the sender of these commands understands."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -181,7 +181,7 @@ def understood_verdicts(payload: bytes) -> int:
 
 
 def encode_verdicts(verdicts: Sequence[Verdict] | None, understood: int = VERDICTS) -> bytes:
-    """One verdict a command, in order; None: nothing was decided, sending again is right.
+    """Encode one verdict for each command, in order. None means that nothing was decided and sending again is right.
 
     `understood` is the generation of the intake that asked: during a rolling update it may be an older one.
     """

@@ -27,6 +27,6 @@ def parse_uuid(text: str) -> str:
 
 
 def are_canonical(ids: Sequence[str]) -> bool:
-    """Whether all of them are. (One look at all of them costs much less than a look at each.)"""
+    """Whether all of them are canonical. (One look at all of them costs much less than a look at each.)"""
     text = ",".join((*ids, "")).encode("ascii", "replace")
     return text.translate(_DIGITS_TO_ZERO) == _ZERO * len(ids)

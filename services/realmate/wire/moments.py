@@ -29,7 +29,7 @@ _HOUR, _SIXTIETH = "(?:[01][0-9]|2[0-3])", "[0-5][0-9]"
 _is_usual = re.compile(
     rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{_HOUR}:{_SIXTIETH}:{_SIXTIETH}(?:\.[0-9]{{6}})?(?:Z|[+-]{_HOUR}:{_SIXTIETH})"
 ).fullmatch
-"""Whether it is in the form that nearly every event has. Every Python from 3.11 on reads that one, and as we do."""
+"""Whether the text has the form that nearly every event has. Every Python from 3.11 on reads that form as we do."""
 
 _read = re.compile(
     rf"""
@@ -48,7 +48,7 @@ _read = re.compile(
 ).fullmatch
 
 _FRACTION_DIGITS = 18
-"""Those after them cannot change the microsecond."""
+"""The digits that are read. Those after them cannot change the microsecond."""
 _SECOND_US = 1_000_000
 _MINUTE_US = 60 * _SECOND_US
 _HOUR_US = 60 * _MINUTE_US

@@ -1,4 +1,4 @@
-"""What a rejected body is about, as far as that can be told: so that it is found when its conversation is erased.
+"""The ids that a rejected body names, as far as they can be told, so that it is found when its conversation is erased.
 
 The body may be anything. What is not recognized here is found by its text (`conversations/spelling.py`).
 """
@@ -33,7 +33,7 @@ _decoder = msgspec.json.Decoder(_Event)
 
 
 def named(body: bytes) -> Named:
-    """What the body names, however wrong it is otherwise."""
+    """Return the ids that the body names, however wrong it is otherwise."""
     try:
         event = _decoder.decode(body)
     except (ValueError, RecursionError, msgspec.DecodeError):

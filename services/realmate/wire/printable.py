@@ -1,4 +1,4 @@
-"""What strangers wrote, as it can be shown in a terminal: without anything that the terminal would obey."""
+"""Text of strangers, made safe for a terminal: it keeps no character that the terminal would obey."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def printable(text: str) -> str:
 
 
 def printable_line(text: str) -> str:
-    """The same in one line: its line ends are written out, too."""
+    """Return the text in one line: its line ends are escaped, too."""
     return _escaped_in_a_line.sub(_as_python, text)
 
 

@@ -15,7 +15,7 @@ PROBLEM_JSON = "application/problem+json"
 
 
 class Response(msgspec.Struct, frozen=True):
-    """One HTTP answer. `headers` are extra ones; length, type, date and connection are the runtime's."""
+    """One HTTP response. `headers` are extra ones; the server adds length, type, date and connection."""
 
     status: int
     body: bytes

@@ -35,7 +35,7 @@ class BrokenSeal(Exception):
 
 
 class Sealed(NamedTuple):
-    """What a seal is for."""
+    """The content that a seal covers."""
 
     direction: Direction
     batch_id: str
@@ -49,7 +49,10 @@ def seal(keys: TransportKeys, sealed: Sealed, timeout_ms: int = 0) -> str:
 
 
 def timeout_of(keys: TransportKeys, sealed: Sealed, text: str) -> int | None:
-    """How long the caller waits, in ms, as it was sealed; None for what is unsigned and may be. Raises BrokenSeal."""
+    """Return how long the caller waits, in ms, as it was sealed; None for what is unsigned and may be.
+
+    Raises BrokenSeal.
+    """
     if not text:
         if keys.takes_unsigned:
             return None

@@ -93,7 +93,7 @@ def parse_event(body: bytes, request_id: str, origin: Origin = DEFAULT_ORIGIN) -
 
 
 def examine(body: bytes, request_id: str, origin: Origin = DEFAULT_ORIGIN) -> EventCommand:
-    """The same as `parse_event`, field by field: three times the cost, and every reason against the event."""
+    """Parse like `parse_event`, field by field. It costs three times as much and finds every error."""
     event = _event(body)
     errors: list[FieldError] = []
     kind = _read(event.type, "type", _type, errors)
@@ -133,7 +133,7 @@ def named_type(body: bytes) -> str | None:
 
 
 def _event(body: bytes) -> _Event:
-    """Its fields, not decoded yet."""
+    """Return the event with its fields, which are not decoded yet."""
     body = body.removeprefix(codecs.BOM_UTF8)  # RFC 8259, 8.1 allows to skip it
     try:
         body.decode()  # msgspec does not look whether what it skips is UTF-8

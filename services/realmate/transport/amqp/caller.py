@@ -1,8 +1,8 @@
 """The intake's end of the transport on RabbitMQ.
 
 Commands are published with confirms. Replies come to a queue of this process's own, which lives as long as its
-connection; when that is lost, responses may be, so the calls still waiting send their batch again, marked as redelivered,
-with the new queue to answer to. A broker's restart is ridden out for as long as a call's time lasts.
+connection; when that is lost, responses may be, so the calls still waiting send their batch again, marked as
+redelivered, with the new queue to answer to. A broker's restart is ridden out for as long as a call's time lasts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from realmate.transport.sealing import Sealing
 from realmate.transport.validation import DroppedMessages, Unreadable
 
 CONNECTIONS = 8
-"""More calls at a time than this wait for a connection; the intake has fewer batches in flight."""
+"""The connections for publishing. More calls than these wait for one; the intake has fewer batches in flight."""
 
 
 class AmqpCaller:

@@ -22,11 +22,14 @@ from kombu.exceptions import KombuError
 from realmate.transport.broker_state import BrokerState
 
 ERRORS = (AMQPError, MessageNacked, KombuError, OSError)
-"""What may pass: no connection, a lost one, a rejection."""
+"""The errors that may pass: no connection, a lost connection, a rejection by the broker."""
 ANSWER_TIMEOUT_S = 2.0
-"""Beyond this a broker that does not answer counts as lost (a hanging server, a cable pulled)."""
+"""The time after which a broker that does not answer counts as lost (a hanging server, a cable pulled)."""
 DELETION_S = 1.0
-"""How long RabbitMQ may take to delete a quorum queue. One declared again before delivers to nobody (seen in 3.10)."""
+"""The time that RabbitMQ may take to delete a quorum queue.
+
+A queue declared again before that delivers to nobody (seen in 3.10).
+"""
 CONTENT_TYPE = "application/x-msgpack"
 """The only one that is sent or read: nothing that comes from the broker is ever unpickled."""
 

@@ -56,7 +56,7 @@ from realmate.transport.sealing import Sealing
 from realmate.transport.validation import DroppedMessages, Unreadable, attempt, name, timeout_ms
 
 WAIT_S = 1.0
-"""How long `receive` waits: also how long a stopping process may have to wait for it."""
+"""How long `receive` waits. A stopping process may have to wait as long."""
 STOPPED = None
 CONSUMER_TAG = "conversations"
 HEALTHY_S = 10.0
@@ -67,13 +67,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _InFlight:
-    """What must be acknowledged and answered for one delivery. Sent again by its caller, it has several tags."""
+    """What must be acknowledged and answered for one delivery. It has several tags where its caller sent it again."""
 
     reply_to: str
     tags: list[tuple[Any, int]]
-    """Each with its channel: on another one it means nothing."""
+    """The tags, each with its channel. On another channel a tag means nothing."""
     is_sealed: bool = False
-    """Its caller knows seals: so the reply gets one."""
+    """Whether the caller knows seals, so that its response gets one."""
 
 
 class AmqpConsumer:
@@ -146,7 +146,7 @@ class AmqpConsumer:
             queue(channel).consume(CONSUMER_TAG, self._on_command)
 
     def _on_command(self, message: Any) -> None:
-        """Called by the reader, which must go on reading: whatever writes is left to others."""
+        """Handle one message. The reader calls this and must go on reading, so other greenlets do what writes."""
         tag = (message.channel, message.delivery_tag)
         try:
             reply_to = name(message.properties.get("reply_to"), "reply")
@@ -258,5 +258,5 @@ def _requeue(channel: Any, tags: Sequence[tuple[Any, int]]) -> None:
 
 
 def _of(channel: Any, tags: Sequence[tuple[Any, int]]) -> list[int]:
-    """Those of this channel: what came on another went back to the broker with it."""
+    """Return the tags of this channel. What came on another channel went back to the broker with it."""
     return [tag for of, tag in tags if of is channel]

@@ -1,4 +1,4 @@
-"""What is in the messages: the envelopes of Nameko's RPC, in MessagePack, and the properties beside them.
+"""The content of messages: the envelopes of Nameko's RPC, in MessagePack, and the properties beside them.
 
 A batch is the one argument of `conversations.apply`; its id is the correlation id, and how long its caller will wait is
 the message's expiration, so that the broker itself drops what nobody waits for any more.
@@ -15,7 +15,7 @@ ATTEMPT = "realmate.attempt"
 SEAL = "realmate.seal"
 """A header, of a batch and of its reply, where there are keys (`realmate.wire.seals`)."""
 DEFAULT_TIMEOUT_MS = 5000
-"""For callers that set no expiration, such as Nameko's own proxies."""
+"""The timeout of callers that set no expiration, such as Nameko's own proxies."""
 
 
 class _Request(msgspec.Struct):

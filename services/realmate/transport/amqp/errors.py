@@ -1,4 +1,4 @@
-"""What RabbitMQ says against a connection or a message, in words for a person. Readiness shows them to all."""
+"""RabbitMQ's errors, explained to a person. Readiness shows the explanations to everybody."""
 
 from __future__ import annotations
 

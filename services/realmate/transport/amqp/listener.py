@@ -1,4 +1,4 @@
-"""One consuming connection to RabbitMQ that is kept alive for as long as its service lives: both ends have one.
+"""A consuming connection to RabbitMQ that is kept alive for as long as its service lives. Both ends have one.
 
 One greenlet reads. Any may write, in turn: acknowledgements, and responses, which nobody confirms. One ticks: it sends
 the heartbeats, hangs up on a broker that sends none, and notes when the socket was known to be empty.

@@ -1,4 +1,5 @@
-"""Where a batch goes that was taken twice, and whose consumer ended each time before it was finished.
+"""The dead letters on RabbitMQ: batches that were delivered twice, and whose consumer ended each time before it was
+finished.
 
 It probably ends its consumers, and would go from one to the next. Its sender got no 2xx: it sends the event again, in a
 batch of its own. A person finds the batch in this queue, which keeps a hundred of them for a day.
@@ -37,7 +38,7 @@ def declare_set_aside(connection: Connection) -> None:
 
 
 def delivery_count(headers: Any) -> int:
-    """How often the message was delivered and came back."""
+    """Return how often the message was delivered and came back."""
     count = headers.get(DELIVERY_COUNT, 0) if isinstance(headers, dict) else 0
     return count if isinstance(count, int) else 0
 

@@ -33,7 +33,7 @@ many wait only where nobody consumes, and then the oldest are past their deadlin
 LISTENING = "receive responses"
 TEST = b"test"
 REHEARSED = "must be greater than 0-0"
-"""What Redis says to an entry with the id 0-0: the last thing that it checks, after role, rights, memory and slot."""
+"""Redis' words for an entry with the id 0-0. It checks the id last, after role, rights, memory and slot."""
 
 response_decoder = msgspec.msgpack.Decoder(Response)
 

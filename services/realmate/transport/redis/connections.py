@@ -21,17 +21,20 @@ from realmate.transport.broker_state import BrokerState
 from realmate.transport.redis.errors import explain
 
 BLOCK_S = 1.0
-"""How long a blocking read waits in Redis: also how long a stopping process may have to wait for it."""
+"""How long a blocking read waits in Redis. A stopping process may have to wait as long."""
 ANSWER_TIMEOUT_S = 2.0
-"""Beyond this a connection that does not answer counts as lost (a hanging server, a cable pulled)."""
+"""The time after which a connection that does not answer counts as lost (a hanging server, a cable pulled)."""
 
 MAX_AGE_S = 60.0
-"""After half of this, up to all of it, a connection is opened anew: an address may have moved without a word."""
+"""The greatest age of a connection.
+
+It is opened anew after half of this to all of it: an address may have moved silently.
+"""
 
 COMMANDS = "realmate:commands"
 GROUP = "conversations"
 RESPONSES = "realmate:replies:"
-"""Before the name of each channel for responses."""
+"""The prefix of each channel for responses."""
 
 Command = tuple[str | bytes | int, ...]
 
@@ -74,9 +77,9 @@ class CommandPool:
     """Straight over redis-py's connections: its client on top of them (pool, retry, telemetry, callbacks) doubles the
     cost of a command, from 30 us to 60.
 
-    Whoever answers a command with a rejection (a replica, a server that loads, rights that changed) may not be the server
-    that the address means any more. So a rejection gives up its connection and all idle ones, and what comes next
-    connects anew, by the name. A connection also has a greatest age: an old server that lives on rejects nothing.
+    Whoever answers a command with a rejection (a replica, a server that loads, rights that changed) may not be the
+    server that the address means any more. So a rejection gives up its connection and all idle ones, and what comes
+    next connects anew, by the name. A connection also has a greatest age: an old server that lives on rejects nothing.
     """
 
     def __init__(self, pool: redis.ConnectionPool) -> None:

@@ -50,19 +50,19 @@ Entry = tuple[bytes, Sequence[bytes]]
 
 @dataclass(slots=True)
 class _InFlight:
-    """What must be acknowledged and answered for one delivery. Sent again by its caller, it has several entries."""
+    """What must be acknowledged and answered for a delivery. It has several entries if its caller sent it again."""
 
     entry_ids: set[bytes]
     channel: bytes
-    """Where the reply is awaited."""
+    """The channel on which the caller awaits the response."""
     deadline: float
     is_sealed: bool = False
-    """Its caller knows seals: so the reply gets one."""
+    """Whether the caller knows seals, so that its response gets one."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """The same moment on this process's clock and on Redis's. Without the latter, entries are taken to be that old."""
+    """The same moment on this process's clock and on Redis's. Without the latter, entries count as that old."""
 
     monotonic_s: float
     redis_ms: int | None
@@ -76,7 +76,7 @@ class RedisConsumer:
         self._claim_idle_s = claim_idle_s
         self._read_bytes = read_bytes
         self._large_bytes = 1
-        """As large as entries have been lately."""
+        """The size of the largest recent entries."""
         self._in_flight: dict[str, _InFlight] = {}
         self._dropped = DroppedMessages("command")
         self._next_claim = 0.0
@@ -270,7 +270,7 @@ class RedisConsumer:
                 log.debug("upkeep failed", error=str(error))  # `receive` notices too, and tells
 
     def _renew_leases(self) -> None:
-        """Without it a slow store would bring every batch to every replica, and be slower for it.
+        """Renew the leases. Without it a slow store would bring every batch to every replica, and become slower still.
 
         Past its deadline nothing is renewed: a worker that hangs must not keep its entries for good.
         """

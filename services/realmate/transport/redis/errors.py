@@ -1,4 +1,4 @@
-"""What Redis says against a command, in words for a person: for readiness, which shows them to all."""
+"""Redis' errors, explained to a person. Readiness shows the explanations to everybody."""
 
 from __future__ import annotations
 

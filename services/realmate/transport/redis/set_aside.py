@@ -31,7 +31,10 @@ redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
 return #found
 """
-"""In Redis, because the entry may be too large for us. A hundred are kept, for a day, of each the first 64 KiB."""
+"""The script runs in Redis, because the entry may be too large for us.
+
+A hundred are kept for a day, of each the first 64 KiB.
+"""
 
 log = structlog.get_logger(__name__)
 
