@@ -30,7 +30,7 @@ class Senders:
     def is_accepted(self, key: Key) -> bool:
         return key.secret in self.loaded
 
-    def next_keyring(self, *, after: timedelta = timedelta(0), load: bool = True) -> Keyring:
+    def reconcile(self, *, after: timedelta = timedelta(0), load: bool = True) -> Keyring:
         if load:
             self.loaded = {key.secret for key in self.ring.keys}
         self.now += after
@@ -46,36 +46,36 @@ def test_the_first_key_is_current_at_once_and_good() -> None:
 
 def test_nothing_changes_without_a_reason() -> None:
     senders = Senders(Rotation())
-    assert senders.turn(after=10_000 * HOUR) == senders.turn()
+    assert senders.reconcile(after=10_000 * HOUR) == senders.reconcile()
     assert next_rotation(senders.ring, Rotation()) is None
 
 
 def test_a_new_key_is_current_only_when_every_pod_takes_it() -> None:
     senders = Senders(DAILY)
     first = senders.ring.current
-    assert len(senders.turn(after=24 * HOUR).keys) == 2
-    assert senders.turn(load=False, after=HOUR).current == first
-    assert senders.turn().current != first
+    assert len(senders.reconcile(after=24 * HOUR).keys) == 2
+    assert senders.reconcile(load=False, after=HOUR).current == first
+    assert senders.reconcile().current != first
 
 
 def test_the_old_one_is_accepted_for_the_overlap_and_then_goes() -> None:
     senders = Senders(DAILY)
     first = senders.ring.current
-    senders.turn(after=24 * HOUR)
-    assert senders.turn().keys[1] == msgspec.structs.replace(first, retires_at=senders.now + HOUR)
-    assert len(senders.turn(after=HOUR - timedelta(seconds=1)).keys) == 2
-    assert len(senders.turn(after=timedelta(seconds=1)).keys) == 1
+    senders.reconcile(after=24 * HOUR)
+    assert senders.reconcile().keys[1] == msgspec.structs.replace(first, retires_at=senders.now + HOUR)
+    assert len(senders.reconcile(after=HOUR - timedelta(seconds=1)).keys) == 2
+    assert len(senders.reconcile(after=timedelta(seconds=1)).keys) == 1
 
 
 def test_who_asks_gets_one_rotation_for_each_text() -> None:
     senders = Senders(Rotation(overlap=HOUR))
     senders.asked = "leaked"
-    assert len(senders.turn().keys) == 2
-    assert len(senders.turn().keys) == 2
-    assert len(senders.turn().keys) == 2
-    assert len(senders.turn(after=HOUR).keys) == 1
+    assert len(senders.reconcile().keys) == 2
+    assert len(senders.reconcile().keys) == 2
+    assert len(senders.reconcile().keys) == 2
+    assert len(senders.reconcile(after=HOUR).keys) == 1
     senders.asked = "leaked again"
-    assert len(senders.turn().keys) == 2
+    assert len(senders.reconcile().keys) == 2
 
 
 def test_what_was_asked_before_the_first_key_is_no_rotation() -> None:
@@ -85,8 +85,8 @@ def test_what_was_asked_before_the_first_key_is_no_rotation() -> None:
 
 def test_it_is_stored_and_read_as_it_is() -> None:
     senders = Senders(DAILY)
-    senders.turn(after=24 * HOUR)
-    ring = senders.turn()
+    senders.reconcile(after=24 * HOUR)
+    ring = senders.reconcile()
     assert msgspec.json.decode(msgspec.json.encode(ring), type=Keyring) == ring
 
 
@@ -102,11 +102,11 @@ steps = st.lists(st.tuples(st.integers(0, 30), st.booleans(), st.sampled_from(["
 def test_whatever_happens_pods_take_what_senders_have(course: list[tuple[int, bool, str]]) -> None:
     """Senders may be as late as the overlap; pods load whenever they like."""
     senders = Senders(DAILY)
-    senders.turn()
+    senders.reconcile()
     held = [(senders.now, senders.ring.current)]
     for hours, load, asked in course:
         senders.asked = asked
-        ring = senders.turn(after=hours * HOUR, load=load)
+        ring = senders.reconcile(after=hours * HOUR, load=load)
         assert senders.is_accepted(ring.current)
         assert sum(key.retires_at is None and key.current_since is not None for key in ring.keys) == 1
         assert len({key.secret for key in ring.keys}) == len(ring.keys)

@@ -73,7 +73,7 @@ class World:
 
     async def reconcile(self, namespace: str = "here") -> bool:
         sources = await self.cluster.list(WEBHOOK_SOURCE, namespace)
-        return (await Reconciler(self.cluster, self.pods).turn(namespace, sources)).is_settled
+        return (await Reconciler(self.cluster, self.pods).reconcile(namespace, sources)).is_settled
 
     async def source(self, name: str) -> Object:
         found = await self.cluster.find(WEBHOOK_SOURCE, "here", name)
@@ -105,37 +105,37 @@ async def world(kmock: Any) -> AsyncIterator[World]:
 
 async def test_a_source_is_published_told_and_ready_when_pods_run_by_it(world: World) -> None:
     world.make("shop", **GENERATED)
-    assert await world.turn() is False
+    assert await world.reconcile() is False
     published = await world.published()
     secret = (await world.secret("webhooksource-shop"))["secret"]
     assert published["sources"]["shop"]["signing"]["secrets"] == [{"value": secret}]
     assert await world.ready("shop") == "Waiting"
     world.pods.revision = published["revision"]
-    assert await world.turn() is True
+    assert await world.reconcile() is True
     assert await world.ready("shop") == "Ready"
 
 
 async def test_the_pods_are_touched_so_that_their_kubelets_bring_the_file_now(world: World) -> None:
     world.put("v1/pods", {"metadata": {"name": "webhook-1", "namespace": "here"}})
     world.make("shop", **GENERATED)
-    await world.turn()
+    await world.reconcile()
     touched = world.server.objects["v1/pods", "here", "webhook-1"]["metadata"]["annotations"]
     assert touched == {"realmate.dev/sources": (await world.published())["revision"]}
 
 
 async def test_where_nothing_changed_nothing_is_written(world: World) -> None:
     world.make("shop", **GENERATED)
-    await world.turn()
+    await world.reconcile()
     world.pods.revision = (await world.published())["revision"]
-    await world.turn()
+    await world.reconcile()
     before = world.writes
-    assert await world.turn()
+    assert await world.reconcile()
     assert world.writes == before
 
 
 async def test_what_it_applies_is_its_own_and_forced(world: World) -> None:
     world.make("shop")
-    await world.turn()
+    await world.reconcile()
     applied = [request for request in world.server["patch"] if str(request.url.path).endswith("/secrets/published")]
     assert applied
     for request in applied:
@@ -147,7 +147,7 @@ async def test_what_the_api_server_rejects_is_told_in_the_status(world: World) -
     world.make("shop")
     rejection = {"message": "secrets is forbidden: no rights", "code": 403}
     world.server["patch", "/api/v1/namespaces/here/secrets/published"] << kmocks.Response(payload=rejection, status=403)
-    await world.turn()
+    await world.reconcile()
     assert await world.ready("shop") == "PublishFailed"
     assert "no rights" in str((await world.source("shop"))["status"])
 
@@ -156,7 +156,7 @@ async def test_where_the_operator_has_no_rights_the_status_says_so_and_nothing_e
     world.make("shop", **GENERATED)
     rejection = {"message": "pods is forbidden: no rights", "code": 403}
     world.server["get", "/api/v1/namespaces/here/pods"] << kmocks.Response(payload=rejection, status=403)
-    assert await world.turn() is True
+    assert await world.reconcile() is True
     assert await world.ready("shop") == "NoRights"
     assert "operator.serviceAccount" in str((await world.source("shop"))["status"])
     assert "secret" not in await world.secret("webhooksource-shop")
@@ -167,7 +167,7 @@ async def test_an_answer_that_is_a_rejection_has_its_reason(world: World) -> Non
         payload={"message": "no rights"}, status=403
     )
     with pytest.raises(ClusterError, match="403 no rights"):
-        await world.turn()
+        await world.reconcile()
 
 
 async def test_an_api_server_that_is_away_is_one_error() -> None:
@@ -178,7 +178,7 @@ async def test_an_api_server_that_is_away_is_one_error() -> None:
 
 async def test_a_source_without_an_installation_is_told_so(world: World) -> None:
     world.put(SOURCES, {"metadata": {"name": "lonely", "namespace": "elsewhere"}, "spec": {}})
-    await world.turn("elsewhere")
+    await world.reconcile("elsewhere")
     found = await world.cluster.find(WEBHOOK_SOURCE, "elsewhere", "lonely")
     assert found is not None
     assert {each["reason"] for each in found["status"]["conditions"]} == {"NoInstallation"}
@@ -196,36 +196,36 @@ async def test_the_trouble_of_one_namespace_is_not_another_s(world: World) -> No
 
 async def test_one_that_is_to_be_erased_is_held_revoked_erased_and_let_go(world: World) -> None:
     world.make("shop", deletionPolicy="Erase")
-    await world.turn()
+    await world.reconcile()
     assert (await world.source("shop"))["metadata"]["finalizers"] == [FINALIZER]
     world.server.objects[SOURCES, "here", "shop"].patch({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
-    await world.turn()
+    await world.reconcile()
     assert await world.ready("shop") == "Revoking"
     jobs = [key for key in world.server.objects if key[0].plural == "jobs"]
     assert jobs == []  # a pod may still take its events
     published = await world.published()
     assert published["sources"]["shop"] == {"enabled": False}
     world.pods.revision = published["revision"]
-    await world.turn()
+    await world.reconcile()
     [job] = [key for key in world.server.objects if key[0].plural == "jobs"]
     assert await world.ready("shop") == "Erasing"
     world.server.objects[job].patch({"status": {"conditions": [{"type": "Failed", "status": "True"}]}})
-    await world.turn()
+    await world.reconcile()
     assert await world.ready("shop") == "ErasureFailed"
     told = len(world.server["post", "/api/v1/namespaces/here/events"])
-    await world.turn()
+    await world.reconcile()
     assert len(world.server["post", "/api/v1/namespaces/here/events"]) == told > 0
     assert (await world.source("shop"))["metadata"]["finalizers"] == [FINALIZER]
     world.server.objects[job].patch({"status": {"conditions": [{"type": "Complete", "status": "True"}]}})
-    await world.turn()
+    await world.reconcile()
     assert await world.cluster.find(WEBHOOK_SOURCE, "here", "shop") is None
 
 
 async def test_one_that_is_to_be_retained_is_never_held(world: World) -> None:
     world.make("shop", deletionPolicy="Erase")
-    await world.turn()
+    await world.reconcile()
     world.server.objects[SOURCES, "here", "shop"].patch({"spec": {"deletionPolicy": "Retain"}})
-    await world.turn()
+    await world.reconcile()
     assert (await world.source("shop"))["metadata"]["finalizers"] == []
 
 
@@ -240,7 +240,7 @@ async def test_finalizers_go_only_when_no_pod_of_the_operator_is_left(
     world.put(deployments, deployment | {"spec": {"selector": {"matchLabels": labels}}})
     world.put("v1/pods", {"metadata": {"name": "operator-1", "namespace": "here", "labels": labels}})
     world.make("shop", deletionPolicy="Erase")
-    await world.turn()
+    await world.reconcile()
     kubeconfig(tmp_path, str(world.server.url))
     monkeypatch.setattr(
         "kubernetes_asyncio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig")
