@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realmate.http_server.known_heads import MAX_HEADS, KnownHeads
-from realmate.http_server.parser import RequestParser
+from realmate.http_server.parser import OWN_HEADERS, RequestParser, headers_kept
 from realmate.http_server.rejections import TIMED_OUT
 from realmate.http_server.request import Request
 from realmate.wire.responses import Response
@@ -20,7 +20,10 @@ POST = b"POST /webhook/ HTTP/1.1\r\n" + HOST
 def parser(
     *, max_head_bytes: int = 1000, max_body_bytes: int = 100, known_heads: KnownHeads | None = None
 ) -> RequestParser:
-    return RequestParser(max_head_bytes=max_head_bytes, max_body_bytes=max_body_bytes, known_heads=known_heads)
+    headers = headers_kept((*OWN_HEADERS, "authorization", "webhook-id"))
+    return RequestParser(
+        max_head_bytes=max_head_bytes, max_body_bytes=max_body_bytes, known_heads=known_heads, headers=headers
+    )
 
 
 def feed(incoming: RequestParser, *pieces: bytes) -> list[Request]:

@@ -6,14 +6,17 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from realmate.http_server.parser import OWN_HEADERS, RequestParser, headers_kept
 from realmate.sources import signing
 from realmate.sources.signing import HubSignature, SignatureRejected, StandardWebhooks, WeakSecret
+from realmate.webhook.service import HEADERS as WEBHOOK_HEADERS
 from signatures import OTHER_SECRET, SECRET, signature
 
 APP_SECRET = "0123456789abcdef0123456789abcdef"
@@ -55,6 +58,17 @@ def test_the_example_of_the_scheme_s_own_libraries_passes(monkeypatch: pytest.Mo
     verifier.verify(b'{"test": 2432232314}', headers)
     with pytest.raises(SignatureRejected):
         verifier.verify(b'{"test": 2432232315}', headers)
+
+
+@pytest.mark.parametrize("scheme", signing.SCHEMES)
+def test_the_http_server_keeps_the_headers_of_every_scheme(scheme: type[signing.Verifier]) -> None:
+    """A scheme whose headers the server dropped would answer every honest sender 401."""
+    verifier = scheme([SECRET])
+    lines = "".join(f"{name}: {value}\r\n" for name, value in verifier.sign(BODY, "msg_1", time.time()).items())
+    head = f"POST /webhook/ HTTP/1.1\r\nHost: realmate\r\nContent-Length: {len(BODY)}\r\n{lines}\r\n"
+    kept = headers_kept((*OWN_HEADERS, *WEBHOOK_HEADERS))
+    [request] = RequestParser(max_head_bytes=9000, max_body_bytes=9000, headers=kept).feed(head.encode() + BODY, 0.0)
+    verifier.verify(request.body, request.headers)
 
 
 def test_while_secrets_rotate_the_old_one_and_the_new_one_pass() -> None:

@@ -30,6 +30,7 @@ from realmate.http_server.parser import RequestParser
 from realmate.http_server.rejections import NO_ROOM, TIMED_OUT, TOO_MANY_CONNECTIONS
 from realmate.http_server.request import Request, choose_request_id
 from realmate.http_server.responses import CONTINUE, encode, encode_or_fail
+from realmate.http_server.routes import Routes
 from realmate.http_server.send_buffer import SendBuffer
 from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
@@ -62,6 +63,7 @@ class Owner(Protocol):
     settings: Settings
     budget: ByteBudget
     known_heads: KnownHeads
+    routes: Routes
 
     @property
     def draining(self) -> bool:
@@ -99,6 +101,7 @@ class Connection:
             max_body_bytes=settings.http_max_body_bytes,
             admit=owner.admit_guest if is_guest else owner.admit,
             known_heads=owner.known_heads,
+            headers=owner.routes.headers,
         )
         self._waiting: deque[Request] = deque()
         self._at_work: Request | None = None

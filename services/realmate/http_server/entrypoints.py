@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import eventlet
@@ -39,9 +39,14 @@ class WorkerKilledError(Exception):
     """A worker was killed, or a timeout went through it."""
 
 
-def http_batch(method: str, path: str, *, admit: AdmitMethod | None = None) -> Callable[[BatchMethod], BatchMethod]:
-    """Decorate a service method to answer this method and path; a last segment `{…}` comes as `request.param`."""
-    register: Callable[[BatchMethod], BatchMethod] = BatchHttp.decorator(method, path, admit=admit)
+def http_batch(
+    method: str, path: str, *, admit: AdmitMethod | None = None, headers: Iterable[str] = ()
+) -> Callable[[BatchMethod], BatchMethod]:
+    """Decorate a service method to answer this method and path; a last segment `{…}` comes as `request.param`.
+
+    `headers` are those that the method and `admit` read, in lower case. The server keeps no others.
+    """
+    register: Callable[[BatchMethod], BatchMethod] = BatchHttp.decorator(method, path, admit=admit, headers=headers)
 
     def decorate(service_method: BatchMethod) -> BatchMethod:
         return register(_always_ending(service_method))
@@ -94,8 +99,11 @@ class BatchHttp(_ServerUser, Entrypoint):
 
     takes_requests = True
 
-    def __init__(self, method: str, path: str, *, admit: AdmitMethod | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, method: str, path: str, *, admit: AdmitMethod | None = None, headers: Iterable[str] = (), **kwargs: Any
+    ) -> None:
         self._method = method
+        self._headers = tuple(headers)
         self._path = path
         self._admit = admit
         super().__init__(**kwargs)
@@ -105,7 +113,7 @@ class BatchHttp(_ServerUser, Entrypoint):
         self._server = share(settings, self)
         admit = None if self._admit is None else functools.partial(self._admit, _Injected(self.container))
         self._queue = BatchQueue(self._path, self._spawn, settings, admit)
-        self._server.routes.add(self._method, self._path, self._queue)
+        self._server.routes.add(self._method, self._path, self._queue, headers=self._headers)
 
     def stop(self) -> None:
         """Drain, after `drain_delay_s` in which everything is still worked on.

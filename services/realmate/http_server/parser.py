@@ -12,7 +12,7 @@ the limits and the size of one piece.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import unquote
 
 import httptools
@@ -34,15 +34,19 @@ MAX_DROPPED_BYTES = 65_536
 """The body of a request that was rejected at its head is read and dropped up to this size, so that the connection can
 be used again. A larger one is not read: the connection is closed after the answer."""
 
-_MEANINGFUL = {
-    name.encode(): name
-    for name in (
-        *("host", "content-length", "transfer-encoding", "connection", "expect", "x-request-id"),
-        *("webhook-id", "webhook-timestamp", "webhook-signature", "x-hub-signature-256", "idempotency-key"),
-        *("authorization", "content-encoding"),
-    )
-}
-"""The headers on which anything depends here; others are counted, and dropped."""
+Headers = Mapping[bytes, str]
+"""The headers that are kept, by their names in lower case as bytes. All others are counted, and dropped."""
+
+OWN_HEADERS = (
+    *("host", "content-length", "content-encoding", "transfer-encoding", "connection", "expect", "x-request-id"),
+)
+"""The headers that the server itself reads. Whoever reads another one declares it with its route."""
+
+
+def headers_kept(names: Iterable[str]) -> dict[bytes, str]:
+    """Return the headers of these names (in lower case) in the form that the parser needs."""
+    return {name.encode(): name for name in names}
+
 
 Admit = Callable[[Request, int | None], Response | int]
 """The hook that sees a request when its head is complete, with the announced length of its body (None: it comes in
@@ -70,8 +74,10 @@ class RequestParser:
         max_body_bytes: int,
         admit: Admit | None = None,
         known_heads: KnownHeads | None = None,
+        headers: Headers | None = None,
     ) -> None:
-        """`known_heads` is shared by parsers with the same limits."""
+        """`known_heads` is shared by parsers with the same limits and headers; `headers` are those to keep."""
+        self._kept_headers = headers_kept(OWN_HEADERS) if headers is None else headers
         self._max_head_bytes = max_head_bytes
         self._max_body_bytes = max_body_bytes
         self._admit = admit
@@ -259,7 +265,7 @@ class RequestParser:
             raise self._rejecting(rejections.head_too_large(self._max_head_bytes))
         if self._in_body:
             return  # a trailer: counted, and dropped, as it must not pass for a header (RFC 9110, 6.5.1)
-        name = _MEANINGFUL.get(raw_name.lower())
+        name = self._kept_headers.get(raw_name.lower())
         if name is None:
             return
         value = raw_value.strip().decode("latin-1")

@@ -13,6 +13,8 @@ from realmate.runtime.settings import Settings
 from realmate.sources.tokens import Holder, Scope, TokenRejected, Tokens, TokensFile
 from realmate.wire.responses import Response, problem
 
+READER_HEADERS = ("authorization",)
+"""The headers that `Readers.admit` reads."""
 ANYONE = Holder("anyone", frozenset({"read", "admin"}))
 REJECTED = Counter("realmate_refused_tokens_total", "Requests without a token that allows them", ["scope", "reason"])
 

@@ -27,7 +27,7 @@ class Request(msgspec.Struct):
     arrived_at: float
     """time.monotonic() when the request was complete."""
     headers: Mapping[str, str]
-    """The headers that the server or a service reads, by their names in lower case (see `parser`)."""
+    """The headers that the server or a service reads, by their names in lower case (see `Routes.headers`)."""
     param: str = ""
     """The text that the route's `{…}` segment matched."""
     version: str = "1.1"

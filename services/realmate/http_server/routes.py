@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
+from realmate.http_server.parser import OWN_HEADERS, headers_kept
 from realmate.http_server.request import Request
 from realmate.wire.responses import Response, problem
 
@@ -33,13 +35,19 @@ class Routes:
     def __init__(self) -> None:
         self._exact: dict[str, _Methods] = {}
         self._under: dict[str, _Methods] = {}
+        self.headers = headers_kept(OWN_HEADERS)
+        """The headers that the server or one of its handlers reads."""
 
-    def add(self, method: str, template: str, handler: Handler) -> None:
-        """`template` is `/a/b/` or `/a/{name}/`. GET brings HEAD with it. Raises ValueError if it is taken."""
+    def add(self, method: str, template: str, handler: Handler, *, headers: Iterable[str] = ()) -> None:
+        """Add a handler. `template` is `/a/b/` or `/a/{name}/`. GET brings HEAD with it.
+
+        `headers` are those that the handler reads, in lower case. Raises ValueError if the route is taken.
+        """
         methods = self._methods_of(template)
         if method in methods:
             raise ValueError(f"two handlers for {method} {template}")
         methods[method] = handler
+        self.headers |= headers_kept(headers)
 
     def match(self, request: Request) -> Handler | Response:
         """The request's handler, with `request.param` filled in, or a 404 or 405 problem."""

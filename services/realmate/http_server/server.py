@@ -24,7 +24,7 @@ from realmate.http_server.connection import Connection
 from realmate.http_server.connection_limit import ConnectionLimit, peer_of, places
 from realmate.http_server.direct_routes import DirectRoute, show_metrics
 from realmate.http_server.known_heads import KnownHeads
-from realmate.http_server.readers import readers
+from realmate.http_server.readers import READER_HEADERS, readers
 from realmate.http_server.rejections import TOO_MANY_CONNECTIONS
 from realmate.http_server.request import Request
 from realmate.http_server.routes import Routes
@@ -89,7 +89,9 @@ class HttpServer:
         self.routes.add("GET", "/readyz", _health_route("/readyz", health.ready))
         self.routes.add("GET", "/servingz", _health_route("/servingz", health.serving))
         if shows_metrics:
-            self.routes.add("GET", "/metrics", DirectRoute("/metrics", readers.only("admin", show_metrics)))
+            self.routes.add(
+                "GET", "/metrics", DirectRoute("/metrics", readers.only("admin", show_metrics)), headers=READER_HEADERS
+            )
         self._unmatched = metrics.RouteMetrics("unmatched")
         self._hub: Any = eventlet.hubs.get_hub()
         self._connections: set[Connection] = set()

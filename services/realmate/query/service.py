@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from realmate.http_server import NOT_YET, MemoryExhausted, Request, ResponseMemory, http_batch, isolated
-from realmate.http_server.readers import readers
+from realmate.http_server.readers import READER_HEADERS, readers
 from realmate.query.reads import Ambiguous, ConversationView, Unread, Wanted, read, read_in_portions
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database, is_outage, patiently
@@ -32,7 +32,7 @@ class QueryService:
     settings = ServiceSettings()
     room = ResponseMemory()
 
-    @http_batch("GET", "/conversations/{id}/")
+    @http_batch("GET", "/conversations/{id}/", headers=READER_HEADERS)
     def show(self, requests: Sequence[Request]) -> list[Response]:
         return isolated(self._show, requests)
 

@@ -16,7 +16,7 @@ import binascii
 import hmac
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 MAX_TOLERANCE_S = 300.0
 """Standard Webhooks' own five minutes: who stores ids against replays need not keep them longer."""
@@ -43,6 +43,8 @@ class WeakSecret(ValueError):
 
 
 class Verifier(Protocol):
+    headers: ClassVar[tuple[str, ...]]
+    """The headers that it reads, in lower case. The HTTP server keeps these for it."""
     signs_key: bool
     """Whether the signature covers the idempotency key, so that only the source can have chosen it."""
 
@@ -59,6 +61,7 @@ class Verifier(Protocol):
 class StandardWebhooks:
     """`webhook-id`, `webhook-timestamp` and `webhook-signature`, over id, timestamp and body."""
 
+    headers: ClassVar[tuple[str, ...]] = ("webhook-id", "webhook-timestamp", "webhook-signature")
     signs_key = True
 
     def __init__(self, secrets: Sequence[str], *, tolerance_s: float = MAX_TOLERANCE_S) -> None:
@@ -79,8 +82,7 @@ class StandardWebhooks:
         return _long_enough(key)
 
     def check_headers(self, headers: Mapping[str, str]) -> None:
-        names = ("webhook-id", "webhook-timestamp", "webhook-signature")
-        missing = [name for name in names if not headers.get(name)]
+        missing = [name for name in self.headers if not headers.get(name)]
         if missing:
             raise SignatureRejected("missing", f"This source signs its requests, and {_words(missing)} missing.")
         self._check_time(headers["webhook-timestamp"])
@@ -114,6 +116,7 @@ class StandardWebhooks:
 class HubSignature:
     """`X-Hub-Signature-256`, over the body alone: it does not say when it was made, so it does not stop a replay."""
 
+    headers: ClassVar[tuple[str, ...]] = ("x-hub-signature-256",)
     signs_key = False
 
     def __init__(self, secrets: Sequence[str]) -> None:
@@ -146,6 +149,10 @@ class HubSignature:
 
     def sign(self, body: bytes, message_id: str, now: float) -> dict[str, str]:  # noqa: ARG002 (it covers the body alone)
         return {"X-Hub-Signature-256": HUB_PREFIX + hmac.digest(self._keys[0], body, "sha256").hex()}
+
+
+SCHEMES: tuple[type[StandardWebhooks | HubSignature], ...] = (StandardWebhooks, HubSignature)
+SIGNATURE_HEADERS = tuple(name for scheme in SCHEMES for name in scheme.headers)
 
 
 def cleaned(text: str) -> str:

@@ -18,7 +18,7 @@ from realmate.runtime.limits import Limits
 from realmate.runtime.sources import Sources
 from realmate.sources.limits import LocalRateLimiter, RateLimit
 from realmate.sources.model import DEFAULT, Source
-from realmate.sources.signing import SignatureRejected
+from realmate.sources.signing import SIGNATURE_HEADERS, SignatureRejected
 from realmate.transport import CommandCaller
 from realmate.transport.interface import TransportUnavailable
 from realmate.webhook import metrics
@@ -54,6 +54,10 @@ KEPT_REJECTIONS = RateLimit(events_per_s=100, burst=1000)
 
 A source that sends nothing valid must not fill the transport.
 """
+
+KEY_HEADERS = ("webhook-id", "idempotency-key")
+"""The headers that may carry an idempotency key. The first one that is there counts."""
+HEADERS = (*KEY_HEADERS, *SIGNATURE_HEADERS)
 
 log = structlog.get_logger(__name__)
 
@@ -97,8 +101,8 @@ class WebhookService:
     limits = Limits()
     kept_rejections = LocalRateLimiter()
 
-    @http_batch("POST", "/webhook/", admit=admit)
-    @http_batch("POST", "/webhook/{source}/", admit=admit)
+    @http_batch("POST", "/webhook/", admit=admit, headers=HEADERS)
+    @http_batch("POST", "/webhook/{source}/", admit=admit, headers=HEADERS)
     def receive(self, requests: Sequence[Request]) -> list[Response]:
         """Answer a batch of events: they travel together, as one command message."""
         return self._decide(isolated(self._understand, requests), oldest_at=requests[0].arrived_at)
@@ -194,7 +198,7 @@ def _unproven(source: Source, rejected: SignatureRejected) -> Response:
 
 
 def _parse(request: Request, source: Source) -> EventCommand | _Rejected:
-    key = request.headers.get("webhook-id") or request.headers.get("idempotency-key", "")
+    key = next((key for name in KEY_HEADERS if (key := request.headers.get(name))), "")
     if len(key) > MAX_KEY_CHARS:
         return _reject(request, Origin(source.name), key_too_long(MAX_KEY_CHARS))
     origin = _origin(source, key, request.body)
