@@ -21,7 +21,7 @@ from kubernetes_asyncio import client
 from realmate.kube_operator.cluster import Cluster, ClusterError
 from realmate.kube_operator.desired import Pod
 from realmate.kube_operator.handlers import Operator
-from realmate.kube_operator.kinds import SECRET, WEBHOOK_SOURCE, Object
+from realmate.kube_operator.kinds import SECRET, WEBHOOK_SOURCE, Object, Progress
 from realmate.kube_operator.pods import PodClient
 from realmate.kube_operator.reconcile import FINALIZER, Reconciler
 from realmate.kube_operator.release import release
@@ -73,7 +73,8 @@ class World:
 
     async def reconcile(self, namespace: str = "here") -> bool:
         sources = await self.cluster.list(WEBHOOK_SOURCE, namespace)
-        return (await Reconciler(self.cluster, self.pods).reconcile(namespace, sources)).is_settled
+        reconciled = await Reconciler(self.cluster, self.pods).reconcile(namespace, sources)
+        return reconciled.progress is Progress.SETTLED
 
     async def source(self, name: str) -> Object:
         found = await self.cluster.find(WEBHOOK_SOURCE, "here", name)

@@ -149,7 +149,7 @@ def test_a_source_that_breaks_stays_as_it_was(secrets: spec.Secrets, reason: str
     assert broken.published == plan.published
     assert broken.problems["shop"].reason == reason
     assert message in broken.problems["shop"].message
-    assert broken.problems["shop"].of_secrets
+    assert broken.problems["shop"].is_about_secrets
     assert SECRET not in str(broken.problems)
 
 
@@ -176,7 +176,7 @@ def test_a_broken_one_can_still_be_paused() -> None:
 def test_what_only_the_services_check_is_found() -> None:
     plan = desired(actual(source(reply={"kind": "none", "url": "https://x"})))
     assert "sources.shop.reply" in plan.problems["shop"].message
-    assert not plan.problems["shop"].of_secrets
+    assert not plan.problems["shop"].is_about_secrets
 
 
 def test_a_deleted_one_is_closed_while_it_is_still_there() -> None:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from realmate.kube_operator import spec
 from realmate.kube_operator.keyring import Key, Keyring, make_key, next_keyring
-from realmate.kube_operator.kinds import Object
-from realmate.sources.configuration import ConfigurationError
+from realmate.kube_operator.kinds import Object, Reason
+from realmate.sources.configuration import ConfigurationError, UnusableSecret
 from realmate.sources.file import check_source
 from realmate.sources.model import DEFAULT
 
@@ -94,9 +94,9 @@ class Actual(NamedTuple):
 class Problem(NamedTuple):
     """Why a source cannot be published as it is written."""
 
-    reason: str
+    reason: Reason
     message: str
-    of_secrets: bool
+    is_about_secrets: bool = False
 
 
 class DesiredState(NamedTuple):
@@ -143,7 +143,7 @@ def _prepared(
         try:
             keyrings[name] = _keyring(source, actual, make)
         except ValueError as error:  # one source's mistake must not stop the others
-            return Problem("Invalid", f"sources.{name}.signing.rotation: {error}", of_secrets=False)
+            return Problem(Reason.INVALID, f"sources.{name}.signing.rotation: {error}")
     return _entry(source, actual.secrets, keyrings.get(name))
 
 
@@ -185,12 +185,11 @@ def _entry(source: Object, secrets: spec.Secrets, ring: Keyring | None) -> dict[
     try:
         entry = spec.settings(source, secrets, [key.secret for key in ring.keys] if ring else [])
     except spec.Missing as missing:
-        return Problem("SecretMissing", str(missing), of_secrets=True)
+        return Problem(Reason.SECRET_MISSING, str(missing), is_about_secrets=True)
     try:
         check_source(name, entry)
     except ConfigurationError as error:
-        message = str(error)
-        return Problem("Invalid", message, of_secrets=": the secret " in message)
+        return Problem(Reason.INVALID, str(error), is_about_secrets=isinstance(error, UnusableSecret))
     return entry
 
 

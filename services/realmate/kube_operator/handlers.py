@@ -18,7 +18,7 @@ import structlog
 
 from realmate.kube_operator import metrics
 from realmate.kube_operator.cluster import Cluster, ClusterError, connect
-from realmate.kube_operator.kinds import EVENT_REPLAY, GROUP, VERSION, WEBHOOK_SOURCE
+from realmate.kube_operator.kinds import EVENT_REPLAY, GROUP, VERSION, WEBHOOK_SOURCE, Progress, Reason
 from realmate.kube_operator.pods import PodClient
 from realmate.kube_operator.reconcile import Reconciler, of_namespace
 from realmate.kube_operator.settings import OperatorSettings, load
@@ -27,9 +27,13 @@ from realmate.runtime import logs
 from realmate.runtime.listening import cannot_listen
 from realmate.runtime.settings import SettingsError
 
-UNSETTLED_INTERVAL_S = 2.0
+PENDING_INTERVAL_S = 2.0
 REST_S = 0.5
 """The shortest pause between two reconciles: many changes at once need one reconcile."""
+
+COUNTED_REASONS = (
+    *(Reason.NO_INSTALLATION, Reason.NO_RIGHTS, Reason.SECRET_MISSING, Reason.INVALID, Reason.PAUSED, Reason.PUBLISHED),
+)
 
 log = structlog.get_logger(__name__)
 
@@ -49,10 +53,11 @@ class Operator:
     async def run_for_ever(self) -> None:
         async with connect() as cluster:
             while True:
-                settled = await self._reconcile(cluster)
+                progress = await self._reconcile(cluster)
                 self._reconciled_at = time.monotonic()
                 await asyncio.sleep(REST_S)
-                interval_s = self._settings.operator_interval_s if settled else UNSETTLED_INTERVAL_S
+                is_settled = progress is Progress.SETTLED
+                interval_s = self._settings.operator_interval_s if is_settled else PENDING_INTERVAL_S
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), interval_s)
                 self._changed.clear()
@@ -67,7 +72,7 @@ class Operator:
             raise kopf.PermanentError(f"it hangs: {found}")
         return found
 
-    async def _reconcile(self, cluster: Cluster) -> bool:
+    async def _reconcile(self, cluster: Cluster) -> Progress:
         """Reconcile every namespace. Errors are logged and counted; the next reconcile mends all of them."""
         reconciler = Reconciler(cluster, PodClient(self._settings.operator_metrics_token))
         only = self._settings.operator_namespace
@@ -77,31 +82,31 @@ class Operator:
             namespaces = {only} if only else await reconciler.namespaces()
         except ClusterError as error:
             metrics.RECONCILES.labels("failed").inc()
-            log.warning("no turn", error=str(error))
-            return True
-        settled = [
-            await self._reconcile_installation(reconciler, each, [*of_namespace(sources, each)])
+            log.warning("no reconcile", error=str(error))
+            return Progress.SETTLED
+        parts = [
+            await self._reconcile_namespace(reconciler, each, [*of_namespace(sources, each)])
             for each in sorted(namespaces)
         ]
-        return all(settled)
+        return Progress.of(parts)
 
-    async def _reconcile_installation(self, reconciler: Reconciler, namespace: str, sources: list[Any]) -> bool:
+    async def _reconcile_namespace(self, reconciler: Reconciler, namespace: str, sources: list[Any]) -> Progress:
         try:
             with metrics.RECONCILE_SECONDS.time():
-                turn = await reconciler.reconcile(namespace, sources)
+                reconciled = await reconciler.reconcile(namespace, sources)
         except ClusterError as error:
             metrics.RECONCILES.labels("failed").inc()
-            log.warning("turn failed", namespace=namespace, error=str(error))
-            return True
-        except Exception:  # one namespace's trouble must not keep the others from their turn
+            log.warning("reconcile failed", namespace=namespace, error=str(error))
+            return Progress.SETTLED
+        except Exception:  # one namespace's trouble must not stop the others
             metrics.RECONCILES.labels("failed").inc()
-            log.exception("turn failed", namespace=namespace)
-            return True
+            log.exception("reconcile failed", namespace=namespace)
+            return Progress.SETTLED
         metrics.RECONCILES.labels("well").inc()
         metrics.LAST_RECONCILE.set_to_current_time()
-        for reason in ("NoInstallation", "NoRights", "SecretMissing", "Invalid", "Paused", "Published"):
-            metrics.SOURCES.labels(namespace, reason).set(turn.reasons.count(reason))
-        return turn.is_settled
+        for reason in COUNTED_REASONS:
+            metrics.SOURCES.labels(namespace, reason).set(reconciled.reasons.count(reason))
+        return reconciled.progress
 
 
 def run() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from enum import Enum, StrEnum
 from typing import Any, NamedTuple
 
 GROUP, VERSION = "realmate.dev", "v1alpha1"
@@ -20,6 +22,49 @@ class ResourceKind(NamedTuple):
         root = "/api/v1" if self.api_version == "v1" else f"/apis/{self.api_version}"
         parts = [root, *(["namespaces", namespace] if namespace else []), self.plural, name, subresource]
         return "/".join(part for part in parts if part)
+
+
+class Reason(StrEnum):
+    """The reasons of conditions. They are an interface: `kubectl wait` and alerts use them."""
+
+    # SecretsReady
+    GENERATED = "Generated"
+    REFERENCED = "Referenced"
+    UNSIGNED = "Unsigned"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 (a reason)
+    # Published
+    PUBLISHED = "Published"
+    INVALID = "Invalid"
+    PUBLISH_FAILED = "PublishFailed"
+    # Loaded
+    LOADED = "Loaded"
+    WAITING = "Waiting"
+    NO_PODS = "NoPods"
+    # Ready
+    READY = "Ready"
+    PAUSED = "Paused"
+    NO_INSTALLATION = "NoInstallation"
+    NO_RIGHTS = "NoRights"
+    REVOKING = "Revoking"
+    ERASING = "Erasing"
+    ERASURE_FAILED = "ErasureFailed"
+    # Complete, of an EventReplay
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    SOME_REJECTED = "SomeRefused"
+    FAILED = "Failed"
+
+
+class Progress(Enum):
+    """Whether the operator waits for something: a pod to load a file, or a Job to end."""
+
+    SETTLED = "nothing changes until somebody changes something"
+    PENDING = "look again soon"
+
+    @classmethod
+    def of(cls, parts: Iterable[Progress]) -> Progress:
+        """Return SETTLED if all parts are settled."""
+        return cls.SETTLED if all(part is cls.SETTLED for part in parts) else cls.PENDING
 
 
 WEBHOOK_SOURCE = ResourceKind("WebhookSource", f"{GROUP}/{VERSION}", "webhooksources")

@@ -39,6 +39,8 @@ from realmate.kube_operator.kinds import (
     SECRET,
     WEBHOOK_SOURCE,
     Object,
+    Progress,
+    Reason,
     ResourceKind,
 )
 from realmate.kube_operator.pods import PodClient
@@ -57,16 +59,15 @@ log = structlog.get_logger(__name__)
 class Reconciled(NamedTuple):
     """The result of a reconcile."""
 
-    is_settled: bool
-    """Nothing is on its way: no pod to load, no Job to end."""
-    reasons: Sequence[str]
-    """Why each source is Ready, or not."""
+    progress: Progress
+    reasons: Sequence[Reason]
+    """The reason why each source is Ready, or not."""
 
 
 class Reconciler:
-    def __init__(self, cluster: Cluster, asking: PodClient) -> None:
+    def __init__(self, cluster: Cluster, pods: PodClient) -> None:
         self._cluster = cluster
-        self._asking = asking
+        self._pods_client = pods
 
     async def namespaces(self) -> set[str]:
         """Return the namespaces that have an installation, a source or a replay."""
@@ -81,8 +82,8 @@ class Reconciler:
         if len(found) != 1:
             message = f"there must be one Realmate in its namespace, and there are {len(found) or 'none'}"
             for source in sources:
-                await self._report(source, statuses.not_ready(source, "NoInstallation", message, _now()))
-            return Reconciled(is_settled=True, reasons=["NoInstallation"] * len(sources))
+                await self._report(source, statuses.not_ready(source, Reason.NO_INSTALLATION, message, _now()))
+            return Reconciled(Progress.SETTLED, [Reason.NO_INSTALLATION] * len(sources))
         installation = installation_of(found[0])
         try:
             return await self._reconcile_installation(installation, sources)
@@ -96,8 +97,8 @@ class Reconciler:
         message = f"The operator has no right to work in this namespace; operator.serviceAccount gives it: {rejection}"
         log.warning("shut out", namespace=sources[0]["metadata"]["namespace"] if sources else None, error=rejection)
         for source in sources:
-            await self._report(source, statuses.not_ready(source, "NoRights", message, _now()))
-        return Reconciled(is_settled=True, reasons=["NoRights"] * len(sources))
+            await self._report(source, statuses.not_ready(source, Reason.NO_RIGHTS, message, _now()))
+        return Reconciled(Progress.SETTLED, [Reason.NO_RIGHTS] * len(sources))
 
     async def _reconcile_installation(self, installation: Installation, sources: Sequence[Object]) -> Reconciled:
         for source in sources:
@@ -105,18 +106,18 @@ class Reconciler:
         pods = await self._pods(installation)
         actual = await self._actual(installation, sources, pods)
         plan = desired(actual)
-        failure = await self._make_true(installation, actual, plan)
+        failure = await self._apply(installation, actual, plan)
         if failure is None and plan.published.document != actual.published.document:
             await self._prompt_pods(installation, pods, plan.published)
-        settled = [await self._update_source(source, plan, installation, pods, failure) for source in sources]
-        settled.append(await self._replay(installation.namespace, installation))
-        return Reconciled(all(settled), [_reason(plan, source) for source in sources])
+        parts = [await self._update_source(source, plan, installation, pods, failure) for source in sources]
+        parts.append(await self._replay(installation.namespace, installation))
+        return Reconciled(Progress.of(parts), [_reason(plan, source) for source in sources])
 
-    # --- gathering ---
+    # --- reading ---
 
     async def _pods(self, installation: Installation) -> list[Pod]:
         labels = f"app.kubernetes.io/instance={installation.release},{READERS}"
-        return await self._asking.ask_all(await self._cluster.list(POD, installation.namespace, labels=labels))
+        return await self._pods_client.ask_all(await self._cluster.list(POD, installation.namespace, labels=labels))
 
     async def _actual(self, installation: Installation, sources: Sequence[Object], pods: Sequence[Pod]) -> Actual:
         namespace = installation.namespace
@@ -147,9 +148,9 @@ class Reconciler:
         except msgspec.DecodeError:
             return None
 
-    # --- making it true ---
+    # --- applying ---
 
-    async def _make_true(self, installation: Installation, actual: Actual, plan: DesiredState) -> str | None:
+    async def _apply(self, installation: Installation, actual: Actual, plan: DesiredState) -> str | None:
         """Store the keys, and publish; why it could not be done, if so."""
         try:
             for source in actual.sources:
@@ -188,22 +189,25 @@ class Reconciler:
 
     async def _update_source(
         self, source: Object, plan: DesiredState, installation: Installation, pods: Sequence[Pod], failure: str | None
-    ) -> bool:
-        """Tell what is, and erase what was deleted; whether it is settled."""
+    ) -> Progress:
+        """Write the source's status. Revoke and erase it where it was deleted."""
         loaded = failure is None and has_loaded(pods, plan.published, source["metadata"]["name"])
         if is_deleted(source):
             return await self._finish_deletion(source, installation, is_revoked=loaded)
         said = statuses.status(source, plan, installation=installation, pods=pods, failure=failure, now=_now())
         await self._report(source, said)
-        return loaded
+        return Progress.SETTLED if loaded else Progress.PENDING
 
-    async def _finish_deletion(self, source: Object, installation: Installation, *, is_revoked: bool) -> bool:
-        """Take a deleted source a step on: revoked by every pod, then erased, then gone; whether it got stuck."""
+    async def _finish_deletion(self, source: Object, installation: Installation, *, is_revoked: bool) -> Progress:
+        """Take a deleted source one step on: every pod revokes it, a Job erases what it sent, then it is gone.
+
+        Where the Job has failed it stays as it is until a person does something.
+        """
         if FINALIZER not in source["metadata"].get("finalizers", []):
-            return False
+            return Progress.PENDING
         job = replays.erasure_job(source, installation)
         name = job["metadata"]["name"]
-        reason, message = "Revoking", "No pod may take its events any more before they are erased"
+        reason, message = Reason.REVOKING, "No pod may take its events any more before they are erased"
         if is_revoked:
             there = await self._cluster.find(JOB, installation.namespace, name)
             if there is None:
@@ -212,15 +216,15 @@ class Reconciler:
             if done:
                 await self._finalize(source, held=False)
                 log.info("erased", namespace=installation.namespace, source=source["metadata"]["name"])
-                return False
-            reason, message = "Erasing", f"It is revoked everywhere; Job {name} erases what it sent"
+                return Progress.PENDING
+            reason, message = Reason.ERASING, f"It is revoked everywhere; Job {name} erases what it sent"
             if done is False:
-                reason, message = "ErasureFailed", f"The log of Job {name} says why; delete the Job to try again"
+                reason, message = Reason.ERASURE_FAILED, f"The log of Job {name} says why; delete the Job to try again"
         await self._report(source, statuses.not_ready(source, reason, message, _now()))
-        return reason == "ErasureFailed"
+        return Progress.SETTLED if reason is Reason.ERASURE_FAILED else Progress.PENDING
 
-    async def _replay(self, namespace: str, installation: Installation) -> bool:
-        """Take every EventReplay a step on; whether all are over."""
+    async def _replay(self, namespace: str, installation: Installation) -> Progress:
+        """Take every EventReplay one step on."""
         waiting = [each for each in await self._cluster.list(EVENT_REPLAY, namespace) if not replays.is_over(each)]
         for replay in waiting:
             if is_deleted(replay):
@@ -231,17 +235,17 @@ class Reconciler:
                 job = await self._cluster.create(JOB, wanted)
             said = replays.replay_status(replay, job, await self._reports(namespace, wanted), _now())
             await self._write_status(EVENT_REPLAY, replay, said)
-        return not waiting
+        return Progress.PENDING if waiting else Progress.SETTLED
 
     async def _reports(self, namespace: str, job: Object) -> list[Any]:
         """Return the last report of each pod of a Job, the oldest pod first."""
         labels = f"batch.kubernetes.io/job-name={job['metadata']['name']}"
         pods = await self._cluster.list(POD, namespace, labels=labels)
         pods.sort(key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
-        reports = [_last_word(pod) or await self._asking.report(pod) for pod in pods]
+        reports = [_last_word(pod) or await self._pods_client.report(pod) for pod in pods]
         return [report for report in reports if isinstance(report, dict) and "sent" in report]
 
-    # --- telling ---
+    # --- reporting ---
 
     async def _report(self, source: Object, said: Object) -> None:
         if await self._write_status(WEBHOOK_SOURCE, source, said):
@@ -348,11 +352,11 @@ def _last_word(pod: Object) -> Any:
     return None
 
 
-def _reason(plan: DesiredState, source: Object) -> str:
+def _reason(plan: DesiredState, source: Object) -> Reason:
     problem = plan.problems.get(source["metadata"]["name"])
     if problem is not None:
         return problem.reason
-    return "Paused" if source["spec"].get("paused") else "Published"
+    return Reason.PAUSED if source["spec"].get("paused") else Reason.PUBLISHED
 
 
 def of_namespace(sources: Sequence[Object], namespace: str) -> Iterator[Object]:

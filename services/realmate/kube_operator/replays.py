@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from realmate.kube_operator.desired import Installation
-from realmate.kube_operator.kinds import EVENT_REPLAY, Object
+from realmate.kube_operator.kinds import EVENT_REPLAY, Object, Reason
 from realmate.kube_operator.status import Condition, merged, written
 
 KEPT_FOR_S = 86_400
@@ -136,9 +136,8 @@ def _complete(
     progress = f"{sent or 0} of {total or 0} sent"
     rejected = sum(count for answer, count in (answers or {}).items() if not answer.startswith("2"))
     if done is None:
-        return Condition("Complete", "False", "Running", progress)
+        return Condition("Complete", "False", Reason.RUNNING, progress)
     if not done:
-        return Condition("Complete", "False", "Failed", f"{progress}; the log of its Job says why")
-    return Condition(
-        "Complete", "True", "SomeRefused" if rejected else "Succeeded", f"{progress}, {rejected} rejected again"
-    )
+        return Condition("Complete", "False", Reason.FAILED, f"{progress}; the log of its Job says why")
+    reason = Reason.SOME_REJECTED if rejected else Reason.SUCCEEDED
+    return Condition("Complete", "True", reason, f"{progress}, {rejected} rejected again")

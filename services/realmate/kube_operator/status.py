@@ -9,17 +9,21 @@ from typing import Any, Literal, NamedTuple
 from realmate.kube_operator import spec
 from realmate.kube_operator.desired import DesiredState, Installation, Pod, has_loaded, unloaded
 from realmate.kube_operator.keyring import Keyring, next_rotation
-from realmate.kube_operator.kinds import Object
+from realmate.kube_operator.kinds import Object, Reason
 from realmate.sources.model import DEFAULT
 
 TRAFFIC_INTERVAL = timedelta(seconds=60)
 """The interval at which counts are written. Each write of a status is a change that every watcher gets."""
 
 
+HARMLESS = {Reason.WAITING, Reason.PAUSED, Reason.REVOKING, Reason.ERASING}
+"""The reasons for which a source is not Ready and nothing is wrong."""
+
+
 class Condition(NamedTuple):
     type: str
     status: Literal["True", "False"]
-    reason: str
+    reason: Reason
     message: str
 
     @property
@@ -81,7 +85,7 @@ def url(installation: Installation, name: str) -> str:
     return f"{base}/webhook/" if name == DEFAULT else f"{base}/webhook/{name}/"
 
 
-def not_ready(source: Object, reason: str, message: str, now: datetime) -> Object:
+def not_ready(source: Object, reason: Reason, message: str, now: datetime) -> Object:
     """Return the status of a source that is not published: it is being deleted, or there is no installation to publish
     for."""
     generation = source["metadata"]["generation"]
@@ -95,37 +99,37 @@ def not_ready(source: Object, reason: str, message: str, now: datetime) -> Objec
 
 def _secrets_and_published(source: Object, plan: DesiredState, failure: str | None) -> tuple[Condition, Condition]:
     problem = plan.problems.get(source["metadata"]["name"])
-    if problem is not None and problem.of_secrets:
+    if problem is not None and problem.is_about_secrets:
         secrets = Condition("SecretsReady", "False", problem.reason, problem.message)
     else:
         secrets = Condition("SecretsReady", "True", *_kind_of_secrets(source))
     if failure is not None:
-        published = Condition("Published", "False", "PublishFailed", failure)
+        published = Condition("Published", "False", Reason.PUBLISH_FAILED, failure)
     elif problem is not None:
         published = Condition(
             "Published", "False", problem.reason, f"What was published before holds. {problem.message}"
         )
     else:
-        published = Condition("Published", "True", "Published", "As it is written here")
+        published = Condition("Published", "True", Reason.PUBLISHED, "As it is written here")
     return secrets, published
 
 
-def _kind_of_secrets(source: Object) -> tuple[str, str]:
+def _kind_of_secrets(source: Object) -> tuple[Reason, str]:
     if spec.generates(source):
-        return "Generated", f"Senders find theirs in Secret {secret_name(source['metadata']['name'])}"
+        return Reason.GENERATED, f"Senders find theirs in Secret {secret_name(source['metadata']['name'])}"
     if "signing" in source["spec"]:
-        return "Referenced", "All that are referred to are there"
-    return "Unsigned", "Anyone may send as this source"
+        return Reason.REFERENCED, "All that are referred to are there"
+    return Reason.UNSIGNED, "Anyone may send as this source"
 
 
 def _loaded(pods: Sequence[Pod], waiting: Sequence[Pod], *, is_loaded: bool) -> Condition:
     if not pods:
-        return Condition("Loaded", "False", "NoPods", "No pod of Realmate is running")
+        return Condition("Loaded", "False", Reason.NO_PODS, "No pod of Realmate is running")
     if is_loaded:
-        return Condition("Loaded", "True", "Loaded", "Every pod runs by it")
+        return Condition("Loaded", "True", Reason.LOADED, "Every pod runs by it")
     names = sorted(pod.name for pod in waiting)
     few = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")  # noqa: PLR2004
-    return Condition("Loaded", "False", "Waiting", f"{len(names)} of {len(pods)} pods do not run by it yet: {few}")
+    return Condition("Loaded", "False", Reason.WAITING, f"{len(names)} of {len(pods)} pods do not run by it yet: {few}")
 
 
 def _ready(source: Object, others: Sequence[Condition]) -> Condition:
@@ -133,8 +137,9 @@ def _ready(source: Object, others: Sequence[Condition]) -> Condition:
         if not condition.is_true:
             return Condition("Ready", "False", condition.reason, condition.message)
     if source["spec"].get("paused"):
-        return Condition("Ready", "False", "Paused", "Its events are answered 503, so that its senders send them again")
-    return Condition("Ready", "True", "Ready", "Its events are taken")
+        message = "Its events are answered 503, so that its senders send them again"
+        return Condition("Ready", "False", Reason.PAUSED, message)
+    return Condition("Ready", "True", Reason.READY, "Its events are taken")
 
 
 def merged(before: Sequence[Object], conditions: Sequence[Condition], generation: int, now: datetime) -> list[Object]:
@@ -149,7 +154,7 @@ def merged(before: Sequence[Object], conditions: Sequence[Condition], generation
             {
                 "type": condition.type,
                 "status": condition.status,
-                "reason": condition.reason,
+                "reason": str(condition.reason),
                 "message": condition.message,
                 "observedGeneration": generation,
                 "lastTransitionTime": since,
@@ -217,7 +222,7 @@ def events_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[K
 
 
 def _is_bad(condition: Mapping[str, Any]) -> bool:
-    return condition["status"] == "False" and condition["reason"] not in {"Waiting", "Paused", "Revoking", "Erasing"}
+    return condition["status"] == "False" and condition["reason"] not in HARMLESS
 
 
 def _events_of_keys(

@@ -20,6 +20,10 @@ class ConfigurationError(Exception):
     """The file cannot be used; the message says what is wrong where, for a person."""
 
 
+class UnusableSecret(ConfigurationError):
+    """A secret in the file is missing, too weak, or there twice."""
+
+
 class ConfigurationFile(Generic[T]):
     """One file, with the content of its last correct version."""
 

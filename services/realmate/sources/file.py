@@ -14,7 +14,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from realmate.sources.configuration import ConfigurationError, ConfigurationFile, convert, decoded
+from realmate.sources.configuration import (
+    ConfigurationError,
+    ConfigurationFile,
+    UnusableSecret,
+    convert,
+    decoded,
+)
 from realmate.sources.limits import MAX_EVENTS_PER_S, MAX_WINDOW_S, MIN_EVENTS_PER_S, RateLimit
 from realmate.sources.model import DAY_S, DEFAULT, DEFAULT_KEEP, Keep, Source
 from realmate.sources.responders import Responder
@@ -295,9 +301,9 @@ class _Reading:
                 key = key_of(secret)
                 check_guessable(key)
             except WeakSecret as error:
-                raise ConfigurationError(f"{here}: the secret {error}") from None
+                raise UnusableSecret(f"{here}: the secret {error}") from None
             if key in secrets:
-                raise ConfigurationError(f"{here}: the secret is secrets[{[*secrets].index(key)}] once more")
+                raise UnusableSecret(f"{here}: the secret is secrets[{[*secrets].index(key)}] once more")
             secrets[key] = secret
         return [*secrets.values()]
 
