@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 import click
 
 from realmate.admin.waiting import patiently, wait_option, wait_s
+from realmate.errors import UserError
 from realmate.wire.printable import printable
 
 if TYPE_CHECKING:
@@ -33,30 +34,30 @@ PORT = click.IntRange(1, 65535)
 SERVICE_NAMES = ("webhook", "conversations", "query")
 
 
-@contextmanager
-def one_line_for(*errors: type[Exception]) -> Iterator[None]:
-    """These errors are written for a person: show their message alone, exit code 1."""
-    try:
-        yield
-    except errors as error:
-        raise click.ClickException(printable(_told(error))) from error
-
-
-def _told(error: Exception) -> str:
-    """An OSError's own text begins with its number."""
+def _message_of(error: Exception) -> str:
+    """Return the message in one line. (An OSError's own text begins with its number.)"""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
 
 
 class Commands(click.Group):
-    """Whatever the terminal's encoding is, no text is an error: what it has not is written as `\\u2192`."""
+    """The commands. An error that a person can mend is shown as one line, and the exit code is 1."""
 
     def main(self, *args: Any, **settings: Any) -> Any:
+        """Run a command. A character that the terminal's encoding has not is written as `\\u2192`."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         return super().main(*args, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (UserError, OSError) as error:
+            if isinstance(error, BrokenPipeError):  # click ends quietly then
+                raise
+            raise click.ClickException(printable(_message_of(error))) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -96,12 +97,10 @@ def up(*, exit_with_parent: bool) -> None:
 
     Ctrl-C stops it all; a second Ctrl-C does so at once.
     """
-    from realmate.local.child import LocalError
     from realmate.local.supervisor import run
-    from realmate.runtime.settings import SettingsError, load
+    from realmate.runtime.settings import load
 
-    with one_line_for(LocalError, SettingsError, OSError):
-        sys.exit(run(load(), exit_with_parent=exit_with_parent))
+    sys.exit(run(load(), exit_with_parent=exit_with_parent))
 
 
 @main.command()
@@ -112,15 +111,13 @@ def migrate() -> None:
     The roles of DATABASE_WRITER_URL (conversations) and DATABASE_READER_URL (query) are made, and given the rights that
     these services need and no other (docs/privileges.md). Where this may not be done, a line says so.
     """
-    from realmate.migrations.roles import RolesError, logins
-    from realmate.migrations.runner import DatabaseUnreachable, MigrationRejected, upgrade
-    from realmate.runtime.settings import SettingsError, load
+    from realmate.migrations.roles import logins
+    from realmate.migrations.runner import upgrade
+    from realmate.runtime.settings import load
 
-    with one_line_for(SettingsError, RolesError):
-        settings = load()
-        url, roles = settings.database, logins(settings.database_writer_url, settings.database_reader_url)
-    with one_line_for(DatabaseUnreachable, MigrationRejected, RolesError):
-        done = patiently(lambda: upgrade(url, roles), DatabaseUnreachable, wait_s())
+    settings = load()
+    url, roles = settings.database, logins(settings.database_writer_url, settings.database_reader_url)
+    done = patiently(lambda: upgrade(url, roles), wait_s())
     if done.is_ahead:
         click.echo(f"The database is that of a later version ({done.after}), which serves this one too: nothing to do.")
     elif done.before == done.after:
@@ -142,11 +139,9 @@ def run(services: tuple[str, ...]) -> None:
 
     cooperation.patch()  # before these imports, which bring the whole world in
 
-    from realmate.runtime.settings import SettingsError
-    from realmate.serve import StartError, serve
+    from realmate.serve import serve
 
-    with one_line_for(StartError, SettingsError):
-        sys.exit(serve(list(dict.fromkeys(services))))
+    sys.exit(serve(list(dict.fromkeys(services))))
 
 
 @main.command()
@@ -184,15 +179,14 @@ def send(
       SOURCES_FILE=sources.toml realmate send --source shop
       echo '{"type": "CLOSE_CONVERSATION", …}' | realmate send -
     """
-    from realmate.admin.client import SendError, Server, converse, replay
+    from realmate.admin.client import Server, converse, replay
     from realmate.sources.model import Source
 
     if file is not None and say:
         raise click.UsageError("--say plays a conversation and FILE sends events: choose one")
     source = _only(_sources()) if name is None else _sources().get(name) or Source(name)
-    with one_line_for(SendError):
-        server = Server(url, read_url=read_url, token=token, wait_s=wait_s())
-        well = converse(server, source, say) if file is None else replay(server, file, source, rate=rate)
+    server = Server(url, read_url=read_url, token=token, wait_s=wait_s())
+    well = converse(server, source, say) if file is None else replay(server, file, source, rate=rate)
     sys.exit(0 if well else 1)
 
 
@@ -214,11 +208,9 @@ def token(name: str, scopes: tuple[str, ...], sources: tuple[str, ...]) -> None:
       realmate token shop --source shop >> tokens.toml
     """
     from realmate.sources import tokens
-    from realmate.sources.configuration import ConfigurationError
 
     made = tokens.make()
-    with one_line_for(ConfigurationError):
-        entry = tokens.entry(name, made, scopes or ("read",), sources)
+    entry = tokens.entry(name, made, scopes or ("read",), sources)
     click.echo(entry)
     click.echo(f"The token, shown only now: {made}", err=True)
 
@@ -276,10 +268,8 @@ def run_operator() -> None:
     ADMIN_PORT               of /metrics (9000)
     """
     from realmate.kube_operator.handlers import run
-    from realmate.runtime.settings import SettingsError
 
-    with one_line_for(SettingsError):
-        run()
+    run()
 
 
 @operator.command("release")
@@ -291,11 +281,9 @@ def release_finalizers(namespace: str, deployment: str) -> None:
 
     What `deletionPolicy: Erase` promised is not kept then: erase by hand (realmate erase source NAME).
     """
-    from realmate.kube_operator.cluster import ClusterError, ClusterUnreachable
     from realmate.kube_operator.release import release
 
-    with one_line_for(ClusterError):
-        patiently(lambda: release(namespace, deployment, tell=click.echo), ClusterUnreachable, wait_s())
+    patiently(lambda: release(namespace, deployment, tell=click.echo), wait_s())
 
 
 @main.group()
@@ -361,13 +349,13 @@ def replay(
       realmate replay --source shop --code expired --since 1d --send --rate 20
     """
     from realmate.admin import terminal
-    from realmate.admin.client import SendError, Server
+    from realmate.admin.client import Server
     from realmate.admin.replay import Replay
     from realmate.admin.report import Report, published
 
     sources = _sources()
     progress = Report()
-    with one_line_for(SendError, OSError), published(progress, report_port, report), _connection() as connection:
+    with published(progress, report_port, report), _connection() as connection:
         meant = _filter(**which)._replace(unreplayed=not again)
         well = terminal.replay(
             connection, meant, Replay(Server(url, wait_s=wait_s()), sources, rate=rate), progress, send=really
@@ -425,12 +413,10 @@ def erase_history(limit: int) -> None:
 
 def _sources() -> Sources:
     """Return the sources that SOURCES_FILE names now."""
-    from realmate.runtime.settings import SettingsError, load
-    from realmate.sources.configuration import ConfigurationError
+    from realmate.runtime.settings import load
     from realmate.sources.file import read_sources
 
-    with one_line_for(SettingsError, ConfigurationError):
-        return read_sources(load().sources_file)
+    return read_sources(load().sources_file)
 
 
 def _only(sources: Sources) -> Source:
@@ -452,16 +438,15 @@ def _filter(source: str | None, codes: tuple[str, ...], since: Any, until: Any, 
 @contextmanager
 def _database() -> Iterator[Engine]:
     """The database at DATABASE_URL, or else that of `realmate up` on this machine."""
-    from realmate.admin.database import AdminError, DatabaseUnreachable, opened, reach
+    from realmate.admin.database import opened, reach
     from realmate.local.postgres import running_url
-    from realmate.runtime.settings import SettingsError, load
+    from realmate.runtime.settings import load
 
-    with one_line_for(AdminError, SettingsError):
-        settings = load()
-        url = settings.database_url or running_url(settings.realmate_data_dir / "postgres") or settings.database
-        patiently(lambda: reach(url), DatabaseUnreachable, wait_s())
-        with opened(url) as engine:
-            yield engine
+    settings = load()
+    url = settings.database_url or running_url(settings.realmate_data_dir / "postgres") or settings.database
+    patiently(lambda: reach(url), wait_s())
+    with opened(url) as engine:
+        yield engine
 
 
 @contextmanager

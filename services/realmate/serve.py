@@ -21,6 +21,7 @@ import eventlet
 import structlog
 from nameko.runners import ServiceRunner
 
+from realmate.errors import UserError
 from realmate.http_server.readers import readers
 from realmate.http_server.server import open_admin
 from realmate.runtime import cooperation, logs
@@ -42,7 +43,7 @@ GC_YOUNG_OBJECTS = 20_000
 log = structlog.get_logger(__name__)
 
 
-class StartError(Exception):
+class StartError(UserError):
     """The services cannot start here; the message says why in one line, for a person."""
 
 

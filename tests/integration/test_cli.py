@@ -116,7 +116,7 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 
 
 def test_the_names_to_run_are_those_the_runner_knows() -> None:
-    code = "from realmate.runtime import runner; print(*runner.SERVICES)"
+    code = "from realmate import serve; print(*serve.SERVICES)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert tuple(done.stdout.split()) == SERVICE_NAMES
 

@@ -21,6 +21,7 @@ import requests
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from realmate.admin.waiting import patiently
+from realmate.errors import UserError
 from realmate.sources.model import DEFAULT, Source
 from realmate.wire.printable import printable_line
 from realmate.wire.webhook import InvalidEvent, InvalidJson, named_type
@@ -41,12 +42,14 @@ ANYONE = Source(DEFAULT)
 """The source that signs nothing."""
 
 
-class SendError(Exception):
+class SendError(UserError):
     """The events cannot be sent; the message says why and what to do, for a person."""
 
 
 class NothingAnswers(SendError):
-    """No connection could be made, so nothing was sent and the same request can be tried again."""
+    """No connection could be made, so nothing was sent."""
+
+    may_pass = True
 
 
 class Server:
@@ -87,7 +90,7 @@ class Server:
         return found
 
     def _request(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> requests.Response:
-        return patiently(lambda: self._try(method, url, body, headers), NothingAnswers, self._wait_s)
+        return patiently(lambda: self._try(method, url, body, headers), self._wait_s)
 
     def _try(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> requests.Response:
         try:

@@ -9,16 +9,13 @@ import psycopg2
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from realmate.runtime.database_errors import DatabaseUnavailable
+from realmate.errors import UserError
+from realmate.runtime.database_errors import DatabaseUnavailable, DatabaseUnreachable
 from realmate.runtime.postgres import connect, open_engine
 
 
-class AdminError(Exception):
+class AdminError(UserError):
     """It cannot be done; the message says why and what to do, for a person."""
-
-
-class DatabaseUnreachable(AdminError):
-    """It does not answer, or does not let us in."""
 
 
 def reach(url: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import click
 
+from realmate.errors import UserError
+
 T = TypeVar("T")
 
 VARIABLE = "REALMATE_WAIT_S"
@@ -45,7 +47,7 @@ def wait_s() -> float:
     return seconds
 
 
-def patiently(attempt: Callable[[], T], passing: type[Exception], patience_s: float) -> T:
+def patiently(attempt: Callable[[], T], patience_s: float) -> T:
     """Return what `attempt` returns.
 
     It is tried again for `patience_s` while it raises `passing`; stderr tells each try.
@@ -54,8 +56,8 @@ def patiently(attempt: Callable[[], T], passing: type[Exception], patience_s: fl
     while True:
         try:
             return attempt()
-        except passing as error:
-            if time.monotonic() >= give_up_at:
+        except UserError as error:
+            if not error.may_pass or time.monotonic() >= give_up_at:
                 raise
             click.echo(f"Not yet ({error}); trying again ...", err=True)
             time.sleep(PAUSE_S)

@@ -10,7 +10,6 @@ gets the fallback, and where even that cannot be stored, the messages' ids.
 
 from __future__ import annotations
 
-import random
 import time
 from codecs import BOM_UTF8
 from collections.abc import Mapping
@@ -26,16 +25,16 @@ import structlog
 from realmate.conversations import metrics, reply_statements
 from realmate.domain.model import REPLY_HEADING
 from realmate.egress.circuit_breaker import CircuitBreaker
-from realmate.egress.client import RequestFailed, RequestForbidden, post
+from realmate.egress.client import RequestFailed, post
 from realmate.runtime.background import Background
+from realmate.runtime.backoff import Backoff
 from realmate.runtime.database import is_outage
 from realmate.runtime.transaction import StatementFailed, Transactions
 from realmate.sources.responders import Responder
 from realmate.wire.webhook import MAX_CONTENT_CHARS
 
 LEASE_BEYOND_TIMEOUT_S = 5.0
-FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 15.0
+BACKOFF = Backoff(0.5, 15.0)
 GIVEN_UP_AT_ONCE = 100
 MAX_GROUP_BYTES = 262_144
 """The most bytes of a group that a responder is sent.
@@ -115,7 +114,7 @@ class Responding:
     def _make(self, db: Transactions, source: str, responder: Responder, call: ReplyRequest) -> None:
         try:
             outcome = self._outcome(db, source, responder, call)
-            pause_s = max(outcome.retry_after_s, _pause_s(call.attempts))
+            pause_s = max(outcome.retry_after_s, BACKOFF.pause_s(call.attempts))
             if outcome.passing and call.age_s + pause_s < responder.retry_for_s:
                 db.fetch(reply_statements.POSTPONE_REPLY_REQUEST, *call.key, pause_s)
             else:
@@ -185,10 +184,8 @@ def _ask(db: Transactions, responder: Responder, call: ReplyRequest) -> _Outcome
         answer = post(
             responder.url, body, headers, timeout_s=responder.timeout_s, allow_private=responder.allow_private
         )
-    except RequestForbidden as error:
-        return _Outcome(failure=str(error))
     except RequestFailed as error:
-        return _Outcome(failure=str(error), passing=True)
+        return _Outcome(failure=str(error), passing=error.may_pass)
     if answer.status in _PASSING or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _Outcome(failure=f"status {answer.status}", passing=True, retry_after_s=answer.retry_after_s)
     if not 200 <= answer.status <= 299:  # noqa: PLR2004 (what 2xx means)
@@ -226,9 +223,3 @@ def _write(db: Transactions, call: ReplyRequest, content: str | None) -> None:
     [(made,)] = db.fetch(reply_statements.FINISH_REPLY_REQUEST, *call.key, content, REPLY_HEADING)
     if not made:
         log.info("no reply is written: it was before, or its conversation is erased", source_id=call.source_id)
-
-
-def _pause_s(attempts: int) -> float:
-    """Return a pause that doubles with each attempt, with jitter."""
-    longest_s: float = min(FIRST_PAUSE_S * 2 ** min(attempts - 1, 16), LONGEST_PAUSE_S)
-    return longest_s * random.uniform(0.5, 1.0)  # noqa: S311 (to spread, not to hide)

@@ -10,7 +10,7 @@ import http.client
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 import eventlet
@@ -20,18 +20,23 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 from werkzeug.http import parse_date
 
 from realmate.egress.addresses import is_public
+from realmate.errors import RealmateError
 
 MAX_ANSWER_BYTES = 512 * 1024
 CONNECT_TIMEOUT_S = 2.0
 """The time for one address of several, so that an address that drops packets leaves time for the next one."""
 
 
-class RequestFailed(Exception):
+class RequestFailed(RealmateError):
     """There is no answer; the message says why, and may be logged."""
+
+    may_pass: ClassVar[bool] = True
 
 
 class RequestForbidden(RequestFailed):
     """The address is not one to send to."""
+
+    may_pass = False
 
 
 class EgressResponse(NamedTuple):

@@ -11,6 +11,7 @@ import aiohttp
 from kubernetes_asyncio import client, config
 from kubernetes_asyncio.client.exceptions import ApiException
 
+from realmate.errors import UserError
 from realmate.kube_operator.kinds import Object, ResourceKind
 
 FIELD_MANAGER = "realmate-operator"
@@ -20,7 +21,7 @@ APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
 
-class ClusterError(Exception):
+class ClusterError(UserError):
     """The API server rejected, or could not be reached; the message is for a person."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
@@ -30,6 +31,8 @@ class ClusterError(Exception):
 
 class ClusterUnreachable(ClusterError):
     """The API server did not answer."""
+
+    may_pass = True
 
 
 class Cluster:

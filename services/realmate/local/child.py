@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from realmate.errors import UserError
+
 PR_SET_PDEATHSIG = 1  # prctl(2)
 POLL_INTERVAL_S = 0.02
 LOG_TAIL_LINES = 8
@@ -27,7 +29,7 @@ LOG_ROTATE_BYTES = 16 * 1024 * 1024
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded here: little may be done between fork and exec
 
 
-class LocalError(Exception):
+class LocalError(UserError):
     """Something on this machine is in the way of running here; the message is one clear line for a person."""
 
 

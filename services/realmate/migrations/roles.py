@@ -21,6 +21,7 @@ from psycopg2.extensions import encrypt_password, parse_dsn
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
+from realmate.errors import UserError
 from realmate.runtime.postgres import QUIET
 
 READ = "SELECT"
@@ -56,7 +57,7 @@ _LARGE_OBJECTS = (
 )
 
 
-class RolesError(Exception):
+class RolesError(UserError):
     """The roles cannot be as the settings name them; the message says which setting and why, for a person."""
 
 

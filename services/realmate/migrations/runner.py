@@ -19,8 +19,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
+from realmate.errors import UserError
 from realmate.migrations import roles
 from realmate.migrations.roles import Logins
+from realmate.runtime.database_errors import DatabaseUnreachable
 from realmate.runtime.postgres import open_engine, wrong_encoding
 
 LOCK_INTERVAL_S = 0.2
@@ -28,11 +30,7 @@ INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK = 7_263_546  # any number that only Realmate's migrations use in this database
 
 
-class DatabaseUnreachable(Exception):
-    """The database does not answer; the message says why, for a person."""
-
-
-class MigrationRejected(Exception):
+class MigrationRejected(UserError):
     """The database cannot be migrated as it is; the message says why and what to do, for a person."""
 
 

@@ -6,7 +6,6 @@ sick database from hanging a worker for ever: the server's timeouts below, and `
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from nameko_sqlalchemy import DB_URIS_KEY
 from prometheus_client import Counter
 from sqlalchemy import MetaData
 
+from realmate.runtime.backoff import Backoff
 from realmate.runtime.config import settings_of
 from realmate.runtime.database_errors import DatabaseTimeout, is_conflict, is_outage
 from realmate.runtime.database_readiness import SCHEMA_REVISION, look
@@ -33,8 +33,7 @@ log = structlog.get_logger(__name__)
 
 RETRIES = Counter("realmate_transaction_retries", "Transactions tried again", ["reason"])
 
-_FIRST_PAUSE_S = 0.02
-_LONGEST_PAUSE_S = 0.5
+_BACKOFF = Backoff(0.02, 0.5)
 
 BESIDE_BATCHES = 7
 """Connections for what is not a batch: five timers, and two sources that are swept apart."""
@@ -162,9 +161,10 @@ def patiently(work: Callable[[int], T], deadline: float) -> T:
 
     A failed commit may have happened all the same, so from attempt 1 on `work` must look before it acts.
     """
-    pause_s = _FIRST_PAUSE_S
     attempt = 0
+    pauses = 0
     while True:
+        pause_s = _BACKOFF.pause_s(pauses + 1)
         try:
             with within(deadline):
                 return work(attempt)
@@ -175,5 +175,5 @@ def patiently(work: Callable[[int], T], deadline: float) -> T:
         RETRIES.labels("conflict" if conflict else "outage").inc()
         attempt += 1
         if attempt > 1 or not conflict:  # who was overtaken once need not wait to look again
-            eventlet.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (to spread, not to hide)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            pauses += 1
+            eventlet.sleep(pause_s)

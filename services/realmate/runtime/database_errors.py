@@ -12,6 +12,8 @@ import psycopg2
 from psycopg2 import errors
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
+from realmate.errors import RealmateError, UserError
+
 UNIQUE_VIOLATION = "23505"
 SERIALIZATION_FAILURE = "40001"
 DEADLOCK_DETECTED = "40P01"
@@ -29,15 +31,31 @@ _NAMES_VALUES = ("22", "23")
 """The messages of these classes repeat values."""
 
 
-class DatabaseTimeout(Exception):
+class Outage(RealmateError):
+    """The database is away, restarting, full or slow. The same work may succeed later, or elsewhere."""
+
+    may_pass = True
+
+
+class Conflict(RealmateError):
+    """Another transaction came first. The same work will succeed when it looks again."""
+
+    may_pass = True
+
+
+class DatabaseTimeout(Outage):
     """The database did not answer within the time there was."""
 
 
-class Overtaken(Exception):
+class DatabaseUnreachable(Outage, UserError):
+    """The database does not answer, or does not let us in. The message is for a person."""
+
+
+class Overtaken(Conflict):
     """Another transaction wrote the same new row first."""
 
 
-class StatementFailed(Exception):
+class StatementFailed(RealmateError):
     """Postgres rejected a statement, and would again. What people wrote to each other is not in the message."""
 
     def __init__(self, code: str | None, message: str) -> None:
@@ -45,7 +63,7 @@ class StatementFailed(Exception):
         self.code = code
 
 
-class DatabaseUnavailable(Exception):
+class DatabaseUnavailable(Outage):
     """Postgres is away, restarting, full, slow or no primary: the same work may succeed later, or elsewhere."""
 
     def __init__(self, code: str | None, message: str) -> None:
@@ -53,7 +71,7 @@ class DatabaseUnavailable(Exception):
         self.code = code
 
 
-class DatabaseConflict(Exception):
+class DatabaseConflict(Conflict):
     """Another transaction came first. The same work will succeed when it looks again."""
 
 
@@ -81,16 +99,14 @@ def failure(code: str | None, message: str | None = None, *, constraint: str | N
 
 def is_conflict(error: BaseException) -> bool:
     """Whether another transaction came first. The same work will succeed when it looks again."""
-    return isinstance(error, Overtaken | DatabaseConflict)
+    return isinstance(error, Conflict)
 
 
 def is_outage(error: BaseException) -> bool:
     """The database is away, restarting, full or slow; the same work may succeed later."""
     if isinstance(error, DBAPIError):  # SQLAlchemy's
         return isinstance(error, InterfaceError | OperationalError) or error.connection_invalidated
-    return isinstance(
-        error, DatabaseTimeout | DatabaseUnavailable | psycopg2.InterfaceError | psycopg2.OperationalError
-    )
+    return isinstance(error, Outage | psycopg2.InterfaceError | psycopg2.OperationalError)
 
 
 def is_timeout(error: BaseException) -> bool:

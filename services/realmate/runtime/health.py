@@ -20,6 +20,7 @@ import eventlet
 import msgspec
 import structlog
 
+from realmate.errors import RealmateError
 from realmate.runtime.loops import loops
 from realmate.wire.responses import Response
 
@@ -33,7 +34,7 @@ Check = Callable[[], None]
 """Returns when the part is well, raises when it is not: NotReady with a reason for all to see, or anything else."""
 
 
-class NotReady(Exception):
+class NotReady(RealmateError):
     """The part cannot do its work; the message says why, and gives nothing away."""
 
 

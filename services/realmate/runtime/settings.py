@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from realmate.errors import UserError
 from realmate.runtime.store_urls import MAX_PORT, check_redis_url, check_transport_url
 from realmate.sources.model import DAY_S
 from realmate.wire.webhook import MAX_CONTENT_CHARS
 
 
-class SettingsError(Exception):
+class SettingsError(UserError):
     """A setting is missing or wrong; the message says which and why, for a person."""
 
 

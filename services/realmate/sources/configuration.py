@@ -13,10 +13,12 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from realmate.errors import UserError
+
 T = TypeVar("T")
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(UserError):
     """The file cannot be used; the message says what is wrong where, for a person."""
 
 

@@ -7,19 +7,19 @@ starting, read-only, out of memory, wrong password) may pass: retrying is for al
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable
+from itertools import count
 from typing import TypeVar
 
 import eventlet
 import structlog
 
+from realmate.runtime.backoff import Backoff
 from realmate.runtime.loops import loops
 from realmate.transport.interface import TransportUnavailable
 
-BACKOFF_S = (0.02, 1.0)
-"""First and longest pause between two attempts, before jitter."""
+BACKOFF = Backoff(0.02, 1.0)
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +35,7 @@ class BrokerState:
 
     def retry(self, activity: str, command: Callable[[], T], *, worthwhile: Callable[[], bool] = lambda: True) -> T:
         """Run `command` until the broker takes it, for as long as that is worthwhile; then TransportUnavailable."""
-        pause_s, longest_s = BACKOFF_S
-        while True:
+        for failures in count(1):
             loops.heartbeat()  # a loop that waits for its broker is alive
             try:
                 result = command()
@@ -47,8 +46,8 @@ class BrokerState:
             else:
                 self.record_success(activity)
                 return result
-            eventlet.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter, so that replicas spread)
-            pause_s = min(pause_s * 2, longest_s)
+            eventlet.sleep(BACKOFF.pause_s(failures))
+        raise AssertionError("it retries for ever, or ends above")
 
     def failure_of(self, activity: str) -> Exception | None:
         """Why the activity failed, if it did when it was last tried."""

@@ -13,9 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from realmate.errors import RealmateError
 
-class TransportUnavailable(Exception):
+
+class TransportUnavailable(RealmateError):
     """No verdict came back in time: the broker is away, or no consumer answered. The caller should send again."""
+
+    may_pass = True
 
 
 @dataclass(frozen=True, slots=True)
