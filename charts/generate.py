@@ -203,11 +203,17 @@ def _leaf(value: Value) -> dict[str, Any]:
     return told
 
 
+def _alert_names() -> Iterator[str]:
+    """Yield the name of each alert, and its former one where it has been renamed."""
+    for path in CHART.glob("alerts/*.yaml"):
+        yield from re.findall(r"^(?:alert|formerly): (\w+)", path.read_text(), re.MULTILINE)
+
+
 def _map(hints: dict[str, str]) -> dict[str, Any]:
     if "kubernetes" in hints:
         return {"allOf": [_reference(hints["kubernetes"])]}  # in draft 7 nothing may stand beside a reference
     if "alerts" in hints:
-        alerts = {name: {"type": "boolean"} for name in sorted(path.stem for path in CHART.glob("alerts/*.yaml"))}
+        alerts = {name: {"type": "boolean"} for name in sorted(_alert_names())}
         return {"type": "object", "additionalProperties": False, "properties": alerts}
     if "settings" in hints:
         names = {name.upper() for name in SETTINGS[hints["settings"]].model_fields} - OF_THE_CHART

@@ -44,14 +44,14 @@ HERE = {f'realmate_http_connections{{pod="{RELEASE}-{name}-1"}}': steady(1) for 
 QUERY = f'realmate_http_connections{{pod="{RELEASE}-query-1"}}'
 STUCK = 'realmate_timer_last_success_timestamp_seconds{timer="sweep"}'
 SWEEP = 'realmate_sweep_set_aside_total{source="shop"}'
-FOREIGN = 'realmate_transport_refused_total{what="reply", reason="signature"}'
-SIGNATURES = 'realmate_webhook_refused_signatures_total{source="shop", reason="signature"}'
+FOREIGN = 'realmate_transport_dropped_messages_total{what="reply", reason="signature"}'
+SIGNATURES = 'realmate_webhook_rejected_signatures_total{source="shop", reason="signature"}'
 UNPUBLISHED, PUBLISHED = (f'realmate_operator_sources{{reason="{reason}"}}' for reason in ("Invalid", "Ready"))
 
 CASES = {
-    "RealmateBatchSetAside": Case(
-        fires=({"realmate_transport_set_aside_total": "0x60 1x20"},),
-        silent=({"realmate_transport_set_aside_total": steady(3)},),
+    "RealmateBatchDeadLetter": Case(
+        fires=({"realmate_transport_dead_letters_total": "0x60 1x20"},),
+        silent=({"realmate_transport_dead_letters_total": steady(3)},),
     ),
     "RealmateConversationSetAside": Case(
         fires=({SWEEP: rising(1)}, {SWEEP: new(1, minutes_ago=5)}),
@@ -65,17 +65,17 @@ CASES = {
         fires=({FOREIGN: rising(2)}, {FOREIGN: new(7, minutes_ago=8)}),
         silent=({FOREIGN: steady(7)}, {FOREIGN: new(7, minutes_ago=30)}),
     ),
-    "RealmateIntakeRefuses": Case(
+    "RealmateIntakeRejects": Case(
         fires=({WEBHOOK_OK: rising(90), WEBHOOK_BAD: rising(10)},),
         silent=({WEBHOOK_OK: rising(98), WEBHOOK_BAD: rising(2)}, {READ_OK: rising(1), READ_BAD: rising(99)}),
     ),
-    "RealmateLimitsLocal": Case(
-        fires=({"realmate_limits_local": steady(1)},),
-        silent=({"realmate_limits_local": steady(0)}, {"realmate_limits_local": "0x70 1x10"}),
+    "RealmateLimitsPerProcess": Case(
+        fires=({"realmate_limits_per_process": steady(1)},),
+        silent=({"realmate_limits_per_process": steady(0)}, {"realmate_limits_per_process": "0x70 1x10"}),
     ),
     "RealmateOperatorStuck": Case(
-        fires=({"realmate_operator_last_turn_timestamp_seconds": steady(60)},),
-        silent=({"realmate_operator_last_turn_timestamp_seconds": "0+30x80"},),
+        fires=({"realmate_operator_last_reconcile_timestamp_seconds": steady(60)},),
+        silent=({"realmate_operator_last_reconcile_timestamp_seconds": "0+30x80"},),
     ),
     "RealmateReadersFail": Case(
         fires=({READ_OK: rising(90), READ_BAD: rising(10)},),
@@ -85,15 +85,15 @@ CASES = {
         fires=({"realmate_sweep_overdue_seconds": steady(9)},),
         silent=({"realmate_sweep_overdue_seconds": steady(1)},),
     ),
-    "RealmateResponderLeftAlone": Case(
-        fires=({'realmate_responder_left_alone{source="shop"}': steady(1)},),
-        silent=({'realmate_responder_left_alone{source="shop"}': steady(0)},),
+    "RealmateResponderCircuitOpen": Case(
+        fires=({'realmate_responder_circuit_open{source="shop"}': steady(1)},),
+        silent=({'realmate_responder_circuit_open{source="shop"}': steady(0)},),
     ),
     "RealmateServiceAbsent": Case(
         fires=(HERE, HERE | {QUERY: f"1x20 _x{2 * MINUTES - 20}"}),
         silent=(HERE | {QUERY: steady(0)},),
     ),
-    "RealmateSignaturesRefused": Case(
+    "RealmateSignaturesRejected": Case(
         fires=({SIGNATURES: rising(30)},),
         silent=({SIGNATURES: rising(2)}, {SIGNATURES: steady(900)}),
     ),

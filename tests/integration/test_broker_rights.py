@@ -179,7 +179,7 @@ def test_real_traffic_passes_with_each_service_as_its_own_user(
         time.sleep(2)  # the upkeep of leases and responses, which runs each second or so, meets its rights too
         assert installation.ask("GET", "/readyz")[0] == 200
         with urlopen(f"{installation.intake.url}/metrics", timeout=5) as answer:  # noqa: S310 (ours)
-            assert b"realmate_limits_local 0.0" in answer.read(), "the limits are not counted in Redis"
+            assert b"realmate_limits_per_process 0.0" in answer.read(), "the limits are not counted in Redis"
         for service in (installation.intake, *installation.state):
             assert not re.search("NOPERM|ACCESS_REJECTED|permission denied", service.log.read_text())
 

@@ -33,3 +33,21 @@ def test_observing_all_at_once_is_observing_each(tmp_path: Path, *, of_many_proc
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)} if of_many_processes else {}
 
     subprocess.run([sys.executable, "-c", OBSERVE_IN_BOTH_WAYS], env=os.environ | environment, check=True)
+
+
+SHOW_A_RENAMED_COUNTER = """
+from realmate.runtime.exposition import render
+from realmate.webhook.metrics import REJECTED_SIGNATURES
+
+REJECTED_SIGNATURES.labels("shop", "expired").inc(3)
+print(render().decode())
+"""
+
+
+@pytest.mark.parametrize("of_many_processes", [False, True])
+def test_a_renamed_metric_comes_under_its_former_name_too(tmp_path: Path, *, of_many_processes: bool) -> None:
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)} if of_many_processes else {}
+    command = [sys.executable, "-c", SHOW_A_RENAMED_COUNTER]
+    shown = subprocess.run(command, env=os.environ | environment, check=True, capture_output=True, text=True).stdout
+    for name in ("realmate_webhook_rejected_signatures", "realmate_webhook_refused_signatures"):
+        assert f'{name}_total{{reason="expired",source="shop"}} 3.0' in shown

@@ -283,7 +283,7 @@ async def test_the_process_turns_tells_of_itself_and_ends_when_told(world: World
                 assert answer.status == 200
                 assert (await answer.json())["operator"]["seconds_since_reconcile"] < 30
             async with session.get(f"http://127.0.0.1:{admin_port}/metrics") as answer:
-                assert 'realmate_operator_turns_total{outcome="well"}' in await answer.text()
+                assert 'realmate_operator_reconciles_total{outcome="well"}' in await answer.text()
     finally:
         process.terminate()
         assert await asyncio.wait_for(process.wait(), 30) == 0

@@ -137,7 +137,7 @@ def test_a_broken_file_keeps_what_it_said_and_is_told_of(readers: Readers) -> No
 def test_no_token_is_in_the_log_or_the_metrics(readers: Readers) -> None:
     assert readers.get("/metrics").status_code == 401
     told = readers.get("/metrics", readers.admin).text + readers.installation.intake.log.read_text()
-    assert 'realmate_refused_tokens_total{reason="missing",scope="admin"}' in told
+    assert 'realmate_rejected_tokens_total{reason="missing",scope="admin"}' in told
     for token in (readers.everyone, readers.shop, readers.admin):
         assert token not in told
 

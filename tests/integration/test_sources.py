@@ -324,7 +324,7 @@ def test_events_are_counted_by_their_source(sources: Sources) -> None:
 
 
 def test_rejected_signatures_are_counted_and_secrets_told_nowhere(sources: Sources) -> None:
-    name = 'realmate_webhook_refused_signatures_total{reason="missing",source="shop"}'
+    name = 'realmate_webhook_rejected_signatures_total{reason="missing",source="shop"}'
     before = metric(sources, name)
     sources.post("/webhook/shop/")
     assert metric(sources, name) == before + 1

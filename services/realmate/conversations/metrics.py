@@ -23,7 +23,7 @@ REPLY_CALLS = Counter(
 )
 REPLY_CALL_SECONDS = Histogram("realmate_reply_call_seconds", "Of one call to a source's responder", ["source"])
 RESPONDER_OPEN = Gauge(
-    "realmate_responder_left_alone",
+    "realmate_responder_circuit_open",
     "1 while a source's responder failed so often that it is left alone",
     ["source"],
     multiprocess_mode="livemax",

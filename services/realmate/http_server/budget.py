@@ -76,7 +76,7 @@ class ByteBudget:
 
     def wait(self, waiter: Waiter, wanted_bytes: int) -> None:
         """`waiter.resume()` will be called when there is room for so many bytes more."""
-        metrics.waits_for_room.inc()
+        metrics.WAITS_FOR_ROOM.inc()
         (self._small if wanted_bytes <= SMALL_BYTES else self._large)[waiter] = wanted_bytes
 
     def leave(self, waiter: Waiter) -> None:
@@ -113,5 +113,5 @@ _of_process: list[ByteBudget] = []
 def process_budget(settings: Settings) -> ByteBudget:
     """The one budget of what this process serves on its public port."""
     if not _of_process:
-        _of_process.append(ByteBudget(settings.http_budget_bytes, metrics.held_bytes))
+        _of_process.append(ByteBudget(settings.http_budget_bytes, metrics.HELD_BYTES))
     return _of_process[0]

@@ -27,11 +27,11 @@ _BATCH = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
 )
 _REJECTED = Counter("realmate_http_rejected", "Requests or connections the server itself turned away", ["reason"])
-waits_for_room = Counter(
+WAITS_FOR_ROOM = Counter(
     "realmate_http_waits_for_room", "Times a connection or a batch had to wait until others held fewer bytes"
 )
-held_bytes = Gauge("realmate_http_held_bytes", "Bytes of the budget that are held", multiprocess_mode="livesum")
-connections = Gauge("realmate_http_connections", "Open connections", multiprocess_mode="livesum")
+HELD_BYTES = Gauge("realmate_http_held_bytes", "Bytes of the budget that are held", multiprocess_mode="livesum")
+CONNECTIONS = Gauge("realmate_http_connections", "Open connections", multiprocess_mode="livesum")
 
 
 class RouteMetrics:

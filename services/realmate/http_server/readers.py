@@ -16,7 +16,7 @@ from realmate.wire.responses import Response, problem
 READER_HEADERS = ("authorization",)
 """The headers that `Readers.admit` reads."""
 ANYONE = Holder("anyone", frozenset({"read", "admin"}))
-REJECTED = Counter("realmate_refused_tokens_total", "Requests without a token that allows them", ["scope", "reason"])
+REJECTED = Counter("realmate_rejected_tokens_total", "Requests without a token that allows them", ["scope", "reason"])
 
 
 class Readers:

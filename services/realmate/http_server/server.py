@@ -177,7 +177,7 @@ class HttpServer:
         self._limit.remove(connection)
         self._guests.pop(connection, None)
         self._limit.spares.refill()
-        metrics.connections.dec()
+        metrics.CONNECTIONS.dec()
 
     def _on_acceptable(self, _fd: int) -> None:
         for _ in range(ACCEPTS_PER_TURN):
@@ -206,7 +206,7 @@ class HttpServer:
         is_guest = not self._limit.has_room_for(peer)
         connection = Connection(client, self, peer, is_guest=is_guest)
         self._connections.add(connection)
-        metrics.connections.inc()
+        metrics.CONNECTIONS.inc()
         if is_guest:
             metrics.rejected("too_many_connections")
             self._receive_guest(connection)

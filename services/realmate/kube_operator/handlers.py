@@ -23,7 +23,7 @@ from realmate.kube_operator.pods import PodClient
 from realmate.kube_operator.reconcile import Reconciler, of_namespace
 from realmate.kube_operator.settings import OperatorSettings, load
 from realmate.kube_operator.watch_lag import PATIENCE_S, WatchLag
-from realmate.runtime import logs
+from realmate.runtime import exposition, logs
 from realmate.runtime.listening import cannot_listen
 from realmate.runtime.settings import SettingsError
 
@@ -117,7 +117,7 @@ def run() -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     _register(settings)
     try:
-        prometheus_client.start_http_server(settings.admin_port, settings.host)
+        prometheus_client.start_http_server(settings.admin_port, settings.host, registry=exposition.registry())
     except (OSError, UnicodeError) as error:
         raise SettingsError(cannot_listen(settings.host, settings.admin_port, error, variable="ADMIN_PORT")) from error
     only = settings.operator_namespace

@@ -49,7 +49,7 @@ return found
 """
 
 LOCAL = Gauge(
-    "realmate_limits_local",
+    "realmate_limits_per_process",
     "1 while Redis is away and each process limits its sources by itself",
     multiprocess_mode="livemax",
 )

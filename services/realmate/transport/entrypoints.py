@@ -97,13 +97,13 @@ class MeasuredCaller:
         self.close = caller.close
 
     def call(self, payload: bytes, *, timeout_s: float) -> bytes:
-        with metrics.calls_in_flight.track_inprogress(), metrics.call_seconds.time():
+        with metrics.CALLS_IN_FLIGHT.track_inprogress(), metrics.CALL_SECONDS.time():
             try:
                 reply = self._caller.call(payload, timeout_s=timeout_s)
             except TransportUnavailable:
-                metrics.calls.labels("unavailable").inc()
+                metrics.CALLS.labels("unavailable").inc()
                 raise
-        metrics.calls.labels("replied").inc()
+        metrics.CALLS.labels("replied").inc()
         return reply
 
 
@@ -205,16 +205,16 @@ class CommandsEntrypoint(Entrypoint):
         expired = [each for each in deliveries if each.deadline <= now]
         if not expired:
             return deliveries
-        metrics.deliveries.labels("expired").inc(len(expired))
+        metrics.DELIVERIES.labels("expired").inc(len(expired))
         self._consumer.settle(expired, [None] * len(expired))
         return [each for each in deliveries if each.deadline > now]
 
     def _spawn_worker(self, deliveries: list[Delivery]) -> None:
         redelivered = sum(each.redelivered for each in deliveries)
-        metrics.deliveries.labels("redelivered").inc(redelivered)
-        metrics.deliveries.labels("first").inc(len(deliveries) - redelivered)
-        metrics.merged_deliveries.observe(len(deliveries))
-        metrics.workers_in_flight.inc()
+        metrics.DELIVERIES.labels("redelivered").inc(redelivered)
+        metrics.DELIVERIES.labels("first").inc(len(deliveries) - redelivered)
+        metrics.MERGED_DELIVERIES.observe(len(deliveries))
+        metrics.WORKERS_IN_FLIGHT.inc()
         self.container.spawn_worker(self, (deliveries,), {}, handle_result=partial(self._finish, deliveries))
 
     def _finish(
@@ -227,10 +227,10 @@ class CommandsEntrypoint(Entrypoint):
             else:
                 if exc_info is None:
                     log.error("not one reply a delivery", deliveries=len(deliveries), method=self.method_name)
-                metrics.workers_failed.inc()
+                metrics.WORKERS_FAILED.inc()
                 self._consumer.release(deliveries)
         finally:
-            metrics.workers_in_flight.dec()
+            metrics.WORKERS_IN_FLIGHT.dec()
             self._workers.release()
         return responses, exc_info
 

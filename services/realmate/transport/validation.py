@@ -66,7 +66,7 @@ class DroppedMessages:
         self._logged_at: dict[str, float] = {}
 
     def record(self, reason: str) -> None:
-        metrics.rejected.labels(self._what, reason).inc()
+        metrics.REJECTED.labels(self._what, reason).inc()
         now = time.monotonic()
         if now - self._logged_at.get(reason, -LOG_AGAIN_S) >= LOG_AGAIN_S:
             self._logged_at[reason] = now

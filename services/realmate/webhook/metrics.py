@@ -14,14 +14,14 @@ EVENTS = Counter(
 )
 
 REJECTED_SIGNATURES = Counter(
-    "realmate_webhook_refused_signatures",
+    "realmate_webhook_rejected_signatures",
     "Requests that were not proven to be from their source, by source and why",
     ["source", "reason"],
 )
 
 LIMITED = Counter("realmate_webhook_limited", "Events beyond their source's limit, by source", ["source"])
 
-UNKEPT = Counter("realmate_webhook_unkept_refusals", "Rejected events that were not kept, by source", ["source"])
+UNKEPT = Counter("realmate_webhook_unrecorded_rejections", "Rejected events that were not kept, by source", ["source"])
 
 _OUTCOMES = {2: "accepted", 4: "rejected", 5: "unavailable"}
 

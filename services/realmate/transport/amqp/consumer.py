@@ -199,7 +199,7 @@ class AmqpConsumer:
         except ERRORS:
             self._give_back_later([tag])
             return
-        metrics.set_aside.inc()
+        metrics.SET_ASIDE.inc()
         log.error("batch set aside: nobody finished it", taken=delivery_count(headers(message)), queue=SET_ASIDE)
         self._drop([tag])
 

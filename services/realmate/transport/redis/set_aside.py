@@ -51,5 +51,5 @@ def longest_idle(pool: CommandPool, idle_ms: int) -> tuple[bytes, int] | None:
 def set_aside(pool: CommandPool, entry_id: bytes, times: int) -> None:
     [found] = pool.ask(("EVAL", SCRIPT, 2, COMMANDS, SET_ASIDE, GROUP, entry_id, times))
     if found:
-        metrics.set_aside.inc()
+        metrics.SET_ASIDE.inc()
         log.error("batch set aside: nobody finished it", entry_id=entry_id, taken=times, stream=SET_ASIDE)
