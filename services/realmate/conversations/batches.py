@@ -18,9 +18,10 @@ import msgspec
 import structlog
 
 from realmate.conversations import metrics, statements
+from realmate.conversations.cases import Case
 from realmate.conversations.holding import Holding
 from realmate.conversations.idempotency import Markers
-from realmate.conversations.rejections import Rejection, rejections
+from realmate.conversations.rejections import Rejection
 from realmate.conversations.rules import RuleBook, RuleBooks
 from realmate.conversations.source_ids import SourceIds
 from realmate.conversations.suspects import find_guilty, may_be_an_events, spoiled
@@ -55,14 +56,13 @@ class Decided(NamedTuple):
     """What a transaction has decided and has not committed yet."""
 
     work: UnitOfWork
-    events: Sequence[Event]
-    verdicts: Sequence[Verdict]
-    """There is one verdict for each event."""
-    answers: Sequence[Verdict]
-    """There is one verdict for each command."""
+    cases: Sequence[Case]
     markers: Sequence[Mapping[str, object]]
-    rejected: Sequence[tuple[str, Rejection]]
-    """Each rejection comes with the name of its source."""
+    rejected: Sequence[tuple[Case, Rejection]]
+
+    def save(self, applied: Mapping[str, bytes] | None) -> None:
+        """Write everything; `applied` are the verdicts of each batch by its id. The commit may yet raise Overtaken."""
+        self.work.save(applied, self.markers, [rejection for _, rejection in self.rejected])
 
 
 class BatchApplier:
@@ -122,7 +122,7 @@ class BatchApplier:
     def _apply_without_guilty(
         self, deliveries: Sequence[Delivery], commands: Commands, deadline: float
     ) -> dict[str, bytes]:
-        """Find the commands that fail by themselves, and apply all deliveries with a verdict in their places.
+        """Find the commands that fail by themselves, and apply all deliveries with a verdict in their stead.
 
         If nothing fails by itself, each delivery is applied alone.
         """
@@ -143,23 +143,23 @@ class BatchApplier:
         flat = [(delivery.id, each) for delivery in deliveries for each in commands[delivery.id]]
         batch = [command for _, command in flat]
         now = time.monotonic()
-        for place, error in find_guilty(
+        for index, error in find_guilty(
             len(batch), partial(self._try_out, batch), until=now + SEARCH_SHARE * (deadline - now)
         ):
-            _log_guilty(batch[place], error)
-            batch[place] = spoiled(batch[place], error)
+            _log_guilty(batch[index], error)
+            batch[index] = spoiled(batch[index], error)
         cleared: dict[str, list[Received]] = {delivery.id: [] for delivery in deliveries}
         for (delivery_id, _), command in zip(flat, batch, strict=True):
             cleared[delivery_id].append(command)
         return cleared
 
-    def _try_out(self, batch: Sequence[Received], places: Sequence[int]) -> None:
+    def _try_out(self, batch: Sequence[Received], indices: Sequence[int]) -> None:
         """Do all the work for some of the commands, and take it back."""
-        chosen = [batch[place] for place in places]
+        chosen = [batch[index] for index in indices]
         ids, rules = self._known(chosen)
         with self._db.begin() as transaction:
             decided = _decide(transaction, chosen, ids, rules, Holding(), look_first=True)
-            decided.work.save(None, decided.markers, [rejection for _, rejection in decided.rejected])
+            decided.save(None)
             transaction.try_out()
 
     def _apply_once(
@@ -173,8 +173,8 @@ class BatchApplier:
                 return replies
             batch = [command for delivery in fresh for command in commands[delivery.id]]
             decided = _decide(transaction, batch, ids, rules, self._holding, look_first=look_first)
-            applied = _encode_each(fresh, commands, decided.answers)
-            decided.work.save(applied, decided.markers, [rejection for _, rejection in decided.rejected])
+            applied = _encode_each(fresh, commands, [case.verdict for case in decided.cases])
+            decided.save(applied)
             if time.monotonic() >= deadline:
                 raise DatabaseTimeout("decided too late to be promised")
             transaction.commit()
@@ -189,40 +189,40 @@ class BatchApplier:
 def _decide(  # noqa: PLR0913 (what a decision needs)
     transaction: Transaction,
     batch: Sequence[Received],
-    ids: Mapping[str, int],
+    source_ids: Mapping[str, int],
     rules: RuleBook,
     holding: Holding,
     *,
     look_first: bool,
 ) -> Decided:
-    markers = Markers(transaction, batch, ids)
+    cases = [Case.of(command, source_ids) for command in batch]
+    markers = Markers(transaction, cases)
     if look_first:
-        markers.look()
-    new = dict.fromkeys(markers.new(), Verdict.REJECTED)
-    named: list[int] = []
-    events: list[Event] = []
-    for place in new:
-        command = batch[place]
-        if isinstance(command, RejectedCommand | UnreadCommand):
-            new[place] = command.verdict
-        else:
-            named.append(place)
-            events.append(command.event(ids[command.origin.source]))
+        markers.load()
+    events: list[tuple[Case, Event]] = []
+    for case in markers.undecided():
+        if case.event is not None:
+            events.append((case, case.event))
+        elif isinstance(case.command, RejectedCommand | UnreadCommand):
+            case.decided = case.command.verdict
     work = UnitOfWork(transaction, rules, holding)
-    verdicts = work.decide_all(events, look_first=look_first)
-    new.update(zip(named, verdicts, strict=True))
-    answers = markers.complete(new)
-    return Decided(work, events, verdicts, answers, markers.rows(new), list(rejections(batch, answers, new, ids)))
+    verdicts = work.decide_all([event for _, event in events], look_first=look_first)
+    for (case, _), verdict in zip(events, verdicts, strict=True):
+        case.decided = verdict
+    markers.complete()
+    rejected = [(case, rejection) for case in cases if (rejection := case.rejection) is not None]
+    return Decided(work, cases, markers.rows(), rejected)
 
 
 def _count(decided: Decided) -> None:
-    metrics.count_events(decided.events, decided.verdicts)
-    metrics.count_rejections((source, rejection.code) for source, rejection in decided.rejected)
+    events = [(case.event, case.decided) for case in decided.cases if case.event and case.decided]
+    metrics.count_events(events)
+    metrics.count_rejections((case.command.origin.source, rejection.code) for case, rejection in decided.rejected)
     if decided.work.replies:
         metrics.count_replies(decided.work.replies)
     if decided.work.expired:
         metrics.EXPIRED.inc(len(decided.work.expired))
-    metrics.BATCH_EVENTS.observe(len(decided.events))
+    metrics.BATCH_EVENTS.observe(len(events))
 
 
 def _decode(delivery: Delivery) -> list[Received] | None:

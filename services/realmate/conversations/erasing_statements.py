@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from realmate.conversations.spelling import names
 from realmate.conversations.statements import is_settled
+from realmate.domain.model import Status
 from realmate.runtime.transaction import Statement
 
 # docs/personal-data.md lists every place where something about a person is kept, and so what must be erased here.
@@ -90,14 +91,14 @@ def _outdated(which: str) -> str:
 ERASE_CLOSED = Statement(
     "erase_closed",
     ("integer", "double precision", "integer", "integer"),
-    _ERASE.format(which=_outdated("status = 2"), rows="$4", **_AGAIN),
+    _ERASE.format(which=_outdated(f"status = {Status.CLOSED:d}"), rows="$4", **_AGAIN),
 )
 
 # Conversations that never opened, and with them what expired: it is what was rejected, and kept for as long.
 ERASE_UNOPENED = Statement(
     "erase_unopened",
     ("integer", "double precision", "integer", "integer"),
-    _ERASE.format(which=_outdated("status = 0 AND due_at IS NULL"), rows="$4", **_AGAIN),
+    _ERASE.format(which=_outdated(f"status = {Status.PENDING:d} AND due_at IS NULL"), rows="$4", **_AGAIN),
 )
 
 # The version before does not write when it settles a conversation. Where it wrote no change either, the time counts

@@ -62,8 +62,8 @@ OVERDUE_SECONDS = Gauge(
 )
 
 
-def count_events(events: Iterable[Event], verdicts: Iterable[Verdict]) -> None:
-    tally = Tally(zip((type(event).__name__ for event in events), verdicts, strict=True))
+def count_events(decided: Iterable[tuple[Event, Verdict]]) -> None:
+    tally = Tally((type(event).__name__, verdict) for event, verdict in decided)
     for (event_type, verdict), count in tally.items():
         EVENTS.labels(_EVENT_TYPES[event_type], verdict.value).inc(count)
 

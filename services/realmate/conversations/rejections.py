@@ -5,17 +5,16 @@ A rejection is written in the transaction that decides it. How many are kept for
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-
 import msgspec
 
 from realmate.domain.events import PASSING, PROMISES, Verdict
 from realmate.wire.answers import rejected
-from realmate.wire.commands import Command, MessageCommand, Received, RejectedCommand, UnreadCommand
+from realmate.wire.commands import Command, MessageCommand, RejectedCommand
 from realmate.wire.named import named
 from realmate.wire.webhook import encode_event
 
 NOT_KEPT = PROMISES | PASSING
+"""Verdicts without a record. A sender that is rejected for now has its event still, and is told to send it again."""
 
 
 class Rejection(msgspec.Struct, omit_defaults=True):
@@ -32,25 +31,8 @@ class Rejection(msgspec.Struct, omit_defaults=True):
     """The key under which this rejection is remembered."""
 
 
-def rejections(
-    commands: Sequence[Received], verdicts: Sequence[Verdict], decided: Mapping[int, Verdict], ids: Mapping[str, int]
-) -> Iterator[tuple[str, Rejection]]:
-    """Yield each rejection with its source's name.
-
-    What was rejected for now is not kept: its sender has it still, and is told to send it again.
-    """
-    for place, verdict in enumerate(verdicts):
-        if verdict in NOT_KEPT:
-            continue
-        command = commands[place]
-        if isinstance(command, UnreadCommand):  # nobody knows whose it is
-            continue
-        if place in decided or verdict is Verdict.IDEMPOTENCY_MISMATCH:
-            source = command.origin.source
-            yield source, _rejection(command, verdict, ids[source])
-
-
-def _rejection(command: Command, verdict: Verdict, source_id: int) -> Rejection:
+def rejection_of(command: Command, verdict: Verdict, source_id: int) -> Rejection:
+    """Return the record of a command that was rejected with this verdict."""
     if isinstance(command, RejectedCommand):
         mismatch = verdict is Verdict.IDEMPOTENCY_MISMATCH
         code, detail = (str(verdict), "") if mismatch else (command.code, command.detail)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from realmate.conversations.statements import MESSAGE_COLUMNS
+from realmate.conversations.statements import MESSAGE_COLUMNS, reply_text
+from realmate.domain.model import MessageKind, Status
 from realmate.runtime.transaction import Statement
 
 INSERT_REPLY_REQUESTS = Statement(
@@ -37,12 +38,13 @@ LEASE_REPLY_REQUESTS = Statement(
 GROUP = Statement(
     "reply_group",
     ("uuid", "integer", "integer", "integer", "bigint"),
-    """
+    f"""
     SELECT CAST(id AS text), content, "timestamp", size
     FROM (
         SELECT id, content, "timestamp", seq, count(*) OVER () AS size, row_number() OVER newest AS place,
             sum(octet_length(content) + 200) OVER newest AS total
-        FROM messages WHERE conversation_id = $1 AND source_id = $2 AND seq BETWEEN $3 AND $4 AND kind = 1
+        FROM messages
+        WHERE conversation_id = $1 AND source_id = $2 AND seq BETWEEN $3 AND $4 AND kind = {MessageKind.INBOUND:d}
         WINDOW newest AS (ORDER BY "timestamp" DESC, seq DESC)
     ) AS message
     WHERE place = 1 OR total <= $5
@@ -64,18 +66,16 @@ FINISH_REPLY_REQUEST = Statement(
     ),
     changed AS (
         UPDATE conversations
-        SET updated_at = greatest(updated_at, now), settled_at = CASE WHEN status = 2 THEN greatest(updated_at, now) END
+        SET updated_at = greatest(updated_at, now),
+            settled_at = CASE WHEN status = {Status.CLOSED:d} THEN greatest(updated_at, now) END
         FROM done
         WHERE id = conversation_id AND conversations.source_id = done.source_id
     ),
     made AS (
         INSERT INTO messages ({MESSAGE_COLUMNS})
-        SELECT gen_random_uuid(), source_id, conversation_id, seq, 2, coalesce($4, $5 || named.ids), now, now
-        FROM done CROSS JOIN LATERAL (
-            SELECT string_agg(E'\\n' || CAST(id AS text), '' ORDER BY "timestamp", seq) AS ids FROM messages
-            WHERE conversation_id = done.conversation_id AND source_id = done.source_id
-                AND seq BETWEEN done.first_seq AND done.last_seq AND kind = 1
-        ) AS named
+        SELECT gen_random_uuid(), source_id, conversation_id, seq, {MessageKind.OUTBOUND:d},
+            coalesce($4, rendered.text), now, now
+        FROM done {reply_text("done", "$5")}
         RETURNING 1
     )
     SELECT count(*) FROM made

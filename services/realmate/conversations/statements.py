@@ -9,6 +9,7 @@ order of the ids too: so two transactions do not wait for each other in a circle
 
 from __future__ import annotations
 
+from realmate.domain.model import REPLY_ORDER, MessageKind, Status
 from realmate.runtime.transaction import Statement
 
 _CONVERSATION = (
@@ -45,7 +46,7 @@ def _locked(which: str, also: str = "") -> str:
 def is_settled(row: str = "") -> str:
     """Return SQL that tells whether nothing about the row's conversation waits: it is closed, or it never opened and
     holds nothing."""
-    return f"({row}status = 2 OR {row}status = 0 AND {row}due_at IS NULL)"
+    return f"({row}status = {Status.CLOSED:d} OR {row}status = {Status.PENDING:d} AND {row}due_at IS NULL)"
 
 
 # By id alone, whatever the source: two sources with one id are too rare to pay for a search for both.
@@ -155,18 +156,18 @@ HELD_MESSAGES = Statement(
     "held_messages",
     ("uuid[]",),
     "SELECT CAST(id AS text), source_id, CAST(conversation_id AS text), seq, arrived_at FROM messages"
-    " WHERE conversation_id = ANY($1) AND kind = 3 ORDER BY seq",
+    f" WHERE conversation_id = ANY($1) AND kind = {MessageKind.HELD:d} ORDER BY seq",
 )
 
 # The oldest ones of each, with the sizes of their contents, which are not read for it.
 OLDEST_HELD = Statement(
     "oldest_held",
     ("uuid[]", "integer[]", "integer[]"),
-    """
+    f"""
     SELECT CAST(held.id AS text), due.source_id, CAST(due.conversation_id AS text), seq, arrived_at, bytes
     FROM unnest($1, $2, $3) AS due (conversation_id, source_id, most) CROSS JOIN LATERAL (
         SELECT id, seq, arrived_at, octet_length(content) AS bytes FROM messages
-        WHERE conversation_id = due.conversation_id AND source_id = due.source_id AND kind = 3
+        WHERE conversation_id = due.conversation_id AND source_id = due.source_id AND kind = {MessageKind.HELD:d}
         ORDER BY seq LIMIT due.most
     ) AS held ORDER BY seq
     """,
@@ -234,23 +235,36 @@ SET_KIND = Statement(
     " WHERE old.id = held.id AND old.source_id = held.source_id",
 )
 
-# The OUTBOUND messages, from the INBOUND ones they name: these are read where they are, and never leave Postgres.
+
+def reply_text(reply: str, heading: str) -> str:
+    """Return SQL that joins `rendered (text)`: what answers the messages between the reply's first and last seq.
+
+    `reply` is a table with conversation_id, source_id, first_seq and last_seq. The messages never leave Postgres.
+    """
+    order = ", ".join(f'"{field}"' for field in REPLY_ORDER)
+    return f"""
+        CROSS JOIN LATERAL (
+            SELECT {heading} || string_agg(E'\\n' || CAST(id AS text), '' ORDER BY {order}) AS text FROM messages
+            WHERE conversation_id = {reply}.conversation_id AND source_id = {reply}.source_id
+                AND seq BETWEEN {reply}.first_seq AND {reply}.last_seq AND kind = {MessageKind.INBOUND:d}
+        ) AS rendered
+    """
+
+
+# The OUTBOUND messages.
 INSERT_REPLIES = Statement(
     "insert_replies",
     ("json", "text"),
     f"""
     INSERT INTO messages ({MESSAGE_COLUMNS})
-    SELECT gen_random_uuid(), reply.source_id, reply.conversation_id, reply.seq, 2, $2 || named.ids, made_at, made_at
+    SELECT gen_random_uuid(), reply.source_id, reply.conversation_id, reply.seq, {MessageKind.OUTBOUND:d},
+        rendered.text, made_at, made_at
     FROM json_to_recordset($1)
         AS reply (
             conversation_id uuid, source_id integer, seq integer, first_seq integer, last_seq integer,
             made_at timestamptz
         )
-    CROSS JOIN LATERAL (
-        SELECT string_agg(E'\\n' || CAST(id AS text), '' ORDER BY "timestamp", seq) AS ids FROM messages
-        WHERE conversation_id = reply.conversation_id AND source_id = reply.source_id
-            AND seq BETWEEN reply.first_seq AND reply.last_seq AND kind = 1
-    ) AS named
+    {reply_text("reply", "$2")}
     """,
 )
 
@@ -360,9 +374,9 @@ FORGET_APPLIED = Statement(
 HELD_OF_SOURCES = Statement(
     "held_of_sources",
     (),
-    """
+    f"""
     SELECT source_id, CAST(coalesce(sum(held_messages), 0) AS bigint), CAST(coalesce(sum(held_bytes), 0) AS bigint)
-    FROM conversations WHERE status = 0 AND due_at IS NOT NULL GROUP BY source_id
+    FROM conversations WHERE status = {Status.PENDING:d} AND due_at IS NOT NULL GROUP BY source_id
     """,
 )
 
@@ -372,7 +386,9 @@ BACKLOG = Statement(
     ("integer",),
     f"""
     {_WAITING}
-    SELECT (SELECT count(*) FROM (SELECT FROM conversations WHERE due_at IS NOT NULL AND status = 1 LIMIT $1) AS met),
+    SELECT (SELECT count(*) FROM (
+            SELECT FROM conversations WHERE due_at IS NOT NULL AND status = {Status.OPEN:d} LIMIT $1
+        ) AS met),
         coalesce(extract(epoch FROM clock_timestamp() - (
             SELECT min(due_at) FROM waiting CROSS JOIN LATERAL (
                 SELECT due_at FROM conversations

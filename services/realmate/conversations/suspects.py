@@ -26,7 +26,8 @@ _FAULTS_OF_THE_EVENT = ("22", "23", "54")
 
 
 class Guilty(NamedTuple):
-    place: int
+    position: int
+    """The position of the command in the batch."""
     error: Exception | None
     """Why it failed; None: there was no time to find out whether it does."""
 
@@ -49,26 +50,26 @@ def may_be_an_events(error: Exception) -> bool:
 
 
 def find_guilty(count: int, try_out: Callable[[Sequence[int]], None], *, until: float) -> list[Guilty]:
-    """Which of `count` places fail, by trials of some of them. Raises what an outage or a conflict raises.
+    """Find by trials which of `count` commands fail. Raises what an outage or a conflict raises.
 
     What could not be tried before `until` (a `time.monotonic()`) counts as guilty: the rest must not wait for it.
     """
     guilty: list[Guilty] = []
     suspects: deque[Sequence[int]] = deque(_halves(range(count)))
     while suspects:
-        places = suspects.popleft()
+        indices = suspects.popleft()
         if time.monotonic() >= until:
-            guilty += [Guilty(place, None) for place in places]
+            guilty += [Guilty(index, None) for index in indices]
             continue
         try:
-            try_out(places)
+            try_out(indices)
         except Exception as error:
             if not may_be_an_events(error):
                 raise
-            if len(places) == 1:
-                guilty.append(Guilty(places[0], error))
+            if len(indices) == 1:
+                guilty.append(Guilty(indices[0], error))
             else:
-                suspects.extend(_halves(places))
+                suspects.extend(_halves(indices))
     return guilty
 
 
@@ -90,9 +91,9 @@ def spoiled(command: Received, error: Exception | None) -> Received:
     return SpoiledCommand(_printable(command.request_id), outcome, detail, body, origin, outcome)
 
 
-def _halves(places: Sequence[int]) -> list[Sequence[int]]:
-    middle = len(places) // 2
-    return [half for half in (places[:middle], places[middle:]) if half]
+def _halves(indices: Sequence[int]) -> list[Sequence[int]]:
+    middle = len(indices) // 2
+    return [half for half in (indices[:middle], indices[middle:]) if half]
 
 
 def _printable(text: str) -> str:

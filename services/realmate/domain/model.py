@@ -50,7 +50,9 @@ class MessageKind(IntEnum):
 
 
 REPLY_HEADING = "Mensagens recebidas:"
-"""A reply's first line; the ids that it answers follow."""
+"""The first line of a reply. The ids of the messages that it answers follow, a line each, in `REPLY_ORDER`."""
+REPLY_ORDER = ("timestamp", "seq")
+"""The fields by which a reply orders the messages that it answers; readers see messages in the same order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,11 @@ MESSAGE_BYTES = 200
 PORTION_MESSAGES = 32
 """The messages in one portion of a conversation that is read alone: 8 MB in memory with the largest contents."""
 
+_OPENED = f"status > {Status.PENDING:d}"
+"""Held messages alone make no conversation that a reader can see."""
+_VISIBLE = f"kind <= {MessageKind.OUTBOUND:d}"
+"""Readers see INBOUND and OUTBOUND messages."""
+
 # The contents of one answer are read up to $6 bytes in all. A conversation beyond that is told as Unread.
 # Whose a conversation may be is a part of the search: one of another source is neither found nor read, so nobody learns
 # from the answer's time that it exists. Where several fit, their messages stay unread: the answer is a question.
@@ -31,41 +36,41 @@ _CONVERSATIONS = Statement(
     WITH found AS (
         SELECT number, conversation.id, source.name, source_id, status, created_at, updated_at
         FROM unnest($1, $2) AS asked (number, id)
-        JOIN conversations AS conversation ON conversation.id = asked.id AND status > 0
+        JOIN conversations AS conversation ON conversation.id = asked.id AND {opened}
         JOIN sources AS source ON source.id = source_id
         UNION ALL
         SELECT number, conversation.id, source.name, source_id, status, created_at, updated_at
         FROM unnest($3, $4, $5) AS asked (number, id, source)
         JOIN sources AS source ON source.name = asked.source
         JOIN conversations AS conversation
-            ON conversation.id = asked.id AND conversation.source_id = source.id AND status > 0
+            ON conversation.id = asked.id AND conversation.source_id = source.id AND {opened}
     ),
     counted AS (SELECT *, count(*) OVER (PARTITION BY number) AS fitting FROM found)
     SELECT number, CAST(counted.id AS text), name, status, CAST(created_at AS text), CAST(updated_at AS text),
         CAST(message.id AS text), kind, CASE WHEN {total} <= $6 THEN content END, "timestamp", {total}
     FROM counted LEFT JOIN messages AS message
         ON conversation_id = CASE fitting WHEN 1 THEN counted.id END AND message.source_id = counted.source_id
-            AND kind <= 2
+            AND {visible}
     WINDOW until_here AS (ORDER BY number, name, "timestamp", seq)
     ORDER BY number, name, "timestamp", seq
-    """.replace("{total}", f"sum(octet_length(content) + {MESSAGE_BYTES}) OVER until_here"),
+    """.format(total=f"sum(octet_length(content) + {MESSAGE_BYTES}) OVER until_here", opened=_OPENED, visible=_VISIBLE),
 )
 _ALONE = Statement(
     "conversation_alone",
     ("uuid", "text"),
-    """
+    f"""
     SELECT source.id, status, CAST(created_at AS text), CAST(updated_at AS text), last_seq
     FROM conversations AS conversation JOIN sources AS source ON source.id = source_id
-    WHERE conversation.id = $1 AND source.name = $2 AND status > 0
+    WHERE conversation.id = $1 AND source.name = $2 AND {_OPENED}
     """,
 )
 # All portions are of the messages that there were when the first was read: what comes later has a higher seq.
 _PORTION = Statement(
     "conversation_portion",
     ("uuid", "integer", "integer", "timestamptz", "integer", "integer"),
-    """
+    f"""
     SELECT CAST(id AS text), kind, content, "timestamp", seq FROM messages
-    WHERE conversation_id = $1 AND source_id = $2 AND seq <= $3 AND kind <= 2 AND ("timestamp", seq) > ($4, $5)
+    WHERE conversation_id = $1 AND source_id = $2 AND seq <= $3 AND {_VISIBLE} AND ("timestamp", seq) > ($4, $5)
     ORDER BY "timestamp", seq LIMIT $6
     """,
 )
