@@ -116,7 +116,7 @@ def test_a_byte_order_mark_is_no_part_of_the_answer(asking: Asking, monkeypatch:
     assert asking.reply() == "Oi"
 
 
-@pytest.mark.parametrize(("refused", "stored"), [(("Oi",), FALLBACK), (("Oi", FALLBACK), "the ids")])
+@pytest.mark.parametrize(("rejected", "stored"), [(("Oi",), FALLBACK), (("Oi", FALLBACK), "the ids")])
 def test_what_the_database_cannot_store_is_replaced(
     asking: Asking, monkeypatch: pytest.MonkeyPatch, rejected: tuple[str, ...], stored: str
 ) -> None:

@@ -9,15 +9,13 @@ order of the ids too: so two transactions do not wait for each other in a circle
 
 from __future__ import annotations
 
+from realmate.conversations.rows import LOCKED_COLUMNS, ConversationRow, MessageRow, columns
 from realmate.domain.model import REPLY_ORDER, MessageKind, Status
 from realmate.runtime.transaction import Statement
 
-_CONVERSATION = (
-    "id, source_id, status, created_at, updated_at, opened_timestamp, closed_timestamp, last_seq, group_first_seq,"
-    " group_size, group_first_at, group_last_at, due_at, held_messages, held_bytes"
-)
-_SAID = "id, source_id, conversation_id, seq, kind, content, timestamp"
-MESSAGE_COLUMNS = f"{_SAID}, arrived_at"
+_CONVERSATION = columns(ConversationRow)
+_MESSAGE = columns(MessageRow)
+MESSAGE_COLUMNS = f"{_MESSAGE}, arrived_at"
 
 # --- lock and load ---
 
@@ -27,20 +25,17 @@ _LOCKED = """
     WITH locked AS MATERIALIZED (
         SELECT {columns}{also} FROM {which}
     )
-    SELECT CAST(id AS text), source_id, status, last_seq, group_first_seq, group_size, group_first_at,
-        group_last_at, due_at, held_messages, held_bytes{also}, clock_timestamp()
+    SELECT {loaded}, clock_timestamp(){also}
     FROM (VALUES (1)) AS always LEFT JOIN locked ON true
 """
 
-_LOADED = (
-    "id, source_id, status, last_seq, group_first_seq, group_size, group_first_at, group_last_at, due_at,"
-    " held_messages, held_bytes"
-)
+_LOADED = ", ".join(LOCKED_COLUMNS)
 
 
 def _locked(which: str, also: str = "") -> str:
-    """`also` is one more column, which comes before the clock."""
-    return _LOCKED.format(columns=_LOADED, which=which, also=also and f", {also}")
+    """Return SQL that locks some conversations. `also` is one more column, which comes after the clock."""
+    loaded = ", ".join("CAST(id AS text)" if column == "id" else column for column in LOCKED_COLUMNS)
+    return _LOCKED.format(columns=_LOADED, loaded=loaded, which=which, also=also and f", {also}")
 
 
 def is_settled(row: str = "") -> str:
@@ -225,7 +220,7 @@ GROW_GROUPS = Statement(
 INSERT_MESSAGES = Statement(
     "insert_messages",
     ("json", "timestamptz"),
-    f"INSERT INTO messages ({MESSAGE_COLUMNS}) SELECT {_SAID}, $2 FROM json_populate_recordset(NULL::messages, $1)",
+    f"INSERT INTO messages ({MESSAGE_COLUMNS}) SELECT {_MESSAGE}, $2 FROM json_populate_recordset(NULL::messages, $1)",
 )
 
 SET_KIND = Statement(

@@ -19,6 +19,18 @@ from realmate.conversations import reply_statements, statements
 from realmate.conversations.holding import Holding
 from realmate.conversations.portions import LONGEST_PAUSE_S, Portion, cut, plan
 from realmate.conversations.rejections import Rejection
+from realmate.conversations.rows import (
+    ConversationRow,
+    GrownRow,
+    LockedRow,
+    ReplyRow,
+    conversation_of,
+    conversation_row,
+    grown_row,
+    message_of,
+    message_row,
+    reply_row,
+)
 from realmate.conversations.rules import RuleBook
 from realmate.domain.decide import Decision, decide, decide_due
 from realmate.domain.events import CloseConversation, Event, NewConversation, NewMessage, Verdict
@@ -26,7 +38,6 @@ from realmate.domain.model import (
     REPLY_HEADING,
     Conversation,
     ConversationId,
-    Group,
     HeldMessage,
     Message,
     MessageId,
@@ -35,8 +46,6 @@ from realmate.domain.model import (
     Status,
 )
 from realmate.runtime.transaction import Statement, Transaction, uuid_array
-
-_STATUS = {int(status): status for status in Status}  # a quarter of the cost of Status(number)
 
 _encoder = msgspec.json.Encoder()
 
@@ -72,8 +81,8 @@ class UnitOfWork:
     def decide_all_due(self, but: Collection[int], whole: Portion) -> None:
         """Lock what is due and not locked by anybody else, but for some sources, and decide each other one's share."""
         rows = self._transaction.fetch(statements.LOCK_ALL_DUE, list(but), whole.conversations)
-        sources = rows[0][-2] or 1
-        now = self._keep([(*row[:-2], row[-1]) for row in rows])
+        sources = rows[0][-1] or 1
+        now = self._keep([row[:-1] for row in rows])
         self._settle(now, whole.shared_by(sources))
 
     def decide_due(self, sources: Sequence[int], share: Portion) -> None:
@@ -116,36 +125,16 @@ class UnitOfWork:
         markers: Sequence[Mapping[str, object]] = (),
         rejections: Sequence[Rejection] = (),
     ) -> None:
-        """Write what was decided, the verdicts of batches by their ids, the markers of idempotency keys, the
-        rejections.
+        """Write what was decided, with the verdicts of batches by their ids, the markers of keys and the rejections.
 
         The commit may yet raise Overtaken.
         """
-        new: list[_ConversationRow] = []
-        changed: list[_ConversationRow] = []
-        grown: list[_GrownRow] = []
-        for key, after in sorted(self._current.items()):
-            before = self._stored.get(key)
-            if before is None:
-                if not after.is_blank:
-                    new.append(_conversation_row(after))
-            elif row := _grown_row(before, after):
-                grown.append(row)
-            elif before is not after:
-                changed.append(_conversation_row(after))
         self._set_kind(self._admitted, MessageKind.INBOUND)
         self._set_kind(self.expired, MessageKind.EXPIRED)
-        self._write(statements.INSERT_CONVERSATIONS, new)
-        self._write(statements.UPDATE_CONVERSATIONS, changed)
-        self._write(statements.GROW_GROUPS, grown, self._now)
-        messages = [_message_row(message) for _, message in sorted(self._messages.items())]
+        self._save_conversations()
+        messages = [message_row(message) for _, message in sorted(self._messages.items())]
         self._write(statements.INSERT_MESSAGES, messages, self._now)
-        made: list[_ReplyRow] = []
-        asked: list[_ReplyRow] = []
-        for reply in self.replies:
-            (asked if self._rules.has_responder(reply.conversation_id.source_id) else made).append(_reply_row(reply))
-        self._write(statements.INSERT_REPLIES, made, REPLY_HEADING)  # after the messages, of which it may name some
-        self._write(reply_statements.INSERT_REPLY_REQUESTS, asked)
+        self._save_replies()  # after the messages, of which they may name some
         if applied:
             self._transaction.add(statements.INSERT_APPLIED, [*applied], [*applied.values()])
         self._write(statements.INSERT_KEYS, markers)
@@ -160,9 +149,10 @@ class UnitOfWork:
 
     def _keep(self, rows: Sequence[tuple[Any, ...]]) -> datetime:
         """Take the conversations from the rows, and the moment from the last one: all that comes in arrives then."""
-        for row in rows:
-            if row[0] is not None:
-                conversation = _conversation(row)
+        for values in rows:
+            row = LockedRow._make(values[:-1])
+            if row.id is not None:
+                conversation = conversation_of(row, row.id)
                 self._stored[conversation.id] = self._current[conversation.id] = conversation
         now: datetime = rows[-1][-1]
         self._now = now
@@ -197,7 +187,7 @@ class UnitOfWork:
         wanted = {(message.message_id.text, len(message.content.encode())) for message in messages}
         texts, sizes = zip(*sorted(wanted), strict=True)
         for row in self._transaction.fetch(statements.KNOWN_MESSAGES, uuid_array(texts), list(sizes)):
-            message = _message(row)
+            message = message_of(row)
             if message.content or message.id not in self._known:
                 self._known[message.id] = message
 
@@ -258,6 +248,31 @@ class UnitOfWork:
 
     # --- save ---
 
+    def _save_conversations(self) -> None:
+        new: list[ConversationRow] = []
+        changed: list[ConversationRow] = []
+        grown: list[GrownRow] = []
+        for key, after in sorted(self._current.items()):
+            before = self._stored.get(key)
+            if before is None:
+                if not after.is_blank:
+                    new.append(conversation_row(after))
+            elif row := grown_row(before, after):
+                grown.append(row)
+            elif before is not after:
+                changed.append(conversation_row(after))
+        self._write(statements.INSERT_CONVERSATIONS, new)
+        self._write(statements.UPDATE_CONVERSATIONS, changed)
+        self._write(statements.GROW_GROUPS, grown, self._now)
+
+    def _save_replies(self) -> None:
+        made: list[ReplyRow] = []
+        asked: list[ReplyRow] = []
+        for reply in self.replies:
+            (asked if self._rules.has_responder(reply.conversation_id.source_id) else made).append(reply_row(reply))
+        self._write(statements.INSERT_REPLIES, made, REPLY_HEADING)
+        self._write(reply_statements.INSERT_REPLY_REQUESTS, asked)
+
     def _set_kind(self, held: Sequence[HeldMessage], kind: MessageKind) -> None:
         if held:
             self._transaction.add(statements.SET_KIND, *_arrays(held), int(kind))
@@ -267,107 +282,6 @@ class UnitOfWork:
             self._transaction.add(statement, _encoder.encode(rows).decode(), *values)
 
 
-class _ConversationRow(msgspec.Struct, omit_defaults=True):
-    """A row of its table. What is null is left out: the rest is less to write and to parse."""
-
-    id: str
-    source_id: int
-    status: Status
-    last_seq: int
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    opened_timestamp: datetime | None = None
-    closed_timestamp: datetime | None = None
-    due_at: datetime | None = None
-    group_first_seq: int | None = None
-    group_size: int | None = None
-    group_first_at: datetime | None = None
-    group_last_at: datetime | None = None
-    held_messages: int | None = None
-    held_bytes: int | None = None
-
-
-class _MessageRow(msgspec.Struct):
-    id: str
-    source_id: int
-    conversation_id: str
-    seq: int
-    kind: MessageKind
-    content: str
-    timestamp: datetime
-
-
-class _GrownRow(msgspec.Struct):
-    id: str
-    source_id: int
-    last_seq: int
-    group_size: int
-
-
-class _ReplyRow(msgspec.Struct):
-    conversation_id: str
-    source_id: int
-    seq: int
-    first_seq: int
-    last_seq: int
-    made_at: datetime
-
-
 def _arrays(messages: Sequence[HeldMessage]) -> tuple[str, list[int]]:
     """Return the messages' ids and their sources, as parameters of a statement."""
     return uuid_array(message.id.text for message in messages), [message.id.source_id for message in messages]
-
-
-def _conversation(row: tuple[Any, ...]) -> Conversation:
-    text, source_id, status, last_seq, first_seq, size, first_at, last_at, due_at, held, held_bytes, _ = row
-    group = None if first_seq is None else Group(first_seq, size or 1, first_at or last_at, last_at)
-    key = ConversationId(text, source_id)
-    return Conversation(
-        key, _STATUS[status], None, None, None, None, last_seq, group, due_at, (), held or 0, held_bytes or 0
-    )
-
-
-def _message(row: tuple[Any, ...]) -> Message:
-    text, source_id, conversation, seq, kind, *rest = row
-    return Message(MessageId(text, source_id), ConversationId(conversation, source_id), seq, MessageKind(kind), *rest)
-
-
-def _conversation_row(conversation: Conversation) -> _ConversationRow:
-    row = _ConversationRow(
-        *conversation.id,
-        conversation.status,
-        conversation.last_seq,
-        conversation.created_at,
-        conversation.updated_at,
-        conversation.opened_timestamp,
-        conversation.closed_timestamp,
-        conversation.due_at,
-    )
-    if group := conversation.group:
-        row.group_first_seq, row.group_size, row.group_first_at, row.group_last_at = group
-    if conversation.held_messages:
-        row.held_messages, row.held_bytes = conversation.held_messages, conversation.held_bytes
-    return row
-
-
-def _grown_row(before: Conversation, after: Conversation) -> _GrownRow | None:
-    """The row, if all that happened is that messages joined the group that waits."""
-    group, grown = before.group, after.group
-    if (
-        group is not None
-        and grown is not None
-        and grown.first_seq == group.first_seq
-        and grown.size > group.size
-        and after.due_at is before.due_at
-    ):
-        return _GrownRow(*after.id, after.last_seq, grown.size)
-    return None
-
-
-def _message_row(message: Message) -> _MessageRow:
-    key, conversation_id, seq, kind, content, timestamp, _ = message
-    return _MessageRow(*key, conversation_id.text, seq, kind, content, timestamp)
-
-
-def _reply_row(reply: Reply) -> _ReplyRow:
-    return _ReplyRow(*reply.conversation_id, reply.seq, reply.first_seq, reply.last_seq, reply.made_at)
