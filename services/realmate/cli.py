@@ -262,7 +262,7 @@ def run_operator() -> None:
 
     \b
     OPERATOR_NAMESPACE       serve this namespace alone; without it, all of them
-    OPERATOR_INTERVAL_S      seconds between two turns, if nothing happens (15)
+    OPERATOR_INTERVAL_S      seconds between two reconciles, if nothing happens (15)
     OPERATOR_METRICS_TOKEN   a token of scope admin, where TOKENS_FILE guards the pods' metrics
     HOST, PORT               of /healthz (127.0.0.1:8000)
     ADMIN_PORT               of /metrics (9000)

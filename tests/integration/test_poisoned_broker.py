@@ -122,7 +122,7 @@ def test_a_batch_that_ended_two_consumers_is_set_aside(broker: Broker, processes
     assert second.end() == 9
     third = processes.consumer(broker.url, "dying")
 
-    assert eventually(lambda: "batch set aside: nobody finished it" in third.log_events())
+    assert eventually(lambda: "batch is a dead letter: nobody finished it" in third.log_events())
     assert eventually(lambda: broker.waiting() == 0)
     assert broker.set_aside() == [b"poison"]
     assert caller.call("next")["reply"] == "echo next"

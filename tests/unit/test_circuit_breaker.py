@@ -1,4 +1,4 @@
-"""When a responder is left alone, and when it is tried again."""
+"""When the circuit breaker opens, and when it lets a request through."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_a_loop_that_hangs_is_named_by_liveness(loops: Loops, clock: Callable[[f
 
     clock(1061)
 
-    assert loops.silent() == {"receive": "has not turned for 61 s"}
+    assert loops.silent() == {"receive": "has sent no heartbeat for 61 s"}
     assert Health().live().status == 503
     assert b"receive" in Health().live().body
     assert health.serving().status == 503

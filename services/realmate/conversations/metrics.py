@@ -22,9 +22,9 @@ REPLY_CALLS = Counter(
     "realmate_reply_calls", "Calls to sources' responders: answered, failed, refused", ["source", "outcome"]
 )
 REPLY_CALL_SECONDS = Histogram("realmate_reply_call_seconds", "Of one call to a source's responder", ["source"])
-RESPONDER_OPEN = Gauge(
+RESPONDER_CIRCUIT_OPEN = Gauge(
     "realmate_responder_circuit_open",
-    "1 while a source's responder failed so often that it is left alone",
+    "1 while the circuit breaker of a source's responder is open",
     ["source"],
     multiprocess_mode="livemax",
 )
@@ -41,7 +41,7 @@ BATCH_EVENTS = Histogram(
 )
 TRANSACTION_SECONDS = Histogram(
     "realmate_transaction_seconds",
-    "From taking a batch up to its commit, tries included",
+    "From the receipt of a batch to its commit, tries included",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 SWEPT_APART = Gauge(

@@ -89,7 +89,7 @@ Responders = Mapping[int, tuple[str, Responder]]
 
 
 class Responding:
-    """Makes this process's calls, and remembers which responders are left alone for now."""
+    """Sends this process's requests to responders, and keeps their circuit breakers."""
 
     def __init__(self) -> None:
         self._breakers: dict[str, CircuitBreaker] = {}
@@ -142,9 +142,9 @@ class Responding:
         was_open = breaker.is_open
         breaker.record(failed=outcome.passing)
         if breaker.is_open != was_open:
-            metrics.RESPONDER_OPEN.labels(source).set(breaker.is_open)
-            what = "responder left alone for a while" if breaker.is_open else "responder answers again"
-            log.warning(what, source=source, reason=outcome.failure)
+            metrics.RESPONDER_CIRCUIT_OPEN.labels(source).set(breaker.is_open)
+            state = "open" if breaker.is_open else "closed"
+            log.warning(f"circuit breaker of the responder is {state}", source=source, reason=outcome.failure)
         elif outcome.failure and not was_open:
             log.warning("responder gave no reply", source=source, reason=outcome.failure)
         told = "answered" if outcome.content is not None else "failed" if outcome.passing else "refused"

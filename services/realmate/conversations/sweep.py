@@ -92,7 +92,7 @@ class Sweeper:
                 self._stranded = _after_failure(db, portion, failed, name="")
 
     def _due_apart(self, db: Transactions) -> list[tuple[int, str]]:
-        """The sources that are swept apart and have something due, by number and name, in the order of their turns."""
+        """Return the sources that are swept apart and have something due: the one swept longest ago is the first."""
         due = _due_sources(db) if self._apart else {}
         return [(source_id, due[source_id]) for source_id in self._apart if source_id in due]
 
@@ -186,7 +186,7 @@ def _settle(
 
 
 def _after_failure(db: Transactions, portion: Portion, failed: SweepFailed, name: str) -> Portion:
-    """The portion to try next: half of what was taken. What cannot be halved is set aside, and left out next time."""
+    """Return the portion to try next, half of what was processed. What cannot be halved is set aside for later."""
     if failed.only is None and not portion.is_one:
         return Portion(*map(min, portion, failed.taken)).halved()
     if failed.only is None or failed.is_silence:  # nothing can be said against a single conversation

@@ -143,7 +143,7 @@ class BatchQueue:
         return True
 
     def abandon(self) -> None:
-        """Turn away what waits, and what is at work: its worker is too late, or about to be killed."""
+        """Reject what waits, and what is at work: its worker is too late, or about to be killed."""
         self._stopping = True
         while self._queue:
             request, connection = self._queue.popleft()

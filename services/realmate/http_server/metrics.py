@@ -26,7 +26,7 @@ _BATCH = Histogram(
     ["route"],
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
 )
-_REJECTED = Counter("realmate_http_rejected", "Requests or connections the server itself turned away", ["reason"])
+_REJECTED = Counter("realmate_http_rejected", "Requests or connections that the server itself rejected", ["reason"])
 WAITS_FOR_ROOM = Counter(
     "realmate_http_waits_for_room", "Times a connection or a batch had to wait until others held fewer bytes"
 )

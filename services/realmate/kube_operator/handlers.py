@@ -1,4 +1,4 @@
-"""The operator as kopf runs it: watches that wake, one loop that turns, probes that prove both.
+"""The operator as kopf runs it: watches wake one loop that reconciles, and probes check both.
 
 kopf's part is what is hard about watching: streams that break, versions that are gone, credentials that expire,
 signals. Nothing here handles a change; each handler only says that there is one.

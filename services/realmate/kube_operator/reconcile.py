@@ -1,7 +1,7 @@
 """One reconcile of a namespace: it reads the actual state, computes the desired one, and applies the difference.
 
 The order is what keeps promises: a key is stored before it is published, published before senders get it, and a deleted
-source is revoked everywhere before it is erased. Each step can fail, and the next turn takes it up again.
+source is revoked everywhere before it is erased. Each step can fail, and the next reconcile repeats it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The check that the watch is alive: it compares what the watch brought with what a list shows.
 
-A watch that died silently brings nothing any more; the turns go on without it, only later. Liveness wants it back.
+A watch that died silently brings nothing any more. The reconciles go on without it, only later, so liveness fails and
+the process is started again.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A loop that fails in a way that nobody foresaw ends the process at once, and the supervisor (or the kubelet) starts it
 again: a process that misses one of its loops would look healthy and do nothing. A loop that hangs is noticed as well,
-because each says `turn` in every round: liveness names those that have been silent for too long.
+because each sends a `heartbeat` in every round: liveness names those that have sent none for too long.
 
 A loop that also says `worked`, each time that its work has succeeded, is named by readiness when that is too long ago.
 """
@@ -19,7 +19,7 @@ import eventlet
 import structlog
 
 SILENT_S = 60.0
-"""A loop turns every few seconds, however slow the stores are. One that has not turned for this long hangs."""
+"""A loop sends a heartbeat every few seconds, however slow the stores are. One that has sent none for so long hangs."""
 EXIT_CODE = 1
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 @dataclass(slots=True)
 class _Loop:
     name: str
-    turned_at: float
+    beat_at: float
     worked_at: float
     works_within_s: float | None
 
@@ -51,24 +51,24 @@ class Loops:
     def heartbeat(self) -> None:
         """The loop that calls this is alive. In any other greenlet this does nothing."""
         if loop := self._running.get(eventlet.getcurrent()):
-            loop.turned_at = time.monotonic()
+            loop.beat_at = time.monotonic()
 
     def worked(self) -> None:
         """The loop that calls this has just done its work."""
         if loop := self._running.get(eventlet.getcurrent()):
-            loop.turned_at = loop.worked_at = time.monotonic()
+            loop.beat_at = loop.worked_at = time.monotonic()
 
     def silent(self) -> dict[str, str]:
-        """The loops that have not turned for too long, and since when."""
+        """Return the loops that have sent no heartbeat for too long, and since when."""
         now = time.monotonic()
         return {
-            loop.name: f"has not turned for {now - loop.turned_at:.0f} s"
+            loop.name: f"has sent no heartbeat for {now - loop.beat_at:.0f} s"
             for loop in self._running.values()
-            if now - loop.turned_at > SILENT_S
+            if now - loop.beat_at > SILENT_S
         }
 
     def idle(self) -> dict[str, str]:
-        """The loops that turn, but have not done their work for too long."""
+        """Return the loops that send heartbeats, but have not done their work for too long."""
         now = time.monotonic()
         return {
             loop.name: f"has not done its work for {now - loop.worked_at:.0f} s"

@@ -196,7 +196,7 @@ class CommandsEntrypoint(Entrypoint):
             self._workers.release()
 
     def _wait_for_worker(self) -> None:
-        """The loop turns while it waits: how long a worker takes is the database's matter."""
+        """Wait, and send heartbeats meanwhile: how long a worker takes depends on the database."""
         while not self._workers.acquire(timeout=LOOK_AGAIN_S):
             loops.heartbeat()
 

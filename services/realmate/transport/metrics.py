@@ -28,4 +28,6 @@ REJECTED = Counter(
     "Messages from the broker that were dropped unread, by what they were taken for (command, reply) and by reason",
     ["what", "reason"],
 )
-SET_ASIDE = Counter("realmate_transport_dead_letters", "Batches set aside, because two consumers ended at work on them")
+DEAD_LETTERS = Counter(
+    "realmate_transport_dead_letters", "Batches that are dead letters: two consumers ended at work on each"
+)

@@ -33,6 +33,13 @@ from realmate.transport.amqp.connections import (
     broker_state,
     declare_commands,
 )
+from realmate.transport.amqp.dead_letters import (
+    DEAD_LETTERS,
+    MAX_DELIVERIES,
+    declare_dead_letters,
+    delivery_count,
+    publish_dead_letter,
+)
 from realmate.transport.amqp.envelopes import (
     ATTEMPT,
     DEFAULT_TIMEOUT_MS,
@@ -44,13 +51,6 @@ from realmate.transport.amqp.envelopes import (
 )
 from realmate.transport.amqp.listener import Listener
 from realmate.transport.amqp.probe import Probe
-from realmate.transport.amqp.set_aside import (
-    MAX_DELIVERIES,
-    SET_ASIDE,
-    declare_set_aside,
-    delivery_count,
-    publish_aside,
-)
 from realmate.transport.interface import Delivery, TransportUnavailable
 from realmate.transport.sealing import Sealing
 from realmate.transport.validation import DroppedMessages, Unreadable, attempt, name, timeout_ms
@@ -139,7 +139,7 @@ class AmqpConsumer:
 
     def _consume(self, connection: Connection, channel: Any) -> None:
         queue = declare_commands(connection)
-        declare_set_aside(connection)
+        declare_dead_letters(connection)
         self._forget_waiting()  # they come again; what workers have in hand does too, and is recognised
         channel.basic_qos(0, self._prefetch, a_global=False)
         if not self._stopped:
@@ -158,7 +158,7 @@ class AmqpConsumer:
         if self._stopped:
             loops.spawn("give back", partial(self._give_back, [tag]))
         elif self._is_poison(delivery, message):
-            loops.spawn("set aside", partial(self._set_aside, message, tag))
+            loops.spawn("bury a dead letter", partial(self._bury, message, tag))
         elif known := self._in_flight.get(delivery.id):  # its caller sent it again, or its connection was lost
             known.reply_to = reply_to
             known.tags.append(tag)
@@ -193,14 +193,15 @@ class AmqpConsumer:
             and self._broker.healthy_for(HEALTHY_S)
         )
 
-    def _set_aside(self, message: Any, tag: tuple[Any, int]) -> None:
+    def _bury(self, message: Any, tag: tuple[Any, int]) -> None:
         try:
-            publish_aside(self._aside, message)
+            publish_dead_letter(self._aside, message)
         except ERRORS:
             self._give_back_later([tag])
             return
-        metrics.SET_ASIDE.inc()
-        log.error("batch set aside: nobody finished it", taken=delivery_count(headers(message)), queue=SET_ASIDE)
+        metrics.DEAD_LETTERS.inc()
+        taken = delivery_count(headers(message))
+        log.error("batch is a dead letter: nobody finished it", taken=taken, queue=DEAD_LETTERS)
         self._drop([tag])
 
     def _respond_and_acknowledge(

@@ -1,6 +1,6 @@
 """The connections of one end of the transport to Redis (or Valkey), 7.0 or newer, and how long they wait.
 
-Used by `redis_caller` and `redis_source` alone. redis-py's own retries are off: it would send a command again without
+Only `caller` and `consumer` use this module. redis-py's own retries are off: it would send a command again without
 telling, and who sends again must mark the batch as redelivered.
 """
 

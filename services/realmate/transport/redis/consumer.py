@@ -28,8 +28,8 @@ import structlog
 from realmate.runtime.loops import loops
 from realmate.transport.interface import Delivery, TransportUnavailable
 from realmate.transport.redis.connections import BLOCK_S, COMMANDS, GROUP, RESPONSES, Command, RedisConnections
+from realmate.transport.redis.dead_letters import MAX_DELIVERIES, bury, longest_idle
 from realmate.transport.redis.errors import explain
-from realmate.transport.redis.set_aside import MAX_DELIVERIES, longest_idle, set_aside
 from realmate.transport.sealing import Sealing
 from realmate.transport.validation import DroppedMessages, Unreadable, attempt, name, timeout_ms
 
@@ -179,14 +179,14 @@ class RedisConsumer:
         self._large_bytes = max(1, largest, self._large_bytes // 2)
 
     def _claim(self) -> list[Delivery]:
-        """Take one entry that another consumer left alone. Nothing: there is none, or it was set aside."""
+        """Claim one entry that another consumer has not finished. Empty: there is none, or it was a dead letter."""
         idle_ms = int(self._claim_idle_s * 1000)
         if (found := longest_idle(self._connections.blocking, idle_ms)) is None:
             self._next_claim = time.monotonic() + self._claim_idle_s / 2
             return []
         entry_id, times = found
         if times >= MAX_DELIVERIES and self._connections.broker.healthy_for(HEALTHY_S) and not self._has(entry_id):
-            set_aside(self._connections.blocking, entry_id, times)
+            bury(self._connections.blocking, entry_id, times)
             return []
         [entries] = self._connections.blocking.ask(("XCLAIM", COMMANDS, GROUP, self.consumer, idle_ms, entry_id))
         return self._take(entries, self._clock(-math.inf), redelivered=True) if entries else []

@@ -14,7 +14,7 @@ from kombu import Connection, Queue
 
 from realmate.transport.amqp.connections import EXCHANGE, Publishers
 
-SET_ASIDE = "realmate.set-aside"
+DEAD_LETTERS = "realmate.set-aside"
 MAX_DELIVERIES = 2
 KEPT_BYTES = 65_536
 DELIVERY_COUNT = "x-delivery-count"
@@ -23,13 +23,13 @@ DELIVERY_COUNT = "x-delivery-count"
 _ARGUMENTS = {"x-max-length": 100, "x-message-ttl": 86_400_000}
 
 
-def declare_set_aside(connection: Connection) -> None:
+def declare_dead_letters(connection: Connection) -> None:
     """Make sure that the queue is there. One that was made otherwise is used as it is.
 
-    Without the right to make it the work goes on, and what is set aside is lost.
+    Without the right to make it the work goes on, and dead letters are lost.
     """
     channel = connection.channel()
-    queue = Queue(SET_ASIDE, EXCHANGE, routing_key=SET_ASIDE, durable=True, queue_arguments=_ARGUMENTS)
+    queue = Queue(DEAD_LETTERS, EXCHANGE, routing_key=DEAD_LETTERS, durable=True, queue_arguments=_ARGUMENTS)
     try:
         queue(channel).declare()
     except ChannelError:
@@ -43,7 +43,7 @@ def delivery_count(headers: Any) -> int:
     return count if isinstance(count, int) else 0
 
 
-def publish_aside(publishers: Publishers, message: Any) -> None:
+def publish_dead_letter(publishers: Publishers, message: Any) -> None:
     """Keep the beginning of the message. Raises one of ERRORS."""
     body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
-    publishers.publish(body[:KEPT_BYTES], exchange=EXCHANGE.name, routing_key=SET_ASIDE)
+    publishers.publish(body[:KEPT_BYTES], exchange=EXCHANGE.name, routing_key=DEAD_LETTERS)

@@ -1,10 +1,9 @@
-"""Entries that somebody took and did not finish: one at a time they go to who claims them, or are set aside.
+"""The dead letters on Redis: entries that were delivered twice, and whose consumers ended before they were finished.
 
-An entry that was taken twice, and each time its consumer ended without finishing it, probably ends its consumers. It is
-moved to a small stream of its own, where a person finds it, and nobody takes it again. Its sender got no 2xx: it sends
-the event again, in a batch of its own.
+Such an entry probably ends its consumers. It is moved to a small stream of its own, where a person finds it, and no
+consumer gets it again. Its sender got no 2xx: it sends the event again, in a batch of its own.
 
-They are claimed one by one, so that such an entry takes no neighbour with it when it ends its next consumer.
+Pending entries are claimed one by one, so that such an entry takes no neighbour with it when it ends its next consumer.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import structlog
 from realmate.transport import metrics
 from realmate.transport.redis.connections import COMMANDS, GROUP, CommandPool
 
-SET_ASIDE = "realmate:set-aside"
+DEAD_LETTERS = "realmate:set-aside"
 MAX_DELIVERIES = 2
 SCRIPT = """
 local found = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
@@ -40,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 def longest_idle(pool: CommandPool, idle_ms: int) -> tuple[bytes, int] | None:
-    """The first entry that its consumer has left alone for so long, and how often it was taken."""
+    """Return the first entry that its consumer has not touched for so long, and how often it was delivered."""
     [pending] = pool.ask(("XPENDING", COMMANDS, GROUP, "IDLE", idle_ms, "-", "+", 1))
     if not pending:
         return None
@@ -48,8 +47,8 @@ def longest_idle(pool: CommandPool, idle_ms: int) -> tuple[bytes, int] | None:
     return entry_id, times
 
 
-def set_aside(pool: CommandPool, entry_id: bytes, times: int) -> None:
-    [found] = pool.ask(("EVAL", SCRIPT, 2, COMMANDS, SET_ASIDE, GROUP, entry_id, times))
+def bury(pool: CommandPool, entry_id: bytes, times: int) -> None:
+    [found] = pool.ask(("EVAL", SCRIPT, 2, COMMANDS, DEAD_LETTERS, GROUP, entry_id, times))
     if found:
-        metrics.SET_ASIDE.inc()
-        log.error("batch set aside: nobody finished it", entry_id=entry_id, taken=times, stream=SET_ASIDE)
+        metrics.DEAD_LETTERS.inc()
+        log.error("batch is a dead letter: nobody finished it", entry_id=entry_id, taken=times, stream=DEAD_LETTERS)
