@@ -15,14 +15,14 @@ ARG EXTRAS="[operator]"
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY pyproject.toml constraints.txt ./
-RUN mkdir -p services/realmate && touch README.md services/realmate/__init__.py \
+RUN mkdir -p services/realmate && touch README.md LICENSE services/realmate/__init__.py \
  && python -m venv --without-pip /opt/realmate \
  && pip --python /opt/realmate/bin/python install --quiet -c constraints.txt ".${EXTRAS}" \
  && pip --python /opt/realmate/bin/python uninstall --quiet --yes realmate
 
 # The project itself, to be laid over them.
 FROM dependencies AS application
-COPY README.md ./
+COPY README.md LICENSE ./
 COPY services services
 RUN pip --python /opt/realmate/bin/python install --quiet --no-deps --prefix /application .
 

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 FUZZ_STAMP := $(VENV)/.installed-fuzz
 
-.PHONY: help run test faults e2e fuzz chart snapshots check audit format bench clean lock
+.PHONY: help run test contract version faults e2e fuzz chart snapshots check audit format bench clean lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ faults: $(STAMP) ## Break everything for FAULT_SECONDS (150) over each transport
 	@FAULT_GOALS=1 FAULT_SECONDS=$${FAULT_SECONDS:-150} FAULT_REPORT=$${FAULT_REPORT:-.realmate/faults} \
 	  $(BIN)/python -m pytest tests/faults/test_faults.py -s -q
 
+contract: $(STAMP) ## Check a server against the contract: make contract URL=http://host:port
+	@$(BIN)/python -m pytest tests/contract -q --through-proxy --base-url $(URL)
+
 e2e: $(STAMP) ## Everything on the cluster that KUBECONFIG names, in half an hour (tests/e2e/conftest.py)
 	@E2E=1 $(BIN)/python -m pytest tests/e2e -s -q $(E2E)
 
@@ -50,11 +53,20 @@ audit: ## Look what is known against the versions in constraints.txt (needs the 
 	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	@$(VENV)/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
-check: $(STAMP) ## What CI checks: format, lint, types, layers, and that the dependencies fit each other
+version: $(STAMP) ## Set the project's version everywhere: make version NEW=0.2.0
+	@test -n "$(NEW)" || { echo "make version NEW=0.2.0"; exit 2; }
+	@sed -i '0,/^version = .*/s//version = "$(NEW)"/' pyproject.toml
+	@sed -i -E 's/^(version: |appVersion: ")[0-9.]+/\1$(NEW)/; s/(image: realmate:)[0-9.]+/\1$(NEW)/' charts/realmate/Chart.yaml
+	@sed -i -E 's/realmate:[0-9]+\.[0-9]+\.[0-9]+/realmate:$(NEW)/' docker-compose.yml README.md docs/kubernetes.md
+	@sed -i -E 's/^(ARG VERSION=).*/\1$(NEW)/' Dockerfile
+
+check: $(STAMP) ## What CI checks: format, lint, types, layers, workflows, and that the dependencies fit each other
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	@$(BIN)/zizmor --offline --quiet .github/workflows
 	@$(BIN)/python -m pip check --disable-pip-version-check
 
 format: $(STAMP) ## Format and mend what can be mended

@@ -144,7 +144,7 @@ class Responding:
         if breaker.is_open != was_open:
             metrics.RESPONDER_CIRCUIT_OPEN.labels(source).set(breaker.is_open)
             state = "open" if breaker.is_open else "closed"
-            log.warning(f"circuit breaker of the responder is {state}", source=source, reason=outcome.failure)
+            log.warning("circuit breaker of the responder", state=state, source=source, reason=outcome.failure)
         elif outcome.failure and not was_open:
             log.warning("responder gave no reply", source=source, reason=outcome.failure)
         told = "answered" if outcome.content is not None else "failed" if outcome.passing else "refused"

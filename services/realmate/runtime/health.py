@@ -1,8 +1,8 @@
 """Liveness and readiness of one process, answered outside the worker pool.
 
 `/healthz` says that the process is alive: each of its loops sends heartbeats (`realmate.runtime.loops`). `/readyz` says
-that it can do its work now: it is not draining, each registered check (a store, a transport) passes, and each loop has done
-its work lately. `/servingz` says that requests may be led to it: it could do its work once, is alive, and is not
+that it can do its work now: it is not draining, each registered check (a store, a transport) passes, and each loop has
+done its work lately. `/servingz` says that requests may be led to it: it could do its work once, is alive, and is not
 draining. A store that is away since changes nothing about that: the process says 503, and so would any other one.
 
 Checks run at most once in `CACHE_S`, however often the route is asked,
