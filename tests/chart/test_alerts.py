@@ -16,6 +16,7 @@ from rendered import NAMESPACE, RELEASE, found, render
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"
+SECTIONS = ("Meaning", "Impact", "Diagnosis", "Mitigation")
 COUNTING = (
     "realmate.conversations.metrics",
     "realmate.kube_operator.metrics",
@@ -42,7 +43,8 @@ def test_each_has_a_runbook_and_each_runbook_its_alert(alerts: list[dict[str, An
     assert current == {path.stem for path in RUNBOOKS.glob("*.md")}
     for alert in alerts:
         path = ROOT / alert["annotations"]["runbook"]
-        assert path.read_text().startswith(f"# {path.stem}\n")
+        runbook = path.read_text()
+        assert re.findall("^#+ (.*)", runbook, re.MULTILINE) == [path.stem, *SECTIONS]
         assert path.stem == alert["alert"] or path.stem in alert["annotations"]["renamed"]
         assert alert["labels"]["severity"] in {"critical", "warning"}
 
