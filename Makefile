@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 FUZZ_STAMP := $(VENV)/.installed-fuzz
 
-.PHONY: help run test contract version faults e2e fuzz chart snapshots check audit format bench clean lock
+.PHONY: help run test contract version faults e2e fuzz generate snapshots check audit format bench clean lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,7 +39,7 @@ $(FUZZ_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
 	@touch $@
 
-chart: $(STAMP) ## Make the chart's schema and README from its values
+generate: $(STAMP) ## Write what is made from something else: the chart's schema and README, the CRD, tables in docs
 	@$(BIN)/python charts/generate.py
 
 snapshots: $(STAMP) ## Write anew what the chart renders, for a reviewer to see what a change changes

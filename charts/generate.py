@@ -1,4 +1,7 @@
-"""Makes the chart's values.schema.json and README.md from the commented values: `make chart`.
+"""Writes what is made from something else: `make generate`.
+
+The chart's values.schema.json and README.md come from its commented values. The schema of a WebhookSource's spec, and
+the tables in docs/sources.md, come from services/realmate/sources/schema.py.
 
 A value's comment stands above it, in Markdown. Lines that begin with @ are for the schema:
 
@@ -17,16 +20,24 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any, NamedTuple
 
 import click
 import kubernetes_validate
 import yaml
+from msgspec import inspect
 
 from realmate.kube_operator.settings import OperatorSettings
+from realmate.kube_operator.source_schema import fields_of, spec_properties, structs_of, unwrapped
 from realmate.runtime.settings import Settings
+from realmate.sources.schema import HttpReply, SourceSettings
 
 CHART = Path(__file__).parent / "realmate"
+DOCS = Path(__file__).parents[1] / "docs"
+DEFINITION = "crd-webhooksource.yaml"
+GENERATED = "from sources/schema.py and charts/webhooksource-spec.yaml.\n"
+"""The end of the line after which a definition's generated part begins."""
 TYPES: dict[type, str] = {str: "string", bool: "boolean", int: "integer"}
 TEXT = {"type": ["string", "number", "boolean", "null"]}
 """Whatever the templates write as a text; null: as if it were not there."""
@@ -80,7 +91,7 @@ gives a whole installation, with a Postgres and a Redis of its own. For producti
 
 ## Values
 
-This page and values.schema.json are made from values.yaml (`make chart`). Values that are not named here are rejected.
+This page and values.schema.json are made from values.yaml (`make generate`). Other values are rejected.
 
 """
 
@@ -247,14 +258,80 @@ def _rows(values: list[Value]) -> Iterator[str]:
             yield f"| **`{name}`** | | {told} |"
 
 
+def with_spec(definition: str) -> str:
+    """Return the definition of WebhookSource with the properties of its spec."""
+    properties = _merged(spec_properties(), yaml.safe_load((CHART.parent / "webhooksource-spec.yaml").read_text()))
+    dumper = yaml.SafeDumper
+    dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign,assignment]
+    written = yaml.dump(properties, Dumper=dumper, sort_keys=False, width=130, default_flow_style=None)
+    begin, rest = definition.split(GENERATED, 1)
+    end = rest[rest.index("                # The end") :]
+    return f"{begin}{GENERATED}{indent(written, 16 * ' ')}{end}"
+
+
+def _merged(one: Any, other: Any) -> Any:
+    if isinstance(one, dict) and isinstance(other, dict):
+        both = one.keys() & other.keys()
+        return one | other | {name: _merged(one[name], other[name]) for name in both}
+    return other
+
+
+def with_tables(documentation: str) -> str:
+    """Return docs/sources.md with its tables of settings."""
+    tables = {
+        "source": _setting_rows("", inspect.type_info(SourceSettings)),
+        "reply": _setting_rows("", inspect.type_info(HttpReply)),
+    }
+    for name, rows in tables.items():
+        begin, end = f"<!-- make generate: {name} -->\n", "<!-- end -->"
+        before, _, rest = documentation.partition(begin)
+        _, _, after = rest.partition(end)
+        table = "".join(["| setting | default | what it is |\n", "|---|---|---|\n", *rows])
+        documentation = f"{before}{begin}{table}{end}{after}"
+    return documentation
+
+
+def _setting_rows(prefix: str, type_: inspect.Type) -> Iterator[str]:
+    """Yield a line for each setting of a table. The settings of a reply have a table of their own."""
+    for name, field in fields_of(type_).items():
+        structs = structs_of(field.type)
+        if structs and structs[0].tag_field is None:
+            yield from _setting_rows(f"{prefix}{name}.", field.type)
+            continue
+        tag = f".{structs[0].tag_field}" if structs else ""
+        if not isinstance(unwrapped(field.type)[0], inspect.LiteralType):  # the tag itself has its line already
+            yield f"| `{prefix}{name}{tag}` | {_default(field)} | {unwrapped(field.type)[1]} |\n"
+        if structs and name != "reply":
+            yield from _setting_rows(f"{prefix}{name}.", field.type)
+
+
+def _default(field: inspect.Field) -> str:
+    """Say what holds where the setting is not given."""
+    type_ = field.type
+    while isinstance(type_, inspect.Metadata | inspect.UnionType):
+        if isinstance(type_, inspect.Metadata):
+            if type_.extra:
+                return str(type_.extra["default"])
+            type_ = type_.type
+        else:
+            type_ = type_.types[0]
+    if field.required:
+        return "required"
+    return "none" if field.default is None else f"`{json.dumps(field.default)}`".replace(".0`", "`")
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--output", default=CHART, type=click.Path(file_okay=False, path_type=Path), help="Instead of the chart.")
 def main(output: Path) -> None:
-    """Make the chart's schema and README from its values."""
+    """Write everything that is generated, in its place or into another directory."""
     values = read((CHART / "values.yaml").read_text())
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     (output / "values.schema.json").write_text(json.dumps(schema(values), indent=2) + "\n")
     (output / "README.md").write_text(readme(values, chart))
+    definition = (CHART / "templates" / DEFINITION).read_text()
+    (output / "templates" if output == CHART else output).joinpath(DEFINITION).write_text(with_spec(definition))
+    documentation = (DOCS / "sources.md").read_text()
+    (DOCS if output == CHART else output).joinpath("sources.md").write_text(with_tables(documentation))
 
 
 if __name__ == "__main__":

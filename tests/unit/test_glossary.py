@@ -48,3 +48,17 @@ def test_a_word_that_the_glossary_replaces_is_used_nowhere(pattern: str) -> None
         if re.search(pattern, OLD_INTERFACE.sub("", line), re.IGNORECASE)
     ]
     assert not found, f"say {FORBIDDEN[pattern]!r} instead:\n" + "\n".join(found)
+
+
+HALF_SENTENCES = re.compile(r"(?:Of|Those|Whose|Who|By|So|As|Beyond|Nor|From whom|Where|Which) ")
+
+
+def test_no_docstring_begins_like_half_a_sentence() -> None:
+    found = [
+        f"{name}: {docstring.strip().splitlines()[0]}"
+        for name in texts()
+        if name.endswith(".py")
+        for docstring in re.findall(r'^ *"""(.*?)"""', (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
+        if HALF_SENTENCES.match(docstring.strip())
+    ]
+    assert not found, "\n".join(found)

@@ -1,7 +1,7 @@
 """A WebhookSource's spec: what it refers to, and what it means in the file of sources (docs/sources.md).
 
-The names are the file's, as Kubernetes writes such names: `limit.events_per_s` is `limit.eventsPerSecond`. What the
-API server could not check, the services' own reading of the file does (`realmate.sources.file.check_source`).
+`source_schema` has the names. What the API server could not check, the services' own reading of the file does
+(`realmate.sources.file.check_source`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 from realmate.kube_operator.keyring import Rotation
 from realmate.kube_operator.kinds import Object
+from realmate.kube_operator.source_schema import to_file
 
 ROTATE = "realmate.dev/rotate"
 """The annotation: another text than last time asks for a rotation."""
-OWN = {"paused", "deletionPolicy"}
-"""The fields of the spec that are not in the file."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
 _SECONDS = {"h": 3600, "m": 60, "s": 1}
 _LONGEST_S = 10 * 365 * 86_400
@@ -80,17 +79,14 @@ def _references(part: Mapping[str, Any]) -> list[Reference]:
 def settings(source: Object, secrets: Secrets, own: Sequence[str]) -> dict[str, Any]:
     """The source's entry in the file; `own` are its generated secrets. Raises Missing."""
     spec = source["spec"]
-    entry: dict[str, Any] = {_file_name(name): _renamed(value) for name, value in spec.items() if name not in OWN}
+    entry = to_file(spec)
     if "signing" in entry:
         values = [*own] if generates(source) else [_value(secrets, each) for each in _references(spec["signing"])]
         entry["signing"]["secrets"] = [{"value": value} for value in values]
-        for name in ("secret_refs", "generate", "rotation"):
-            entry["signing"].pop(name, None)
     if "secretRefs" in spec.get("reply", {}):
         entry["reply"]["secrets"] = [{"value": _value(secrets, each)} for each in _references(spec["reply"])]
-        del entry["reply"]["secret_refs"]
-    if spec.get("paused"):
-        entry["paused"] = True
+    if not spec.get("paused"):
+        entry.pop("paused", None)
     return entry
 
 
@@ -100,13 +96,3 @@ def _value(secrets: Secrets, reference: Reference) -> str:
     if reference.key not in secrets[reference.name]:
         raise Missing(f"Secret {reference.name} has no key {reference.key}")
     return secrets[reference.name][reference.key].strip()
-
-
-def _renamed(value: Any) -> Any:
-    return {_file_name(name): _renamed(each) for name, each in value.items()} if isinstance(value, dict) else value
-
-
-def _file_name(name: str) -> str:
-    """`retryForSeconds` is `retry_for_s`."""
-    snake = re.sub(r"([A-Z])", lambda found: "_" + found[1].lower(), name)
-    return re.sub(r"_seconds?$", "_s", snake)
