@@ -157,7 +157,7 @@ def schema(values: list[Value]) -> dict[str, Any]:
 
 
 def _kubernetes_definitions() -> dict[str, Any]:
-    """Those of KUBERNETES, and all that they refer to, without their descriptions."""
+    """Return the definitions of KUBERNETES, and all that they refer to, without their descriptions."""
     all_of_them = json.loads(_DEFINITIONS.read_text())["$defs"]
     found: dict[str, Any] = {}
     wanted = [*KUBERNETES.values()]

@@ -15,7 +15,7 @@ PAGE_BYTES = 16 * 1024 * 1024
 
 
 class Filter(NamedTuple):
-    """Which rejections are meant. Empty, None: any."""
+    """The choice of rejections. A field that is empty or None chooses all."""
 
     source: str | None = None
     codes: tuple[str, ...] = ()

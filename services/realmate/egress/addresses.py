@@ -1,4 +1,4 @@
-"""Which IP addresses belong to the public Internet: the rule of the SSRF guard in `outgoing`.
+"""The IP addresses that belong to the public Internet: the rule of the SSRF guard in `client`.
 
 The rule names what is public and rejects everything else. IPv4 is public except the blocks of IANA's special-purpose
 registry. IPv6 is public inside 2000::/3 (all that IANA has given out as global unicast) except the special blocks in

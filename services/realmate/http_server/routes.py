@@ -1,4 +1,4 @@
-"""Which handler a method and a path belong to: exact paths, and paths whose last segment is `{…}`."""
+"""The routes: each method and path has a handler. The last segment of a path may be `{…}`."""
 
 from __future__ import annotations
 

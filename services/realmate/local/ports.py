@@ -1,4 +1,4 @@
-"""Which TCP ports of this machine are free."""
+"""The TCP ports of this machine that are free."""
 
 from __future__ import annotations
 

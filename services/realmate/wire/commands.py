@@ -176,7 +176,7 @@ def _ids(commands: Iterable[Command]) -> list[str]:
 
 
 def understood_verdicts(payload: bytes) -> int:
-    """Which generation of verdicts the sender of these commands understands. Raises as `decode_commands` does."""
+    """Return the generation of verdicts that the sender understands. Raises as `decode_commands` does."""
     return _envelopes.decode(payload).verdicts
 
 
