@@ -198,7 +198,7 @@ def _unproven(source: Source, rejected: SignatureRejected) -> Response:
 
 
 def _parse(request: Request, source: Source) -> EventCommand | _Rejected:
-    key = next((key for name in KEY_HEADERS if (key := request.headers.get(name))), "")
+    key = _key(request)
     if len(key) > MAX_KEY_CHARS:
         return _reject(request, Origin(source.name), key_too_long(MAX_KEY_CHARS))
     origin = _origin(source, key, request.body)
@@ -206,6 +206,14 @@ def _parse(request: Request, source: Source) -> EventCommand | _Rejected:
         return parse_event(request.body, request.request_id, origin)
     except (InvalidJson, InvalidEvent) as error:
         return _reject(request, origin, rejection(error))
+
+
+def _key(request: Request) -> str:
+    """Return the request's idempotency key; empty where it has none."""
+    for name in KEY_HEADERS:
+        if key := request.headers.get(name):
+            return key
+    return ""
 
 
 def _origin(source: Source, key: str, body: bytes) -> Origin:
