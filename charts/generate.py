@@ -317,7 +317,7 @@ def _default(field: inspect.Field) -> str:
             type_ = type_.types[0]
     if field.required:
         return "required"
-    return "none" if field.default is None else f"`{json.dumps(field.default)}`".replace(".0`", "`")
+    return "none" if field.default is None else f"`{json.dumps(field.default, ensure_ascii=False)}`".replace(".0`", "`")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

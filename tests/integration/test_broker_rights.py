@@ -29,6 +29,10 @@ from realmate.local.postgres import Postgres
 from realmate.local.service import Migration, Service
 from realmate.local.valkey import Valkey
 
+pytestmark = pytest.mark.timeout(
+    300
+)  # RabbitMQ, and each of the dozen rabbitmqctl commands, start slowly on a busy machine
+
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 DOCS = (ROOT / "docs" / "privileges.md").read_text()
