@@ -50,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 
 class ReplyRequest(NamedTuple):
-    """A claimed one."""
+    """A reply that a responder is asked for; this process has the lease on it."""
 
     conversation_id: str
     source_id: int

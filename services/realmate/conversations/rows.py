@@ -1,7 +1,7 @@
 """The rows of conversations and messages, and the values of the domain that they stand for.
 
-The SQL takes its lists of columns from the fields of these classes, and the code reads them by name. So a new column is
-a field here, a field of the domain, and one line in each conversion.
+The SQL of what is locked and written takes its columns from these fields, and the code reads them by name. So a new
+column is a field here, a field of the domain, and one line in each conversion.
 """
 
 from __future__ import annotations
