@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import ClassVar
 
 from realmate.local.postgres import SETTINGS, Postgres, binary
 from realmate.runtime.postgres import connect, without_libpq_variables
@@ -14,7 +13,7 @@ from realmate.runtime.postgres import connect, without_libpq_variables
 class ReplicatedPostgres(Postgres):
     """A server that others may follow, and that may follow another."""
 
-    settings: ClassVar = SETTINGS | {"wal_level": "replica", "max_wal_senders": "4", "hot_standby": "on"}
+    settings = SETTINGS | {"wal_level": "replica", "max_wal_senders": "4", "hot_standby": "on"}
 
     def copy(self, primary: ReplicatedPostgres) -> None:
         """Become a standby of `primary`, before the first start."""

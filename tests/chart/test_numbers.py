@@ -48,16 +48,19 @@ MANY = 2_000_000
 
 def values_of(kind: type, field: FieldInfo) -> list[Any]:
     """Values that are worth a look for a setting of this type, as far as its bounds allow them."""
-    bounds = {
+    bounds: dict[str, Any] = {
         name: getattr(bound, name)
         for bound in field.metadata
         for name in ("ge", "gt", "le", "lt")
         if hasattr(bound, name)
     }
-    candidates = {int: [1_048_576, 1_000_000, 65_535, 64, 1], float: [0.0001, 0.5, 2, 1_000_000, 1_234_567.25]}[kind]
+    of_kinds: dict[type, list[float]] = {
+        int: [1_048_576, 1_000_000, 65_535, 64, 1],
+        float: [0.0001, 0.5, 2, 1_000_000, 1_234_567.25],
+    }
     return [
         each
-        for each in candidates
+        for each in of_kinds[kind]
         if bounds.get("ge", each) <= each <= bounds.get("le", each)
         and bounds.get("gt", -1) < each < bounds.get("lt", each + 1)
     ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from client import SAID, TIMESTAMP, Client, event, inbound, named
 
-ID_FORMS = {
+ID_FORMS: dict[str, Callable[[UUID], str]] = {
     "lower case": str,
     "upper case": lambda it: str(it).upper(),
     "no hyphens": lambda it: it.hex,
@@ -136,7 +137,7 @@ RARE_FORMS: dict[str, Callable[[str, str], tuple[str, str]]] = {
 """Of timestamp and id: nothing else may depend on them."""
 
 
-def a_message(**changes: object) -> dict[str, object]:
+def a_message(**changes: Any) -> dict[str, Any]:
     return event("NEW_MESSAGE", **{"id": str(uuid4()), "content": SAID, "conversation_id": str(uuid4()), **changes})
 
 
@@ -148,7 +149,9 @@ def test_webhook_without_the_slash_is_the_same_endpoint(client: Client) -> None:
 
 
 @pytest.mark.parametrize("form", ID_FORMS.values(), ids=ID_FORMS)
-def test_an_id_may_be_written_in_any_usual_form_and_is_answered_in_one(client: Client, form: type[str]) -> None:
+def test_an_id_may_be_written_in_any_usual_form_and_is_answered_in_one(
+    client: Client, form: Callable[[UUID], str]
+) -> None:
     conversation_id, message_id = uuid4(), uuid4()
     opened = client.open(form(conversation_id))
     said = client.say(form(conversation_id), message_id=form(message_id))

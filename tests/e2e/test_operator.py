@@ -293,7 +293,8 @@ def test_what_is_wrong_is_rejected_by_the_api_server(
 def test_one_operator_serves_the_namespaces_that_let_it_in(url: str) -> None:
     central, other, empty = Release(url), Release(url), Release(url)
     try:
-        single = {name: {"replicas": 1} for name in ("webhook", "conversations", "query")}  # for a small cluster
+        single: dict[str, Any]  # for a small cluster
+        single = {name: {"replicas": 1} for name in ("webhook", "conversations", "query")}
         central.install(**single, operator={"mode": "cluster"})
         invitation = {"name": "realmate-operator", "namespace": central.namespace}
         served = single | {"ingress": {"enabled": False}, "crds": {"enabled": False}}

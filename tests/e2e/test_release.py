@@ -208,7 +208,7 @@ def test_a_move_to_another_postgres_loses_nothing(release: Release, tmp_path: Pa
     """The lines of docs/kubernetes.md move it. The chart rejects who skips them; a changed Secret restarts the pods."""
     release.install()
     url, image = another_postgres(release)
-    external = {"postgres": {"external": {"existingSecret": "database"}}}
+    external: dict[str, Any] = {"postgres": {"external": {"existingSecret": "database"}}}
     with load(release) as ledger:
         with pytest.raises(Rejected, match="abandonOwn"):
             release.install(**external)

@@ -44,8 +44,9 @@ def no_reply_comes_before_its_time(case: Case) -> Iterator[Violation]:
     closed_at = case.stored.updated_at if case.stored and case.stored.status is Status.CLOSED else None
     for reply in case.of(MessageKind.OUTBOUND):
         last = max((by_id[name].arrived_at for name in reply.named if name in by_id), default=None)
-        early = last is not None and reply.arrived_at - last < case.terms.window
-        if case.keeps_time and early and reply.arrived_at != closed_at:
+        if last is None or not case.keeps_time or reply.arrived_at == closed_at:
+            continue
+        if reply.arrived_at - last < case.terms.window:
             yield case.wrong(case.began_at, f"the reply to {reply.named} came {reply.arrived_at - last} after the last")
 
 

@@ -21,6 +21,7 @@ from realmate.wire.commands import (
     OpenCommand,
     Origin,
     UnknownVersion,
+    UnreadCommand,
     decode_commands,
     encode_commands,
     encode_verdicts,
@@ -70,7 +71,8 @@ def _close(conversation: str) -> CloseCommand:
 def forged_reply_to(payload: bytes) -> bytes | None:
     """What its caller waits for, only untrue: everything was done. None: this is no batch of events."""
     try:
-        return encode_verdicts([_promise(command) for command in decode_commands(payload)])
+        commands = decode_commands(payload)
+        return encode_verdicts([_promise(each) for each in commands if not isinstance(each, UnreadCommand)])
     except (msgspec.DecodeError, UnknownVersion, KeyError):
         return None
 

@@ -69,9 +69,9 @@ class RedisPoison:
 
     def _add(self, fields: Mapping[str, bytes]) -> None:
         if fields:
-            self._client.xadd(STREAM, dict(fields))
+            self._client.xadd(STREAM, dict[Any, Any](fields))
             self.sent += 1
 
-    def _publish(self, channel: bytes, message: bytes) -> None:
+    def _publish(self, channel: Any, message: bytes | str) -> None:
         self._client.publish(channel, message)
         self.sent += 1

@@ -18,6 +18,7 @@ import socket
 import struct
 import sys
 from collections import deque
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -170,9 +171,12 @@ async def serve(chart: Map) -> None:
                 await writer.drain()
             writer.close()
 
+    def accept(edge: Edge) -> End:
+        return Pipe(skies[edge.name], edge).accept()
+
     loop = asyncio.get_running_loop()
     for edge in chart.edges:
-        await loop.create_server(lambda edge=edge: Pipe(skies[edge.name], edge).accept(), "127.0.0.1", edge.port)
+        await loop.create_server(partial(accept, edge), "127.0.0.1", edge.port)
     control = await asyncio.start_server(steer, "127.0.0.1", chart.control)
     await control.serve_forever()
 

@@ -68,7 +68,10 @@ def read_all(url: str, *, but_of: Sequence[str] = ()) -> Stored:
             " WHERE source_id <> ALL(%s)",
             others,
         )
-        messages = {row[0]: StoredMessage(*row[:3], MessageKind(row[3]), *row[4:]) for row in cursor}
+        messages = {
+            id_: StoredMessage(id_, conversation, seq, MessageKind(kind), *rest)
+            for id_, conversation, seq, kind, *rest in cursor
+        }
     return Stored(conversations, messages)
 
 
@@ -78,7 +81,7 @@ def overdue(url: str, *, longest_s: float) -> int | None:
         connection = psycopg2.connect(url, connect_timeout=2, options="-c statement_timeout=2000")
         with closing(connection), connection.cursor() as cursor:
             cursor.execute(_OVERDUE, {"late_s": OVERDUE_AFTER_S, "longest_s": longest_s})
-            count: int = cursor.fetchone()[0]
-            return count
+            ((count,),) = cursor.fetchall()
+            return int(count)
     except psycopg2.OperationalError:
         return None

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from subprocess import Popen
-from typing import Any, ClassVar
+from typing import Any
 
 import redis
 
@@ -31,7 +31,7 @@ class TimedPostgres(ReplicatedPostgres):
     """A PostgreSQL under a clock of its own, which can be the primary or the standby of another one."""
 
     clock: Clock
-    settings: ClassVar = ReplicatedPostgres.settings | {
+    settings = ReplicatedPostgres.settings | {
         # A commit that was answered is on the standby, too, and can be read there: a promotion loses nothing, and who
         # still reads from the old address sees what the new one has.
         "synchronous_commit": "remote_apply",

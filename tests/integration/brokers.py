@@ -29,7 +29,9 @@ TO_QUEUE: dict[str, Any] = {"exchange": EXCHANGE, "routing_key": ROUTING_KEY, "m
 class Broker(Protocol):
     name: str
     """As it stands in the logs: `redis lost`, `rabbitmq back`."""
-    server: Child
+
+    @property
+    def server(self) -> Child: ...
 
     @property
     def url(self) -> str: ...
@@ -84,7 +86,12 @@ class RedisBroker:
         self.client.xadd(STREAM, {k: v for k, v in (fields | forged).items() if v is not None})  # type: ignore[misc]
 
     def set_aside(self) -> list[bytes]:
-        return [fields[b"payload"] for _, fields in self.client.xrange("realmate:set-aside")]
+        return [fields[b"payload"] for _, fields in self.stored("realmate:set-aside")]
+
+    def stored(self, stream: str = STREAM) -> list[tuple[bytes, dict[Any, Any]]]:
+        """The entries of a stream and their fields."""
+        entries: Any = self.client.xrange(stream)
+        return list(entries)
 
     def kill(self) -> None:
         self.server.kill()

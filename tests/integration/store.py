@@ -18,7 +18,7 @@ from realmate.conversations.source_ids import SourceIds
 from realmate.conversations.sweep import Sweeper
 from realmate.domain.events import Verdict
 from realmate.domain.model import Rules
-from realmate.query.reads import Ambiguous, ConversationView, Wanted, read
+from realmate.query.reads import Ambiguous, ConversationView, Unread, Wanted, read
 from realmate.runtime.postgres import open_engine
 from realmate.runtime.transaction import Transactions
 from realmate.sources.file import UNCONFIGURED, Sources
@@ -76,7 +76,7 @@ class Store:
     def view(self, conversation_id: str, source: str | None = None) -> ConversationView | None:
         wanted = Wanted(conversation_id, None if source is None else frozenset({source}))
         found = read(self.db, [wanted]).get(wanted)
-        assert not isinstance(found, Ambiguous)
+        assert not isinstance(found, Ambiguous | Unread)
         return found
 
     def sweep(self, sweeper: Sweeper | None = None) -> None:

@@ -95,7 +95,7 @@ def test_redis_takes_the_users_of_docker_compose_and_nobody_else_can_do_anything
 class ComposedRabbitMQ(RabbitMQ):
     """With the users that docker-compose.yml gives it, and no other."""
 
-    url = property(lambda self: as_user(f"amqp://x@127.0.0.1:{self.port}//", "webhook"))  # type: ignore[assignment]
+    url = property(lambda self: as_user(f"amqp://x@127.0.0.1:{self.port}//", "webhook"))
 
     def _environment(self) -> dict[str, str]:
         *shell, script = yaml.safe_load(COMPOSE.read_text())["services"]["rabbitmq"]["command"]
@@ -188,7 +188,7 @@ def test_real_traffic_passes_with_each_service_as_its_own_user(
             assert not re.search("NOPERM|ACCESS_REJECTED|permission denied", service.log.read_text())
 
 
-EVERYBODY = (
+EVERYBODY: tuple[str, ...] = (
     "FLUSHALL",
     "FLUSHDB",
     "KEYS *",

@@ -54,7 +54,7 @@ def started(settings: dict[str, str], *services: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", "realmate", "run", *services], env=settings, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
-    lines = []
+    lines: list[str] = []
     while '"started"' not in (line := process.stderr.readline()):
         assert line, "".join(lines)
         lines.append(line)

@@ -14,9 +14,9 @@ from realmate.domain.events import Verdict
 from realmate.transport.interface import Delivery
 from realmate.wire.commands import (
     VERSION,
-    Command,
     MessageCommand,
     Origin,
+    UnreadCommand,
     decode_commands,
     encode_commands,
 )
@@ -122,7 +122,7 @@ def test_an_intake_of_the_version_before_is_told_that_there_is_no_such_conversat
 
 
 def of_the_version_before(sent: Delivery) -> Delivery:
-    commands: list[Command] = decode_commands(sent.payload)
+    commands = [command for command in decode_commands(sent.payload) if not isinstance(command, UnreadCommand)]
     payload = msgspec.msgpack.encode((VERSION, commands))
     assert payload != encode_commands(commands)
     return Delivery(sent.id, payload, sent.deadline, sent.redelivered)

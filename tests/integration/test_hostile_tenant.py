@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -49,7 +50,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
     """With little time for a statement: what was too much for the sweep in the hardening issue's small form."""
     sources = tmp_path / "sources.toml"
     sources.write_text(SOURCES)
-    settings = {
+    settings: dict[str, Any] = {
         "SOURCES_FILE": str(sources),
         "GROUP_WINDOW_S": str(WINDOW_S),
         "COMMAND_TIMEOUT_S": "0.8",
@@ -65,7 +66,7 @@ def ask_database(installation: Installation, query: str) -> object:
     try:
         with connection, connection.cursor() as cursor:
             cursor.execute(query)
-            return cursor.fetchone()[0] if cursor.description else None
+            return next(iter(cursor.fetchall()[0])) if cursor.description else None
     finally:
         connection.close()
 

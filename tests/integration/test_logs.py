@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
 import psycopg2
 import pytest
@@ -44,7 +44,7 @@ scopes = ["read"]
 class LoudPostgres(Postgres):
     """As somebody else's server may be: each failed statement is logged, whole, with its details."""
 
-    settings: ClassVar[Mapping[str, str]] = {
+    settings: Mapping[str, str] = {
         **{name: value for name, value in SETTINGS.items() if name not in QUIET},
         "log_min_error_statement": "error",
         "log_error_verbosity": "verbose",
@@ -96,7 +96,10 @@ def test_a_postgres_that_logs_what_fails_has_nothing_to_log(loud: LoudPostgres, 
 def test_no_log_tells_what_people_wrote(tmp_path: Path, transport: str) -> None:
     (tmp_path / "sources.toml").write_text(SOURCES)
     (tmp_path / "tokens.toml").write_text(TOKENS)
-    files = {"SOURCES_FILE": str(tmp_path / "sources.toml"), "TOKENS_FILE": str(tmp_path / "tokens.toml")}
+    files: dict[str, Any] = {
+        "SOURCES_FILE": str(tmp_path / "sources.toml"),
+        "TOKENS_FILE": str(tmp_path / "tokens.toml"),
+    }
     with start_installation(tmp_path, transport, LOG_LEVEL="DEBUG", **files) as installation:
         misbehave(installation)
         for pid in backends(installation.postgres):

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import kmock as kmocks
 import kopf
 import pytest
 import pytest_asyncio
+from kmock import Response  # type: ignore[attr-defined]
 from kubernetes_asyncio import client
 
 from realmate.kube_operator.cluster import Cluster, ClusterError
@@ -31,7 +31,7 @@ from realmate.local.ports import free_port
 API = "realmate.dev/v1alpha1"
 SOURCES, SECRETS, TEMPLATES = f"{API}/webhooksources", "v1/secrets", "v1/podtemplates"
 KINDS = (SOURCES, f"{API}/eventreplays", SECRETS, TEMPLATES, "v1/pods", "v1/events", "batch/v1/jobs")
-GENERATED = {"signing": {"scheme": "standard-webhooks", "generate": True}}
+GENERATED: dict[str, Any] = {"signing": {"scheme": "standard-webhooks", "generate": True}}
 
 pytestmark = pytest.mark.asyncio
 
@@ -147,7 +147,7 @@ async def test_what_it_applies_is_its_own_and_forced(world: World) -> None:
 async def test_what_the_api_server_rejects_is_told_in_the_status(world: World) -> None:
     world.make("shop")
     rejection = {"message": "secrets is forbidden: no rights", "code": 403}
-    world.server["patch", "/api/v1/namespaces/here/secrets/published"] << kmocks.Response(payload=rejection, status=403)
+    world.server["patch", "/api/v1/namespaces/here/secrets/published"] << Response(payload=rejection, status=403)
     await world.reconcile()
     assert await world.ready("shop") == "PublishFailed"
     assert "no rights" in str((await world.source("shop"))["status"])
@@ -156,7 +156,7 @@ async def test_what_the_api_server_rejects_is_told_in_the_status(world: World) -
 async def test_where_the_operator_has_no_rights_the_status_says_so_and_nothing_else_happens(world: World) -> None:
     world.make("shop", **GENERATED)
     rejection = {"message": "pods is forbidden: no rights", "code": 403}
-    world.server["get", "/api/v1/namespaces/here/pods"] << kmocks.Response(payload=rejection, status=403)
+    world.server["get", "/api/v1/namespaces/here/pods"] << Response(payload=rejection, status=403)
     assert await world.reconcile() is True
     assert await world.ready("shop") == "NoRights"
     assert "operator.serviceAccount" in str((await world.source("shop"))["status"])
@@ -164,7 +164,7 @@ async def test_where_the_operator_has_no_rights_the_status_says_so_and_nothing_e
 
 
 async def test_an_answer_that_is_a_rejection_has_its_reason(world: World) -> None:
-    world.server["get", "/apis/realmate.dev/v1alpha1/namespaces/here/webhooksources"] << kmocks.Response(
+    world.server["get", "/apis/realmate.dev/v1alpha1/namespaces/here/webhooksources"] << Response(
         payload={"message": "no rights"}, status=403
     )
     with pytest.raises(ClusterError, match="403 no rights"):
@@ -189,7 +189,7 @@ async def test_the_trouble_of_one_namespace_is_not_another_s(world: World) -> No
     world.make("shop")
     world.install("broken")
     world.put(SOURCES, {"metadata": {"name": "bad", "namespace": "broken"}, "spec": {"signing": {"generate": True}}})
-    world.server["get", "/api/v1/namespaces/broken/pods"] << kmocks.Response(payload={"message": "no"}, status=500)
+    world.server["get", "/api/v1/namespaces/broken/pods"] << Response(payload={"message": "no"}, status=500)
     await Operator(OperatorSettings())._reconcile(world.cluster)  # noqa: SLF001 (the loop around it never ends)
     assert "shop" in (await world.published())["sources"]
     assert "sources.json" not in await world.secret("published", "broken")

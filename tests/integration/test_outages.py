@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ secrets = [{ value = "whsec_MTIzNDU2Nzg5MDEyMzQ1Ng==" }]
 def installation(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Installation]:
     sources = tmp_path / "sources.toml"
     sources.write_text(SOURCES)
-    settings = {
+    settings: dict[str, Any] = {
         "COMMAND_TIMEOUT_S": str(COMMAND_TIMEOUT_S),
         "LOG_FORMAT": "json",
         "SOURCES_FILE": str(sources),

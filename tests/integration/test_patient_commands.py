@@ -59,7 +59,8 @@ def first_line(command: subprocess.Popen[str]) -> str:
 
 
 def test_every_command_that_needs_a_server_can_wait() -> None:
-    waiting, others = set(), set()
+    waiting: set[str] = set()
+    others: set[str] = set()
     for name, command in main.commands.items():
         for path, each in getattr(command, "commands", {}).items() or {"": command}.items():
             options = {option for parameter in each.params for option in parameter.opts}

@@ -68,7 +68,8 @@ class Places:
     def fill(self, who: Person) -> None:
         """Write to every place, about both of his conversations."""
         say = [saying(who.conversation, f"{who.word} {number}", source=who.source) for number in range(3)]
-        for command in (opening(who.conversation, who.source), *say[:2], opening(who.conversation, who.source)):
+        commands: list[Command] = [opening(who.conversation, who.source), *say[:2]]
+        for command in (*commands, opening(who.conversation, who.source)):
             self.plain.apply(keyed(command, f"key {who.word}"))
         time.sleep(0.4)
         self.plain.sweep()  # writes the reply

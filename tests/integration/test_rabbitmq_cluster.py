@@ -58,8 +58,8 @@ class World:
     def ask_database(self, query: str, *values: object) -> int:
         with closing(psycopg2.connect(self.database_url)) as connection, connection.cursor() as cursor:
             cursor.execute(query, values)
-            count: int = cursor.fetchone()[0]
-            return count
+            ((count,),) = cursor.fetchall()
+            return int(count)
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_a_batch_that_was_recorded_cannot_be_led_to_somebody_else(
 ) -> None:
     caller = processes.caller(redis_broker.url, transport_keys_file=str(keys))
     caller.call("recorded", timeout_s=0.5)
-    [(_, fields)] = redis_broker.client.xrange("realmate:commands")
+    [(_, fields)] = redis_broker.stored()
     consumer = processes.consumer(redis_broker.url, transport_keys_file=str(keys))
     assert eventually(lambda: redis_broker.waiting() == 0)
 

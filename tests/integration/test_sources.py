@@ -361,7 +361,8 @@ def metric(sources: Sources, name: str) -> float:
 def test_the_documentation_s_lines_can_be_pasted(sources: Sources, tmp_path: Path) -> None:
     text = DOCUMENTATION.read_text()
     setup, *further = re.findall(r"```bash\n(.+?)```", text, re.DOTALL)
-    of_sources, of_tokens = [], []
+    of_sources: list[str] = []
+    of_tokens: list[str] = []
     for block in re.findall(r"```toml\n(.+?)```", text, re.DOTALL):
         (of_tokens if block.startswith("[tokens") else of_sources).append(block)
     (tmp_path / "sources.toml").write_text("\n".join(of_sources))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -60,7 +61,8 @@ def test_many_sweepers_at_once_write_one_reply_a_group(store: Store) -> None:
     with ThreadPoolExecutor(6) as pool:
         sweeps = [pool.submit(Sweeper().sweep, store.db, store.rules) for _ in range(4)]
         late = [pool.submit(store.apply, *[saying(key) for key in keys[start::20]]) for start in range(20)]
-        for future in [*sweeps, *late]:
+        futures: list[Future[Any]] = [*sweeps, *late]
+        for future in futures:
             future.result()
     time.sleep(OVER_S)
     store.sweep()

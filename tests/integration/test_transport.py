@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 
 from brokers import Broker
-from transport_processes import CLAIM_IDLE_S, PATIENCE_S, Processes, eventually
+from transport_processes import CLAIM_IDLE_S, PATIENCE_S, Process, Processes, eventually
 
 SOON_S = 20.0
 """On a machine that runs other tests too: nothing is waited for that does not come."""
@@ -103,6 +104,10 @@ def test_a_batch_whose_handler_raised_comes_again_but_not_at_once(broker: Broker
     assert consumer.log.read_text().count("the store is away") > 0, "the failure is in the log"
 
 
+def has_logged(process: Process, event: str) -> bool:
+    return event in process.log_events()
+
+
 def test_a_restart_of_the_broker_is_ridden_out(own_broker: Broker, processes: Processes) -> None:
     consumer, caller = processes.consumer(own_broker.url), processes.caller(own_broker.url)
     assert caller.call("before")["reply"] == "echo before"
@@ -115,7 +120,7 @@ def test_a_restart_of_the_broker_is_ridden_out(own_broker: Broker, processes: Pr
     assert meanwhile.result(PATIENCE_S)["reply"] == "echo meanwhile"
     assert caller.call("after")["reply"] == "echo after"
     for process in (consumer, caller):
-        assert eventually(lambda process=process: f"{own_broker.name} back" in process.log_events())
+        assert eventually(partial(has_logged, process, f"{own_broker.name} back"))
         assert process.log_events().count(f"{own_broker.name} lost") == 1, "one line an outage"
         assert process.log_events().count(f"{own_broker.name} back") == 1
 

@@ -51,8 +51,8 @@ def change(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Change]:
         for service in (*state, *intakes):
             service.wait_ready()
         time.sleep(QUEUE_REGISTERED_S)
-        installations = [Installation(postgres, now, intake, state) for intake in intakes]
-        yield Change(*installations, broker_before=before)
+        of_before, of_now = (Installation(postgres, now, intake, state) for intake in intakes)
+        yield Change(of_before, of_now, broker_before=before)
 
 
 def test_events_of_both_are_taken(change: Change) -> None:

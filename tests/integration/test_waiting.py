@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ def logged(service: Service, event: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == event]
 
 
+def is_told_once(service: Service) -> bool:
+    return len(logged(service, "ready")) == 1
+
+
 def eventually(condition: Callable[[], bool]) -> None:
     give_up_at = time.monotonic() + PATIENCE_S
     while not condition():
@@ -55,7 +60,7 @@ def test_each_service_tells_what_it_waits_for_and_when_it_is_ready(
             for name in NEEDS
         }
         for name, service in services.items():
-            eventually(lambda service=service, name=name: waits_for(service) == NEEDS[name])
+            eventually(partial(waits, service, NEEDS[name]))
             assert all("refused" in line["error"].lower() for line in logged(service, "not ready: waiting"))
             assert logged(service, "ready") == []
         valkey.start()
@@ -63,11 +68,11 @@ def test_each_service_tells_what_it_waits_for_and_when_it_is_ready(
         eventually(lambda: "not migrated: run `realmate migrate`" in reasons(services["query"]))
         Migration(environment, tmp_path / "migrate.log").start()
         for service in services.values():
-            eventually(lambda service=service: len(logged(service, "ready")) == 1)
+            eventually(partial(is_told_once, service))
 
 
-def waits_for(service: Service) -> set[str]:
-    return {line["part"] for line in logged(service, "not ready: waiting")}
+def waits(service: Service, needs: set[str]) -> bool:
+    return {line["part"] for line in logged(service, "not ready: waiting")} == needs
 
 
 def reasons(service: Service) -> list[str]:

@@ -56,7 +56,11 @@ def environment(**settings: str) -> dict[str, str]:
     return {**inherited, **STORES, "LOG_LEVEL": "ERROR", **settings}
 
 
-def realmate(*arguments: str, stdin: bytes = b"", **settings: str) -> subprocess.CompletedProcess[bytes]:
+def realmate(*arguments: str, **settings: str) -> subprocess.CompletedProcess[bytes]:
+    return given(b"", *arguments, **settings)
+
+
+def given(stdin: bytes, *arguments: str, **settings: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-m", "realmate", *arguments],
         input=stdin,
@@ -181,7 +185,7 @@ def test_a_terminal_without_a_letter_shows_it_escaped(
 
 def test_what_a_stranger_wrote_does_not_drive_the_terminal(hostile_url: str) -> None:
     event = json.dumps({"type": HOSTILE}, ensure_ascii=False).replace("\\u001b", "\\u001b").encode()
-    shown = realmate("send", "--url", hostile_url, "-", stdin=event).stdout.decode()
+    shown = given(event, "send", "--url", hostile_url, "-").stdout.decode()
     assert "x1b]0;owned" in shown
     assert [character for character in HOSTILE if not character.isprintable() and character in shown] == []
 

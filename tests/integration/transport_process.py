@@ -122,11 +122,15 @@ class DyingService(EchoService):
         return super().answer(deliveries)
 
 
+def break_down() -> None:
+    _ = 1 // 0
+
+
 class BreakingLoopService(EchoService):
     """A loop of it fails in a way that nobody foresaw, as soon as the first batch has come."""
 
     def answer(self, deliveries: Sequence[Delivery]) -> list[bytes]:
-        loops.spawn("break", lambda: 1 // 0)
+        loops.spawn("break", break_down)
         return super().answer(deliveries)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+from collections.abc import Callable
+from datetime import datetime
 
 
-def read(parse: object, text: str) -> str:
+def read(parse: Callable[[str], datetime], text: str) -> str:
     try:
-        return parse(text).isoformat()  # type: ignore[operator]
+        return parse(text).isoformat()
     except ValueError as error:
         return f"rejected: {error}"
 

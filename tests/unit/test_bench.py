@@ -55,8 +55,9 @@ def test_a_percentile_is_told_at_most_one_percent_too_high() -> None:
 
 
 def test_every_conversation_is_opened_once_and_before_its_messages_and_every_id_is_new() -> None:
-    opened, messages = set(), {}
-    ids = set()
+    opened: set[str] = set()
+    messages: dict[str, int] = {}
+    ids: set[UUID] = set()
     for request in itertools.islice(open_loop.requests("127.0.0.1:8000", "/webhook/", 8), 2_000):
         head, _, body = request.partition(b"\r\n\r\n")
         assert f"Content-Length: {len(body)}".encode() in head

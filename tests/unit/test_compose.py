@@ -48,7 +48,7 @@ def interpolated(value: str, environment: dict[str, str]) -> str:
 def settings_of(service: str, **environment: str) -> Settings:
     """The settings of one of our containers, as it would read them itself."""
     given = SERVICES[service]["environment"]
-    values = {name.lower(): interpolated(value, environment) for name, value in given.items()}
+    values: dict[str, Any] = {name.lower(): interpolated(value, environment) for name, value in given.items()}
     return Settings(**{name: value for name, value in values.items() if value})
 
 

@@ -140,9 +140,9 @@ class Memory:
         if decision.message:
             self.messages[decision.message.id] = decision.message
         for kind, moved in ((MessageKind.INBOUND, decision.admitted), (MessageKind.EXPIRED, decision.expired)):
-            for held in moved:
-                assert self.messages[held.id].kind is MessageKind.HELD
-                self.messages[held.id] = self.messages[held.id]._replace(kind=kind)
+            for message in moved:
+                assert self.messages[message.id].kind is MessageKind.HELD
+                self.messages[message.id] = self.messages[message.id]._replace(kind=kind)
         self.conversations[before.id] = decision.conversation._replace(held=())
         held = self.of(before.id, MessageKind.HELD)
         counted = decision.conversation.held_messages, decision.conversation.held_bytes
@@ -296,8 +296,9 @@ def test_no_more_is_held_for_a_conversation_than_the_rules_say(history: list[Ste
     for pause, event in history:
         now += pause
         stored = dict(memory.messages)
-        verdict = memory.sweep(now) if event is SWEEP else memory.apply(event, now)
-        if verdict is Verdict.TOO_MANY_HELD:
+        if event is SWEEP:
+            memory.sweep(now)
+        elif memory.apply(event, now) is Verdict.TOO_MANY_HELD:
             assert memory.messages == stored, "what is rejected for now leaves no trace"
         for conversation_id in CONVERSATIONS:
             held = memory.of(conversation_id, MessageKind.HELD)

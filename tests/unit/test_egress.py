@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from realmate.egress import client
 from realmate.egress.client import RequestFailed, RequestForbidden, post
 
 
@@ -21,7 +20,7 @@ def test_all_addresses_of_a_name_must_be_public(monkeypatch: pytest.MonkeyPatch)
         assert host == "both.example"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in ("8.8.8.8", "10.0.0.1")]
 
-    monkeypatch.setattr(client.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr("realmate.egress.client.socket.getaddrinfo", resolve)
     with pytest.raises(RequestForbidden, match=r"both\.example is 10\.0\.0\.1"):
         post("https://both.example/", b"", {}, timeout_s=1)
 
@@ -135,7 +134,7 @@ def test_an_address_that_rejects_is_not_the_only_one(monkeypatch: pytest.MonkeyP
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in ("127.9.9.9", "127.0.0.1")]
 
     with serving(answer_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOi")) as url:
-        monkeypatch.setattr(client.socket, "getaddrinfo", resolve)
+        monkeypatch.setattr("realmate.egress.client.socket.getaddrinfo", resolve)
         answer = post(url.replace("127.0.0.1", "two.example"), b"", {}, timeout_s=5, allow_private=True)
     assert answer.body == b"Oi"
 

@@ -34,7 +34,7 @@ def rejection(*pieces: bytes) -> int | None:
     """The status with which these bytes are rejected, or None."""
     incoming = parser()
     feed(incoming, *pieces)
-    return incoming.rejection and incoming.rejection.status
+    return None if incoming.rejection is None else incoming.rejection.status
 
 
 def get(target: bytes, headers: bytes = b"") -> bytes:

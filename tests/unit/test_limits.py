@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realmate.sources import limits
 from realmate.sources.limits import MAX_EVENTS_PER_S, MAX_WINDOW_S, MIN_EVENTS_PER_S, LocalRateLimiter, RateLimit
 from realmate.wire.answers import too_many
 
@@ -16,7 +15,7 @@ LIMIT = RateLimit(events_per_s=10, burst=5)
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
-        monkeypatch.setattr(limits.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("realmate.sources.limits.time.monotonic", lambda: self.now)
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ def test_never_more_than_the_burst_and_the_rate_and_never_less(
     limit, limiter = RateLimit(rate, burst), LocalRateLimiter()
     level, now = 0.0, 1_000.0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits.time, "monotonic", lambda: now)
+        patch.setattr("realmate.sources.limits.time.monotonic", lambda: now)
         for pause_s, events in arrivals:
             now += pause_s
             level = max(0.0, level - pause_s * rate)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import eventlet
 import pytest
 
-from realmate.runtime import loops as module
 from realmate.runtime.health import Health
 from realmate.runtime.loops import Loops
 
@@ -25,7 +24,7 @@ eventlet.sleep(30)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the time."""
     now = [1000.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("realmate.runtime.loops.time.monotonic", lambda: now[0])
     return lambda moment: now.__setitem__(0, moment)
 
 

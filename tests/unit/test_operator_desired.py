@@ -27,8 +27,10 @@ from realmate.sources.file import SourceFile
 from signatures import OTHER_SECRET, SECRET
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SIGNED = {"signing": {"scheme": "standard-webhooks", "secretRefs": [{"name": "keys", "key": "shop"}]}}
-GENERATED = {"signing": {"scheme": "standard-webhooks", "generate": True, "rotation": {"overlap": "1h"}}}
+SIGNED: dict[str, Any] = {"signing": {"scheme": "standard-webhooks", "secretRefs": [{"name": "keys", "key": "shop"}]}}
+GENERATED: dict[str, Any] = {
+    "signing": {"scheme": "standard-webhooks", "generate": True, "rotation": {"overlap": "1h"}}
+}
 
 
 def source(name: str = "shop", **wanted: Any) -> Object:

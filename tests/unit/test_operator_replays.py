@@ -30,7 +30,7 @@ WHOLE: Object = {
 }
 
 
-def replay(before: Object | None = None, **spec: Any) -> Object:
+def replay(before: Object | None = None, /, **spec: Any) -> Object:
     metadata = {"name": "r", "namespace": "here", "uid": "1", "generation": 1}
     return {"metadata": metadata, "spec": spec, **({"status": before} if before else {})}
 

@@ -22,7 +22,7 @@ def test_a_port_that_another_process_was_given_is_not_given_again(monkeypatch: p
         assert other.stdout is not None
         theirs = int(other.stdout.readline())
         first_theirs = iter([theirs, *ports.BELOW_EPHEMERAL])
-        monkeypatch.setattr(ports.random, "choice", lambda _: next(first_theirs))
+        monkeypatch.setattr("realmate.local.ports.random.choice", lambda _: next(first_theirs))
         assert ports.free_port() != theirs
         other.communicate("\n")
 

@@ -61,7 +61,7 @@ def test_an_old_seal_is_worth_nothing_and_one_from_the_future_neither(
 ) -> None:
     text = seal(KEYS, BATCH)
     now = time.time()
-    monkeypatch.setattr(seals.time, "time", lambda: now + moved_s)
+    monkeypatch.setattr("realmate.wire.seals.time.time", lambda: now + moved_s)
 
     check_broken("expired", KEYS, BATCH, text)
 

@@ -66,5 +66,5 @@ def test_what_a_service_needs_and_has_not_is_named() -> None:
 
 def test_settings_do_not_change_and_each_is_described() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load().port = 1
+        load().port = 1  # type: ignore[misc]
     assert all(field.description for field in Settings.model_fields.values())

@@ -21,6 +21,7 @@ def test_it_builds_our_dockerfile_and_deploys_that_very_image() -> None:
 
 
 def profile(name: str) -> dict[str, Any]:
+    found: dict[str, Any]
     (found,) = (each for each in SKAFFOLD["profiles"] if each["name"] == name)
     return found
 

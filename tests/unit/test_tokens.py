@@ -29,7 +29,7 @@ def test_what_the_command_writes_is_what_the_file_takes(tmp_path: Path) -> None:
     entries = [tokens.entry(name, token, ["read", "admin"], []) for name, token in others.items()]
     known = read(tmp_path, "\n\n".join([*entries, tokens.entry("shop", TOKEN, ["read"], ["shop", "store"])]))
     holder = known.holder(f"Bearer {TOKEN}", "read")
-    assert (holder.name, holder.scopes, holder.sources) == ("shop", {"read"}, {"shop", "store"})
+    assert (holder.name, holder.scopes, holder.sources) == ("shop", frozenset({"read"}), frozenset({"shop", "store"}))
     for name, token in others.items():
         holder = known.holder(f"bearer  {token}", "admin")
         assert (holder.name, holder.sources) == (name, None)

@@ -16,7 +16,6 @@ import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
 
 import psycopg2
 
@@ -73,7 +72,7 @@ def running_url(data_dir: Path) -> str | None:
 class Postgres(Child):
     """A PostgreSQL server whose files are in `data_dir`. Without `port`, a free one is taken and kept."""
 
-    settings: ClassVar[Mapping[str, str]] = SETTINGS
+    settings: Mapping[str, str] = SETTINGS
     stop_signal = signal.SIGINT
     # Fast shutdown: sessions are cut off, but a checkpoint is written. It takes well under a second, and the next
     # start then needs no recovery, as it would after SIGQUIT.

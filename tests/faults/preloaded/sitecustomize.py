@@ -10,10 +10,11 @@ import sys
 import time
 import types
 from select import select  # the native one, by name: the module's will be made green
+from typing import SupportsIndex
 
 
-def sleep(seconds: float) -> None:
-    select([], [], [], seconds)
+def sleep(seconds: float | SupportsIndex) -> None:
+    select([], [], [], float(seconds))
 
 
 time.sleep = sleep
