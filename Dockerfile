@@ -1,28 +1,24 @@
 # One image for every service, the migration and the operator: what runs is its command (`run webhook`, `migrate`, …).
 #
 #   docker build -t realmate .
-#   docker build -t realmate --build-arg EXTRAS= .                      without the operator
 #   docker build -t realmate-development --target development .        what `skaffold dev` runs
 #
 # The embedded stores of `realmate up` (the extra `local`) are not in it, nor a compiler, pip, a shell's tools or tests.
 
 ARG PYTHON=3.11-slim-bookworm
 
-# The dependencies, as tested (constraints.txt), in a virtual environment without pip. Of the project only its metadata is
-# here, around an empty package: a change of code leaves this layer, the large one, as it is.
+# The dependencies, as tested and each by its hash (requirements.lock), in a virtual environment without pip. A change of
+# code leaves this layer, the large one, as it is.
 FROM python:${PYTHON} AS dependencies
-ARG EXTRAS="[operator]"
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-COPY pyproject.toml constraints.txt ./
-RUN mkdir -p services/realmate && touch README.md LICENSE services/realmate/__init__.py \
- && python -m venv --without-pip /opt/realmate \
- && pip --python /opt/realmate/bin/python install --quiet -c constraints.txt ".${EXTRAS}" \
- && pip --python /opt/realmate/bin/python uninstall --quiet --yes realmate
+COPY requirements.lock ./
+RUN python -m venv --without-pip /opt/realmate \
+ && pip --python /opt/realmate/bin/python install --quiet --require-hashes --no-deps -r requirements.lock
 
 # The project itself, to be laid over them.
 FROM dependencies AS application
-COPY README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY services services
 RUN pip --python /opt/realmate/bin/python install --quiet --no-deps --prefix /application .
 

@@ -84,11 +84,19 @@ $(BENCH_STAMP): $(STAMP)
 bench: $(BENCH_STAMP) ## Measure what this machine can do, in 20 minutes; make bench BENCH="--help" for less and more
 	@$(BIN)/python bench/run.py $(BENCH)
 
-lock: ## Make constraints.txt anew from the newest versions that fit pyproject.toml
+lock: ## Write constraints.txt, requirements.lock and docs/licences.md anew, from the newest versions that fit pyproject.toml
 	@rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
-	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[bench,dev,fuzz,operator,watch]'
+	@echo "Installing the newest versions (two minutes) ..."
+	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[bench,dev,docs,fuzz,operator,watch]'
 	@{ echo "# What CI and \`make\` install: the versions we test with. Refresh: make lock"; \
 	   $(VENV)/lock/bin/python -m pip freeze --exclude realmate; } > constraints.txt
+	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check uv pip-licenses
+	@{ echo "# What the image installs, by hash: the packages of pyproject.toml in the versions of constraints.txt. Refresh: make lock"; \
+	   $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	     --no-emit-index-url --extra operator -c constraints.txt pyproject.toml; } > requirements.lock
+	@{ echo "# Licences of what the image contains"; echo; echo "Written by \`make lock\`, from the packages' own metadata."; echo; \
+	   $(VENV)/lock/bin/pip-licenses --from=mixed --with-urls --format=markdown \
+	     --packages $$(sed -n 's/^\([a-z0-9._-]*\)==.*/\1/ip' requirements.lock); } > docs/licences.md
 
 clean: ## Remove the virtual environment and the local data
 	@rm -rf $(VENV) .realmate

@@ -74,8 +74,24 @@ def test_the_builder_gets_what_is_copied_and_nothing_else() -> None:
     assert all((ROOT / source).exists() for source in sources)
 
 
-def test_the_extra_it_names_exists() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    named = re.findall(r'EXTRAS="\[(\w+)\]"', (ROOT / "Dockerfile").read_text())
-    assert named
-    assert set(named) <= extras.keys()
+def test_it_installs_by_hash_the_versions_that_are_tested() -> None:
+    locked = dict(re.findall(r"^(\S+?)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    tested = dict(re.findall(r"^(\S+?)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    tested = {canonical(name): version for name, version in tested.items()}
+    assert {canonical(name): version for name, version in locked.items()}.items() <= tested.items()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["operator"]]
+    assert {canonical(re.split("[<>=;]", each)[0]) for each in wanted} <= {canonical(name) for name in locked}
+
+
+def test_the_licence_of_each_package_in_it_is_listed() -> None:
+    locked = re.findall(r"^(\S+?)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    listed = re.findall(r"^\| (\S+) +\| (\S+) +\| (.+?) +\|", (ROOT / "docs/licences.md").read_text(), re.MULTILINE)
+    assert {(canonical(name), version) for name, version in locked} <= {
+        (canonical(name), version) for name, version, _ in listed
+    }
+    assert [name for name, _, licence in listed if licence == "UNKNOWN"] == []
+
+
+def canonical(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()
