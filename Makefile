@@ -9,7 +9,7 @@ FUZZ_STAMP := $(VENV)/.installed-fuzz
 MYPY_TESTS := --explicit-package-bases --allow-subclassing-any --allow-untyped-decorators --allow-untyped-calls \
   --no-warn-return-any --disable-error-code func-returns-value --no-error-summary
 
-.PHONY: help run test contract version faults e2e fuzz generate snapshots check audit format bench clean lock
+.PHONY: help run test contract version docs faults e2e fuzz generate snapshots check audit format bench clean lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ $(FUZZ_STAMP): $(STAMP)
 generate: $(STAMP) ## Write what is made from something else: the chart's schema and README, the CRD, tables in docs
 	@$(BIN)/python charts/generate.py
 
+docs: $(STAMP) ## The documentation as a site, in .realmate/site
+	@$(BIN)/zensical build --clean --strict
+
 snapshots: $(STAMP) ## Write anew what the chart renders, for a reviewer to see what a change changes
 	@UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/chart/test_snapshots.py
 
@@ -71,6 +74,7 @@ check: $(STAMP) ## What CI checks: format, lint, types, layers, workflows, and t
 	@$(BIN)/lint-imports
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	@$(BIN)/zizmor --offline --quiet .github/workflows
+	@$(BIN)/zensical build --clean --strict >.realmate/docs.log || { cat .realmate/docs.log; exit 1; }
 	@$(BIN)/python -m pip check --disable-pip-version-check
 
 format: $(STAMP) ## Format and mend what can be mended
@@ -87,12 +91,12 @@ bench: $(BENCH_STAMP) ## Measure what this machine can do, in 20 minutes; make b
 lock: ## Write constraints.txt, requirements.lock and docs/licences.md anew, from the newest versions that fit pyproject.toml
 	@rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
 	@echo "Installing the newest versions (two minutes) ..."
-	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[bench,dev,docs,fuzz,operator,watch]'
+	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[bench,dev,fuzz,operator,watch]'
 	@{ echo "# What CI and \`make\` install: the versions we test with. Refresh: make lock"; \
 	   $(VENV)/lock/bin/python -m pip freeze --exclude realmate; } > constraints.txt
 	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check uv pip-licenses
 	@{ echo "# What the image installs, by hash: the packages of pyproject.toml in the versions of constraints.txt. Refresh: make lock"; \
-	   $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	   $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11.4 --generate-hashes --no-header --no-annotate \
 	     --no-emit-index-url --extra operator -c constraints.txt pyproject.toml; } > requirements.lock
 	@{ echo "# Licences of what the image contains"; echo; echo "Written by \`make lock\`, from the packages' own metadata."; echo; \
 	   $(VENV)/lock/bin/pip-licenses --from=mixed --with-urls --format=markdown \
