@@ -14,6 +14,7 @@ import pytest
 import yaml
 from pydantic.fields import FieldInfo
 
+from realmate.kube_operator.kinds import ADMIN_PORT
 from realmate.runtime.settings import Settings
 from rendered import CHART, Object, RenderError, environment, found, pods, render, render_file
 
@@ -208,3 +209,16 @@ def test_no_bound_of_a_definition_is_a_fraction() -> None:
     found_bounds = [bound for each in definitions for bound in bounds(each["spec"])]
     assert found_bounds
     assert [bound for bound in found_bounds if not float(bound).is_integer()] == []
+
+
+def test_the_operator_asks_pods_on_the_port_that_the_chart_opens() -> None:
+    rendered = render()
+    ports = {
+        port["containerPort"]
+        for each in rendered
+        if each["kind"] in {"Deployment", "StatefulSet"}
+        for container in each["spec"]["template"]["spec"]["containers"]
+        for port in container.get("ports", [])
+        if port["name"] == "admin"
+    }
+    assert ports == {ADMIN_PORT}

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from realmate.cli import main
 from realmate.kube_operator import replays
 from realmate.kube_operator.desired import Installation
-from realmate.kube_operator.kinds import Object
+from realmate.kube_operator.kinds import ADMIN_PORT, Object
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TEMPLATE: Object = {
@@ -50,7 +50,7 @@ def test_the_command_takes_what_a_job_says(spec: Object) -> None:
     arguments = made["spec"]["template"]["spec"]["containers"][0]["args"]
     assert ("--send" in arguments) is not spec.get("dryRun", False)
     arguments = [
-        each for each in arguments if each not in {"--report", "/dev/termination-log", "--report-port", "9000"}
+        each for each in arguments if each not in {"--report", "/dev/termination-log", "--report-port", str(ADMIN_PORT)}
     ]
     ran = CliRunner().invoke(main, arguments, env={"DATABASE_URL": "postgresql://127.0.0.1:1/none", "SOURCES_FILE": ""})
     assert ran.exit_code == 1

@@ -318,3 +318,6 @@ does not reach the cluster. Not a checksum: it would tell whoever may read pods,
 {{- end -}}
 {{- join "," $versions -}}
 {{- end }}
+
+{{/* The port of /metrics and of health, and of a command's report (kube_operator/kinds.py has it, too) */}}
+{{- define "realmate.adminPort" -}}9000{{- end }}

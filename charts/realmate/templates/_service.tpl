@@ -59,11 +59,11 @@ spec:
           {{- include "realmate.container" (list $root .name (not $root.Values.development)) | nindent 10 }}
           ports:
             - {name: http, containerPort: 8000}
-            - {name: admin, containerPort: 9000}
+            - {name: admin, containerPort: {{ include "realmate.adminPort" . }}}
           env:
             - {name: HOST, value: "0.0.0.0"}
             - {name: PORT, value: "8000"}
-            - {name: ADMIN_PORT, value: "9000"}
+            - {name: ADMIN_PORT, value: {{ include "realmate.adminPort" . | quote }}}
             - {name: LOG_FORMAT, value: json}
             {{- range $store, $variable := .stores }}
             {{- include "realmate.connection" (list $root $store (include "realmate.user" (list $store $.name)) $variable) | nindent 12 }}

@@ -7,6 +7,8 @@ from enum import Enum, StrEnum
 from typing import Any, NamedTuple
 
 GROUP, VERSION = "realmate.dev", "v1alpha1"
+ADMIN_PORT = 9000
+"""The port of /metrics and of health in each pod of ours: the chart's `realmate.adminPort`."""
 
 Object = dict[str, Any]
 """An object as the API server has it."""

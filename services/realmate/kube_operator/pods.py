@@ -12,10 +12,9 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from realmate.kube_operator.desired import Pod
-from realmate.kube_operator.kinds import Object
+from realmate.kube_operator.kinds import ADMIN_PORT, Object
 
 TIMEOUT = aiohttp.ClientTimeout(total=3)
-ADMIN_PORT = 9000
 COUNTED = "realmate_webhook_events"
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from realmate.kube_operator.desired import Installation
-from realmate.kube_operator.kinds import EVENT_REPLAY, Object, Reason
+from realmate.kube_operator.kinds import ADMIN_PORT, EVENT_REPLAY, Object, Reason
 from realmate.kube_operator.status import Condition, merged, written
 
 KEPT_FOR_S = 86_400
@@ -32,7 +32,7 @@ def replay_job(replay: Object, installation: Installation) -> Object:
         "--report",
         "/dev/termination-log",
         "--report-port",
-        "9000",
+        str(ADMIN_PORT),
     ]
     arguments += [f"{option}={spec[name]}" for name, option in OPTIONS if name in spec]
     arguments += [f"--code={code}" for code in spec.get("codes", [])]

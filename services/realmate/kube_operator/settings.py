@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from realmate.kube_operator.kinds import ADMIN_PORT
 from realmate.runtime.settings import SettingsError
 
 
@@ -22,7 +23,7 @@ class OperatorSettings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address of /healthz and /metrics. Pods set `0.0.0.0`.")
     port: int = Field(8000, ge=1, le=65535, description="Port of /healthz: watch and reconciles go on.")
-    admin_port: int = Field(9000, ge=1, le=65535, description="Port of /metrics.")
+    admin_port: int = Field(ADMIN_PORT, ge=1, le=65535, description="Port of /metrics.")
     log_format: Literal["auto", "json", "console"] = Field("auto", description="As for the services.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="As for the services.")
 

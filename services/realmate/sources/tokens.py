@@ -15,7 +15,7 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -24,7 +24,6 @@ from realmate.sources.file import is_name
 
 Scope = Literal["read", "admin"]
 """`read`: GET of conversations. `admin`: the metrics."""
-SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 PREFIX = "rmt_"
 """The prefix by which people, and scanners for secrets, recognise a Realmate token."""
