@@ -22,13 +22,11 @@ import structlog
 from nameko.runners import ServiceRunner
 
 from realmate.errors import UserError
-from realmate.http_server.readers import readers
-from realmate.http_server.server import open_admin
+from realmate.http_server.server import open_process
 from realmate.runtime import cooperation, logs
 from realmate.runtime.config import nameko_config
 from realmate.runtime.health import health
 from realmate.runtime.listening import cannot_listen
-from realmate.runtime.loops import loops
 from realmate.runtime.settings import Settings, load
 
 SERVICES = {
@@ -59,15 +57,13 @@ def serve(names: Sequence[str]) -> int:
     logs.configure(settings, service="+".join(names))
     _allow_many_connections()
     signals = _catch_signals(settings)
-    readers.open(settings)
     runner = _runner(names, settings)
     with _one_line_for("ADMIN_PORT", settings.host, settings.admin_port):
-        open_admin(settings)
+        open_process(settings)
     with _one_line_for("PORT", settings.host, settings.port), _quiet_hub():
         runner.start()
     _collect_seldom()
     log.info("started", pid=os.getpid(), host=settings.host, port=settings.port)
-    loops.spawn("watch health", health.watch)
     eventlet.spawn(_stop_when_told, signals, runner, settings)
     try:
         runner.wait()

@@ -11,6 +11,7 @@ import errno
 import socket
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Protocol
 
 import eventlet
@@ -68,7 +69,7 @@ class User(Protocol):
 
 
 class HttpServer:
-    """Use `share` or `open_admin` to get one."""
+    """Use `share` to get one."""
 
     def __init__(
         self,
@@ -262,7 +263,8 @@ _servers: dict[tuple[str, int], HttpServer] = {}
 
 
 def share(settings: Settings, user: User) -> HttpServer:
-    """This process's server for the host and port of `settings`. Raises OSError if it cannot listen there."""
+    """Return this process's server for the host and port of `settings`. Raises OSError if it cannot listen there."""
+    open_process(settings)
     key = (settings.host, settings.port)
     if key not in _servers:
         budget = process_budget(settings)
@@ -279,7 +281,19 @@ class _Process:
     takes_requests = False
 
 
-def open_admin(settings: Settings) -> None:
+@cache
+def open_process(settings: Settings) -> None:
+    """Open what a process has once, whichever of its services comes first: the guard for readers, ADMIN_PORT, and the
+    watch over its health. Raises SettingsError and OSError.
+
+    Every server is made after this, so none can serve readers without their guard.
+    """
+    readers.open(settings)
+    _open_admin(settings)
+    loops.spawn("watch health", health.watch)
+
+
+def _open_admin(settings: Settings) -> None:
     """Serve health and metrics on ADMIN_PORT, if that is set, until the process ends. Raises OSError."""
     if settings.admin_port is not None:
         budget = ByteBudget(ADMIN_BUDGET_BYTES)

@@ -1,4 +1,7 @@
-"""Nameko's configuration dictionary, made from the settings: the one bridge between the two."""
+"""The bridge between Nameko's configuration dictionary and the settings, in both directions.
+
+`realmate run` makes the dictionary from the settings. Under `nameko run` the settings are made from Nameko's YAML file.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from typing import Any
 
 from nameko.extensions import DependencyProvider
 
-from realmate.runtime.settings import Settings
+from realmate.runtime import cooperation, logs
+from realmate.runtime.settings import Settings, load
 
 SETTINGS_KEY = "REALMATE"
 
@@ -29,6 +33,20 @@ class ServiceSettings(DependencyProvider):
 
 
 def settings_of(container: Any) -> Settings:
-    """The settings of the container an extension is bound to."""
+    """Return the settings of the container that an extension is bound to. Raises SettingsError under `nameko run`."""
+    if SETTINGS_KEY not in container.config:
+        container.config[SETTINGS_KEY] = _adopt(container.config, container.service_name)
     settings: Settings = container.config[SETTINGS_KEY]
+    return settings
+
+
+def _adopt(config: dict[str, Any], service: str) -> Settings:
+    """Return the settings that Nameko's own configuration names, as variables are named; the environment has the rest.
+
+    What `realmate run` sets up for a process is set up here, but for logging where the YAML file has its own.
+    """
+    cooperation.patch()
+    settings = load(config)
+    if "LOGGING" not in config:
+        logs.configure(settings, service=service)
     return settings

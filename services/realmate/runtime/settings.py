@@ -6,6 +6,7 @@ two. A wrong value or a contradiction stops the process with one clear line.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -329,10 +330,14 @@ class Settings(BaseSettings):
         return self.database_url
 
 
-def load() -> Settings:
-    """The settings of this process. Raises SettingsError with one line a wrong variable."""
+def load(given: Mapping[str, Any] | None = None) -> Settings:
+    """Return the settings of this process: those `given` by their variables' names, and the environment's.
+
+    Raises SettingsError with one line a wrong variable.
+    """
+    chosen = {name.lower(): value for name, value in (given or {}).items() if name.isupper()}
     try:
-        return Settings()
+        return Settings(**{name: value for name, value in chosen.items() if name in Settings.model_fields})
     except ValidationError as error:
         lines = []
         for problem in error.errors():
