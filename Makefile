@@ -9,7 +9,7 @@ FUZZ_STAMP := $(VENV)/.installed-fuzz
 MYPY_TESTS := --explicit-package-bases --allow-subclassing-any --allow-untyped-decorators --allow-untyped-calls \
   --no-warn-return-any --disable-error-code func-returns-value --no-error-summary
 
-.PHONY: help run test contract version docs faults e2e fuzz generate snapshots check audit format bench clean lock
+.PHONY: help run test contract version docs flaky faults e2e fuzz generate snapshots check audit format bench clean lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ run: $(STAMP) ## Start everything on one machine: http://127.0.0.1:8000
 test: $(STAMP) ## All tests, with real stores that they start themselves
 	@$(BIN)/python -m pytest -n 6 --dist worksteal --ignore tests/faults/test_faults.py
 	@$(BIN)/python -m pytest -n 2 tests/faults/test_faults.py  # by themselves: they keep a whole machine busy
+
+flaky: $(STAMP) ## Run tests TIMES (20) times, eight at once on a busy machine: make flaky TESTS="tests/integration/test_up.py -k dies"
+	@$(BIN)/python -m pytest $(TESTS) --count $${TIMES:-20} -n 8 -p no:cacheprovider -q
 
 faults: $(STAMP) ## Break everything for FAULT_SECONDS (150) over each transport; outcome in .realmate/faults
 	@FAULT_GOALS=1 FAULT_SECONDS=$${FAULT_SECONDS:-150} FAULT_REPORT=$${FAULT_REPORT:-.realmate/faults} \
