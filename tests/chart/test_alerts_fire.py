@@ -43,6 +43,7 @@ READ_OK, READ_BAD = (REQUESTS(route="/conversations/<id>/", status=status) for s
 HERE = {f'realmate_http_connections{{pod="{RELEASE}-{name}-1"}}': steady(1) for name in ("webhook", "conversations")}
 QUERY = f'realmate_http_connections{{pod="{RELEASE}-query-1"}}'
 STUCK = 'realmate_timer_last_success_timestamp_seconds{timer="sweep"}'
+UNNUMBERED, FEED_OPEN = "realmate_feed_unnumbered_seconds", "realmate_feed_open"
 SWEEP = 'realmate_sweep_set_aside_total{source="shop"}'
 FOREIGN = 'realmate_transport_dropped_messages_total{what="reply", reason="signature"}'
 SIGNATURES = 'realmate_webhook_rejected_signatures_total{source="shop", reason="signature"}'
@@ -100,6 +101,10 @@ CASES = {
     "RealmateSourceNotPublished": Case(
         fires=({UNPUBLISHED: steady(1)},),
         silent=({UNPUBLISHED: steady(0), PUBLISHED: steady(9)},),
+    ),
+    "RealmateFeedStopped": Case(
+        fires=({UNNUMBERED: steady(30), FEED_OPEN: steady(1)}, {UNNUMBERED: steady(0), FEED_OPEN: steady(0)}),
+        silent=({UNNUMBERED: steady(1), FEED_OPEN: steady(1)},),
     ),
     "RealmateTimerStuck": Case(
         fires=({STUCK: steady(60)},),

@@ -528,11 +528,12 @@ def test_a_migration_that_differs_is_another_job() -> None:
     assert name({}) != name({"migration": {"resources": {"limits": {"memory": "1Gi"}}}})
 
 
-def test_the_way_in_shows_events_and_conversations_and_nothing_else() -> None:
+def test_the_way_in_shows_events_conversations_and_changes_and_nothing_else() -> None:
     objects = render(ALL_ON)
     [rule] = found(objects, "Ingress", "")["spec"]["rules"]
     paths = {each["path"]: each["backend"]["service"]["name"] for each in rule["http"]["paths"]}
-    assert paths == {"/webhook": f"{RELEASE}-webhook", "/conversations": f"{RELEASE}-query"}
+    query = f"{RELEASE}-query"
+    assert paths == {"/webhook": f"{RELEASE}-webhook", "/conversations": query, "/changes": query}
     for each in objects:
         if each["kind"] == "Service":
             assert "admin" not in [port["name"] for port in each["spec"]["ports"]]

@@ -20,6 +20,7 @@ from installation import event, start_installation
 from needed import require_program
 from realmate.local import postgres as local
 from realmate.local.postgres import SETTINGS, Postgres
+from realmate.runtime.database_readiness import SCHEMA_REVISION
 from realmate.runtime.postgres import connect
 
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
@@ -87,7 +88,7 @@ def test_everything_works_over_a_connection_that_is_verified(tmp_path: Path) -> 
             )
             sessions = set(cursor.fetchall())
         connection.close()
-        assert sessions == {("realmate-conversations", True), ("realmate-query", True)}
+        assert sessions == {(f"realmate-conversations/{SCHEMA_REVISION}", True), ("realmate-query", True)}
 
 
 @pytest.mark.parametrize(

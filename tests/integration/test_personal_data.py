@@ -20,7 +20,8 @@ import msgspec
 import psycopg2
 import pytest
 
-from realmate.conversations.upkeep import erase_outdated, forget_keys, forget_rejections
+from realmate.conversations.sequencer import number
+from realmate.conversations.upkeep import erase_outdated, forget_changes, forget_keys, forget_rejections
 from realmate.domain.events import Verdict
 from realmate.sources.model import Source
 from realmate.sources.responders import Responder
@@ -31,7 +32,9 @@ from store import AGED, QUICK, Store, closing, open_store, opening, saying
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs/personal-data.md"
 RESPONDER = Responder("https://replies.example/", StandardWebhooks([SECRET]))
-NOT_OF_PEOPLE = {"alembic_version", "applied_batches", "erasures", "sources"}
+NOT_OF_PEOPLE = {"alembic_version", "applied_batches", "erasures", "feed", "sources"}
+FOR_READERS = "changes"
+"""This table keeps ids on purpose, so that readers learn of the erasure. It has a test of its own."""
 DAY_S = 86_400
 
 Dump = dict[str, set[str]]
@@ -153,13 +156,13 @@ def places(database_url: str) -> Iterator[Places]:
 
 
 def found(traces: list[str], dump: Dump) -> list[str]:
-    """Rows with any of the traces; zero bytes do not hide them."""
-    rows = [f"{table}: {row}" for table, rows in dump.items() for row in rows]
+    """Rows with any of the traces, but for FOR_READERS; zero bytes do not hide them."""
+    rows = [f"{table}: {row}" for table, rows in dump.items() if table != FOR_READERS for row in rows]
     return [row for row in rows if any(trace in row.replace("\\\\000", "") for trace in traces)]
 
 
 def people_s(dump: Dump) -> Dump:
-    return {table: rows for table, rows in dump.items() if table not in NOT_OF_PEOPLE}
+    return {table: rows for table, rows in dump.items() if table not in {*NOT_OF_PEOPLE, FOR_READERS}}
 
 
 def test_every_place_is_filled_and_in_the_documentation(places: Places) -> None:
@@ -237,6 +240,21 @@ def test_what_never_opened_is_kept_as_long_as_what_was_rejected(places: Places) 
     assert not any(who.unopened in row for row in remaining)
     assert any(held.conversation_id in row for row in remaining)  # it still waits
     assert any(who.conversation in row for row in remaining)  # closed, and without a retention kept for ever
+
+
+def test_readers_learn_of_the_erasure_and_then_nothing_is_left_in_the_changes_either(places: Places) -> None:
+    who = person()
+    places.fill(who)
+    for key in (who.conversation, who.unopened):
+        assert places.realmate("erase", "conversation", key, "--source", "shop", "--yes").returncode == 0
+    number(places.plain.db)
+    kept = "SELECT string_agg(encode(touched, 'hex'), ' ') FROM changes"
+    ids = [key.replace("-", "") for key in (who.conversation, who.unopened)]
+    assert ids[0] in str(places.plain.scalar(kept)), "an entry says that it is erased"
+    assert who.word.encode().hex() not in str(places.plain.scalar(kept)), "a change has no content"
+    places.plain.execute("UPDATE changes SET at = at - interval '73 hours'")
+    forget_changes(places.plain.db, 72)
+    assert not any(key in str(places.plain.scalar(kept)) for key in ids)
 
 
 def test_a_large_backlog_of_rejections_is_searched_in_portions(places: Places) -> None:

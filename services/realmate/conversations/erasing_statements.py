@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from realmate.conversations.change_statements import touched
 from realmate.conversations.spelling import names
 from realmate.conversations.statements import is_settled
+from realmate.domain.changes import What
 from realmate.domain.model import Status
 from realmate.runtime.transaction import Statement
 
@@ -66,14 +68,20 @@ _ERASE = """
         DELETE FROM conversations USING chosen
         WHERE conversations.id = chosen.id AND conversations.source_id = chosen.source_id
             AND NOT (SELECT is_left FROM rest)
-        RETURNING 1
+        RETURNING conversations.id, conversations.source_id, status
+    ),
+    told AS (
+        INSERT INTO changes (at, touched)
+        SELECT clock_timestamp(), string_agg({told}, ''::bytea ORDER BY id) FROM gone
+        WHERE status > {pending:d} HAVING count(*) > 0
     )
     SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM said),
         (SELECT count(*) FROM rejected) + (SELECT count(*) FROM rejected_alone),
         CASE WHEN is_left THEN {again} ELSE {after} END
     FROM rest
 """
-_AGAIN = {"again": "'again'", "after": "NULL"}
+_TOLD = {"told": touched("id", "source_id", "0", What.ERASED), "pending": Status.PENDING}
+_AGAIN = {"again": "'again'", "after": "NULL"} | _TOLD
 
 
 def _outdated(which: str) -> str:
@@ -134,6 +142,7 @@ ERASE_CONVERSATIONS_AFTER = Statement(
         rows="$4",
         again="CAST($2 AS text)",
         after="(SELECT CAST(id AS text) FROM chosen ORDER BY id DESC LIMIT 1)",
+        **_TOLD,
     ),
 )
 

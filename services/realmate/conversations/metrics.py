@@ -57,6 +57,16 @@ SET_ASIDE = Counter(
 )
 PENDING_GROUPS = Gauge("realmate_groups_pending", "Groups not answered yet", multiprocess_mode="mostrecent")
 HELD_MESSAGES = Gauge("realmate_held_messages", "Messages waiting for a conversation", multiprocess_mode="mostrecent")
+FEED_OPEN = Gauge(
+    "realmate_feed_open",
+    "1 while every change gets into the feed; 0 while an older version writes",
+    multiprocess_mode="mostrecent",
+)
+UNNUMBERED_SECONDS = Gauge(
+    "realmate_feed_unnumbered_seconds",
+    "How long the oldest change has waited for its position",
+    multiprocess_mode="mostrecent",
+)
 OVERDUE_SECONDS = Gauge(
     "realmate_sweep_overdue_seconds", "How late the sweep is for what is due longest", multiprocess_mode="mostrecent"
 )

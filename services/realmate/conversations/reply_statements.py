@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from realmate.conversations.change_statements import touched
 from realmate.conversations.statements import MESSAGE_COLUMNS, reply_text
+from realmate.domain.changes import What
 from realmate.domain.model import MessageKind, Status
 from realmate.runtime.transaction import Statement
 
@@ -52,7 +54,8 @@ GROUP = Statement(
     """,
 )
 
-# The row's deletion is what makes it one reply. The conversation is locked first: it may be erased just now.
+# The row's deletion is what makes it one reply. The conversation is locked first: it may be erased just now. The reply
+# gets the next place, not the one that its group's end reserved: for readers, positions are append-only.
 FINISH_REPLY_REQUEST = Statement(
     "finish_call",
     ("uuid", "integer", "integer", "text", "text"),
@@ -66,17 +69,22 @@ FINISH_REPLY_REQUEST = Statement(
     ),
     changed AS (
         UPDATE conversations
-        SET updated_at = greatest(updated_at, now),
+        SET last_seq = conversations.last_seq + 1, updated_at = greatest(updated_at, now),
             settled_at = CASE WHEN status = {Status.CLOSED:d} THEN greatest(updated_at, now) END
         FROM done
         WHERE id = conversation_id AND conversations.source_id = done.source_id
+        RETURNING conversations.last_seq AS seq
     ),
     made AS (
         INSERT INTO messages ({MESSAGE_COLUMNS})
-        SELECT gen_random_uuid(), source_id, conversation_id, seq, {MessageKind.OUTBOUND:d},
+        SELECT gen_random_uuid(), source_id, conversation_id, changed.seq, {MessageKind.OUTBOUND:d},
             coalesce($4, rendered.text), now, now
-        FROM done {reply_text("done", "$5")}
-        RETURNING 1
+        FROM changed CROSS JOIN done {reply_text("done", "$5")}
+        RETURNING conversation_id, source_id, seq, arrived_at
+    ),
+    told AS (
+        INSERT INTO changes (at, touched)
+        SELECT arrived_at, {touched("conversation_id", "source_id", "seq", What.MESSAGES)} FROM made
     )
     SELECT count(*) FROM made
     """,

@@ -10,6 +10,7 @@ from realmate.conversations.batches import BatchApplier
 from realmate.conversations.holding import Holding
 from realmate.conversations.responding import Responding, give_up_orphans
 from realmate.conversations.rules import RuleBooks
+from realmate.conversations.sequencer import Sequencer
 from realmate.conversations.source_ids import SourceIds
 from realmate.conversations.sweep import Sweeper
 from realmate.domain.model import Rules
@@ -25,6 +26,7 @@ from realmate.transport.interface import Delivery
 TIDY_PAUSE_S = 5.0
 COUNT_PAUSE_S = 1.0
 RESPOND_PAUSE_S = 0.1
+NUMBER_PAUSE_S = 0.05
 FORGET_PAUSE_S = 60.0
 
 
@@ -41,6 +43,7 @@ class ConversationsService:
     responding = Responding()
     sweeper = Sweeper()
     holding = Holding()
+    sequencer = Sequencer()
 
     @property
     def rules(self) -> RuleBooks:
@@ -71,6 +74,10 @@ class ConversationsService:
     def sweep(self) -> None:
         self.sweeper.sweep(self.db, self.rules, self.background)
 
+    @periodic(lambda _settings: NUMBER_PAUSE_S)
+    def number(self) -> None:
+        self.sequencer.run(self.db)
+
     @periodic(lambda _settings: COUNT_PAUSE_S)
     def count_held(self) -> None:
         self.holding.count(self.db)
@@ -79,6 +86,7 @@ class ConversationsService:
     def tidy(self) -> None:
         self.sweeper.sweep_stranded(self.db, self.rules)
         upkeep.forget_keys(self.db)
+        upkeep.forget_changes(self.db, self.settings.feed_keep_h)
         upkeep.tidy(self.db)
         give_up_orphans(self.db, self.rules.responders(self.db))
 

@@ -9,13 +9,13 @@ attempt looks first. So the usual event, which is new, costs no look at what is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from realmate.conversations import reply_statements, statements
+from realmate.conversations import change_statements, reply_statements, statements
 from realmate.conversations.holding import Holding
 from realmate.conversations.portions import LONGEST_PAUSE_S, Portion, cut, plan
 from realmate.conversations.rejections import Rejection
@@ -32,6 +32,7 @@ from realmate.conversations.rows import (
     reply_row,
 )
 from realmate.conversations.rules import RuleBook
+from realmate.domain.changes import Touched, What, encode
 from realmate.domain.decide import Decision, decide, decide_due
 from realmate.domain.events import CloseConversation, Event, NewConversation, NewMessage, Verdict
 from realmate.domain.model import (
@@ -61,6 +62,9 @@ class UnitOfWork:
         self._known: dict[MessageId, Message] = {}
         self._messages: dict[MessageId, Message] = {}
         self._admitted: list[HeldMessage] = []
+        self._moved: dict[ConversationId, list[int]] = {}
+        """The seqs of each conversation's messages that were held and are not any more."""
+        self._expires: set[ConversationId] = set()
         self.expired: list[HeldMessage] = []
         self.taken = Portion(0, 0, 0)
         """How much `decide_due` and `decide_stranded` have processed."""
@@ -141,6 +145,8 @@ class UnitOfWork:
         self._write(statements.INSERT_REJECTIONS, rejections)
         if self.expired:
             self._transaction.add(statements.INSERT_EXPIRED, *_arrays(self.expired))
+        if touched := encode(self._touched()):  # the last: its number is drawn when every lock is held
+            self._transaction.add(change_statements.INSERT_CHANGE, self._now, touched)
 
     # --- load ---
 
@@ -243,10 +249,33 @@ class UnitOfWork:
                 self._messages[held.id] = self._messages[held.id]._replace(kind=MessageKind.INBOUND)
             else:
                 self._admitted.append(held)
-        self.expired += decision.expired
+        if decision.admitted or decision.expired:
+            moved = self._moved.setdefault(decision.conversation.id, [])
+            moved += [held.seq for held in (*decision.admitted, *decision.expired)]
+        if decision.expired:
+            self._expires.add(decision.conversation.id)
+            self.expired += decision.expired
         self.replies += decision.replies
 
     # --- save ---
+
+    def _touched(self) -> Iterator[Touched]:
+        """Yield an entry for each conversation of which a reader may learn something new."""
+        for key, after in sorted(self._current.items()):
+            before = self._stored.get(key) or Conversation(key)
+            if after is before:
+                continue
+            is_open = after.status is not Status.PENDING
+            first, last = before.last_seq + 1, after.last_seq if is_open else 0
+            what = What.EXPIRED if key in self._expires else What(0)
+            if moved := self._moved.get(key):
+                first, last = min(first, *moved), max(last, *moved)
+            if is_open:
+                what |= What.OPENED if before.status is Status.PENDING else 0
+                what |= What.MESSAGES if last >= first else 0
+                what |= What.CLOSED if after.status is not before.status and after.status is Status.CLOSED else 0
+            if what:
+                yield Touched(*key, *((first, last) if last >= first else (0, 0)), what)
 
     def _save_conversations(self) -> None:
         new: list[ConversationRow] = []

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import structlog
 
-from realmate.conversations import erasing_statements, metrics, statements
+from realmate.conversations import change_statements, erasing_statements, metrics, statements
 from realmate.conversations.erasing import CONVERSATIONS_PER_PORTION, ROWS_PER_PORTION, Run
 from realmate.conversations.portions import in_portions
 from realmate.runtime.database import is_outage, within
@@ -45,6 +45,11 @@ def tidy(db: Transactions) -> None:
 def forget_keys(db: Transactions) -> None:
     """Forget the idempotency keys that are too old."""
     _delete(db, statements.FORGET_KEYS, FORGET_KEYS_AFTER_S)
+
+
+def forget_changes(db: Transactions, keep_h: float) -> None:
+    """Forget the changes that no reader may ask for any more."""
+    _delete(db, change_statements.FORGET_CHANGES, keep_h * 3600)
 
 
 def forget_rejections(db: Transactions, sources: Sources, retention_s: float | None = None) -> None:

@@ -1,14 +1,14 @@
 """The HTTP server of every process: fast, strict, bounded, and drained on the way out.
 
 From outside in: `server` accepts; `connection` is one client; `parser` turns its bytes into requests; `routes` finds
-who answers; `batches` (for services) or `direct` (health, metrics) does; `answers` writes it. `entrypoint` makes Nameko
-extensions of all this.
+who answers; `batches` or `waiting` (for services) or `direct_routes` (health, metrics) does; `responses` writes it.
+`entrypoints` makes Nameko extensions of all this.
 """
 
 from __future__ import annotations
 
 from realmate.http_server.batches import NOT_YET
-from realmate.http_server.entrypoints import HealthServer, http_batch
+from realmate.http_server.entrypoints import HealthServer, http_batch, http_waiting
 from realmate.http_server.isolation import isolated
 from realmate.http_server.rejections import FAILED
 from realmate.http_server.request import Request
@@ -22,5 +22,6 @@ __all__ = [
     "Request",
     "ResponseMemory",
     "http_batch",
+    "http_waiting",
     "isolated",
 ]

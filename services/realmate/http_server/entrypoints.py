@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import eventlet
 from nameko.extensions import DependencyProvider, Entrypoint
@@ -27,12 +27,19 @@ from nameko.extensions import DependencyProvider, Entrypoint
 from realmate.http_server.batches import BatchQueue, RequestBatch
 from realmate.http_server.request import Request
 from realmate.http_server.server import HttpServer, share
+from realmate.http_server.waiting import Waiting, WaitingRoute
 from realmate.runtime.config import settings_of
 from realmate.runtime.health import health
+from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
 
 BatchMethod = Callable[[Any, list[Request]], list[Response]]
+WaitingMethod = Callable[[Any, Request], Response]
 AdmitMethod = Callable[[Any, Request, int | None], Response | int]
+
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class WorkerKilledError(Exception):
@@ -54,14 +61,27 @@ def http_batch(
     return decorate
 
 
-def _always_ending(service_method: BatchMethod) -> BatchMethod:
+def http_waiting(method: str, path: str, *, headers: Iterable[str] = ()) -> Callable[[WaitingMethod], WaitingMethod]:
+    """Decorate a service method to answer this method and path, each request in a worker of its own, which may wait.
+
+    At most STREAMS_MAX requests are at work; beyond that they get a 503. Who waits must stop when `health.draining`.
+    """
+    register: Callable[[WaitingMethod], WaitingMethod] = WaitingHttp.decorator(method, path, headers=headers)
+
+    def decorate(service_method: WaitingMethod) -> WaitingMethod:
+        return register(_always_ending(service_method))
+
+    return decorate
+
+
+def _always_ending(service_method: Callable[[Any, T], R]) -> Callable[[Any, T], R]:
     """Nameko tells an entrypoint of results and of `Exception`s, but not when a worker is killed (GreenletExit) or an
     eventlet.Timeout escapes: both are BaseExceptions. Without this, its requests would never be answered."""
 
     @functools.wraps(service_method)
-    def run(service: Any, requests: list[Request]) -> list[Response]:
+    def run(service: Any, asked: T) -> R:
         try:
-            return service_method(service, requests)
+            return service_method(service, asked)
         except Exception:
             raise
         except BaseException as error:
@@ -94,26 +114,25 @@ class _ServerUser:
         raise NotImplementedError
 
 
-class BatchHttp(_ServerUser, Entrypoint):
-    """One route, whose requests are handed to the service method in batches."""
+class _Route(_ServerUser, Entrypoint):
+    """One route, whose requests are handed to workers. A subclass says how: `_make_handler`."""
 
     takes_requests = True
 
-    def __init__(
-        self, method: str, path: str, *, admit: AdmitMethod | None = None, headers: Iterable[str] = (), **kwargs: Any
-    ) -> None:
+    def __init__(self, method: str, path: str, *, headers: Iterable[str] = (), **kwargs: Any) -> None:
         self._method = method
         self._headers = tuple(headers)
         self._path = path
-        self._admit = admit
         super().__init__(**kwargs)
 
     def setup(self) -> None:
         settings = settings_of(self.container)
         self._server = share(settings, self)
-        admit = None if self._admit is None else functools.partial(self._admit, _Injected(self.container))
-        self._queue = BatchQueue(self._path, self._spawn, settings, admit)
-        self._server.routes.add(self._method, self._path, self._queue, headers=self._headers)
+        self._handler = self._make_handler(settings)
+        self._server.routes.add(self._method, self._path, self._handler, headers=self._headers)
+
+    def _make_handler(self, settings: Settings) -> BatchQueue | WaitingRoute:
+        raise NotImplementedError
 
     def stop(self) -> None:
         """Drain, after `drain_delay_s` in which everything is still worked on.
@@ -132,9 +151,21 @@ class BatchHttp(_ServerUser, Entrypoint):
         deadline = time.monotonic() + timeout_s
         self._server.leave(self)
         self._server.finish(deadline)
-        if not self._queue.drain(deadline):
-            self._queue.abandon()
+        if not self._handler.drain(deadline):
+            self._handler.abandon()
         self._server.close(deadline)
+
+
+class BatchHttp(_Route):
+    """Use `http_batch`."""
+
+    def __init__(self, method: str, path: str, *, admit: AdmitMethod | None = None, **kwargs: Any) -> None:
+        self._admit = admit
+        super().__init__(method, path, **kwargs)
+
+    def _make_handler(self, settings: Settings) -> BatchQueue:
+        admit = None if self._admit is None else functools.partial(self._admit, _Injected(self.container))
+        return BatchQueue(self._path, self._spawn, settings, admit)
 
     def _spawn(self, batch: RequestBatch) -> None:
         self.container.spawn_worker(self, (batch.requests,), {}, handle_result=functools.partial(self._finish, batch))
@@ -146,6 +177,26 @@ class BatchHttp(_ServerUser, Entrypoint):
             batch.fail("its worker did not return one response for each request")
         else:
             batch.finish(result)
+        return result, exc_info
+
+
+class WaitingHttp(_Route):
+    """Use `http_waiting`."""
+
+    def _make_handler(self, settings: Settings) -> WaitingRoute:
+        return WaitingRoute(self._path, self._spawn, settings.streams_max)
+
+    def _spawn(self, waiting: Waiting) -> None:
+        finish = functools.partial(self._finish, waiting)
+        self.container.spawn_worker(self, (waiting.request,), {}, handle_result=finish)
+
+    def _finish(self, waiting: Waiting, _context: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
+        if exc_info is not None:
+            waiting.fail("its worker raised", exc_info[1])
+        elif not isinstance(result, Response):
+            waiting.fail("its worker did not return a response")
+        else:
+            waiting.finish(result)
         return result, exc_info
 
 

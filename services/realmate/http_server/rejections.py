@@ -36,5 +36,6 @@ TIMED_OUT = problem(408, "request_timeout", "The request did not arrive whole in
 OVERLOADED = unavailable("Too many requests are waiting.")
 TOO_MANY_CONNECTIONS = unavailable("Too many connections are open.")
 NO_ROOM = unavailable("This process holds as many bytes as it may.")
+TOO_MANY_WAIT = unavailable("Too many readers wait for changes.", retry_after_s=5)
 STOPPING = unavailable("This process is stopping.")
 FAILED = unavailable("This request could not be worked on.")

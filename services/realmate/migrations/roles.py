@@ -43,6 +43,8 @@ RIGHTS = {
     "alembic_version": Rights(READ, READ),
     "conversations": Rights(CHANGE, READ),
     "messages": Rights(CHANGE, READ),
+    "changes": Rights(CHANGE, READ),
+    "feed": Rights(CHANGE, READ),
     "sources": Rights(ADD, READ),
     "applied_batches": Rights(CHANGE),
     "idempotency_keys": Rights(CHANGE),

@@ -1,4 +1,4 @@
-"""The readers' side: GET of one conversation, many requests in one look at the database."""
+"""The readers' side: GET of one conversation, many requests in one look at the database; and the feed of changes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ from urllib.parse import parse_qs
 import msgspec
 import structlog
 
-from realmate.http_server import NOT_YET, MemoryExhausted, Request, ResponseMemory, http_batch, isolated
+from realmate.http_server import (
+    NOT_YET,
+    MemoryExhausted,
+    Request,
+    ResponseMemory,
+    http_batch,
+    http_waiting,
+    isolated,
+)
 from realmate.http_server.readers import READER_HEADERS, readers
+from realmate.query import changes
 from realmate.query.reads import Ambiguous, ConversationView, Unread, Wanted, read, read_in_portions
+from realmate.query.tail import Tail
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database, is_outage, patiently
 from realmate.sources.file import is_name
@@ -31,6 +41,18 @@ class QueryService:
     db = Database(read_only=True)
     settings = ServiceSettings()
     room = ResponseMemory()
+    tail = Tail()
+
+    @http_waiting("GET", "/changes/", headers=READER_HEADERS)
+    def changes(self, request: Request) -> Response:
+        try:
+            return changes.answer(self.db, self.tail, self.room, self.settings, request)
+        except MemoryExhausted as error:
+            return unavailable(str(error))
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            return _cannot_read(error, request)
 
     @http_batch("GET", "/conversations/{id}/", headers=READER_HEADERS)
     def show(self, requests: Sequence[Request]) -> list[Response]:
@@ -46,8 +68,7 @@ class QueryService:
         except Exception as error:
             if not is_outage(error):
                 raise
-            log.warning("cannot read", reason=str(error).partition("\n")[0], request_id=requests[0].request_id)
-            cannot = unavailable("The conversations cannot be read now; ask again.")
+            cannot = _cannot_read(error, requests[0])
             return [each if isinstance(each, Response) else cannot for each in wanted]
         return [each if isinstance(each, Response) else found.get(each, _NOT_FOUND) for each in wanted]
 
@@ -79,6 +100,11 @@ class QueryService:
             if len(body) > self.settings.http_budget_bytes:
                 return _TOO_LARGE
         return Response(200, bytes(body)) if body else _NOT_FOUND
+
+
+def _cannot_read(error: Exception, request: Request) -> Response:
+    log.warning("cannot read", reason=str(error).partition("\n")[0], request_id=request.request_id)
+    return unavailable("The conversations cannot be read now; ask again.")
 
 
 def _answer(found: ConversationView | Ambiguous) -> Response:

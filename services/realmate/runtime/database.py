@@ -35,8 +35,10 @@ RETRIES = Counter("realmate_transaction_retries", "Transactions tried again", ["
 
 _BACKOFF = Backoff(0.02, 0.5)
 
-BESIDE_BATCHES = 7
-"""Connections for what is not a batch: five timers, and two sources that are swept apart."""
+BESIDE_BATCHES = 8
+"""Connections for what is not a batch: six timers, and two sources that are swept apart."""
+WRITER_NAME = "realmate-conversations"
+"""The name of a writer's sessions. A slash and its revision of the schema follow, for others to see how old it is."""
 
 
 class Schema:
@@ -60,7 +62,7 @@ class Database(nameko_sqlalchemy.Database):
             log.warning("libpq's variables are ignored: DATABASE_URL says everything", ignored=ignored)
         options = engine_options(
             settings.database,
-            f"realmate-{name}",
+            f"realmate-{name}" if self.read_only else f"{WRITER_NAME}/{SCHEMA_REVISION}",
             session=_session(settings.command_timeout_s, read_only=self.read_only),
             network={"tcp_user_timeout": int(settings.command_timeout_s * 1000)},
             bounded=_bounded,

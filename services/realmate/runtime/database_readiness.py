@@ -15,14 +15,16 @@ from realmate.runtime.health import NotReady
 from realmate.runtime.postgres import wrong_encoding
 from realmate.runtime.transaction import Statement, Transactions
 
-SCHEMA_REVISION = "0013"
+SCHEMA_REVISION = "0014"
 """The newest of `migrations/versions`: what this version's statements need. Revisions are numbered in their order."""
 
-READ_TABLES = ("conversations", "messages", "sources")
+READ_TABLES = ("changes", "conversations", "feed", "messages", "sources")
 WRITTEN_TABLES = (
     "applied_batches",
+    "changes",
     "conversations",
     "erasures",
+    "feed",
     "idempotency_keys",
     "messages",
     "rejections",

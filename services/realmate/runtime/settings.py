@@ -147,6 +147,17 @@ class Settings(BaseSettings):
         " (`retention.closed_days`) or that SOURCES_FILE does not name. Default: for ever.",
     )
 
+    streams_max: int = Field(
+        2_000, ge=1, description="How many readers may wait for changes in one process. Others get a 503."
+    )
+    feed_keep_h: float = Field(
+        72.0,
+        gt=0,
+        le=8_760,
+        description="For how many hours changes are kept for readers of `/changes/`. A reader that was away longer is"
+        " told so, and lists the conversations anew.",
+    )
+
     transport_keys_file: Path | None = Field(
         None,
         description="The keys with which webhook and conversations sign what they send each other, one on each line, of"

@@ -1,0 +1,49 @@
+"""What a transaction changed, as the feed of changes keeps it: which conversations, which positions, and what happened.
+
+A change has no content. Whoever tells it reads the content from the messages, so that erasing reaches it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from enum import IntFlag
+from typing import NamedTuple
+from uuid import UUID
+
+
+class What(IntFlag):
+    """What happened to a conversation in one transaction. The numbers are stored."""
+
+    OPENED = 1
+    MESSAGES = 2
+    """Messages or replies came, in the range of the positions."""
+    EXPIRED = 4
+    """Held messages waited in vain, in the range of the positions."""
+    CLOSED = 8
+    ERASED = 16
+
+
+class Touched(NamedTuple):
+    """One conversation in one transaction."""
+
+    conversation_id: str
+    source_id: int
+    first_position: int
+    """The first position (`seq`) of the messages that came or expired; 0 where there is none."""
+    last_position: int
+    what: int
+
+
+_ENTRY = struct.Struct(">16siiiB")
+
+
+def encode(touched: Iterable[Touched]) -> bytes:
+    """Return the entries as they are stored: 29 bytes each."""
+    return b"".join(_ENTRY.pack(bytes.fromhex(each.conversation_id.replace("-", "")), *each[1:]) for each in touched)
+
+
+def decode(entries: bytes) -> Iterator[Touched]:
+    """Yield the entries. Raises struct.error where these bytes are none."""
+    for conversation_id, *rest in _ENTRY.iter_unpack(entries):
+        yield Touched(str(UUID(bytes=conversation_id)), *rest)

@@ -1,0 +1,341 @@
+"""The feed: the changes after a cursor, told as events (docs/adr/0018).
+
+A change says which positions of which conversations it touched. Its events are read from the messages, whose content
+may have been erased meanwhile: then there is nothing to tell of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import msgspec
+
+from realmate.domain.changes import Touched, What, decode
+from realmate.domain.model import MessageKind
+from realmate.query.cursors import BEFORE, END, Cursor
+from realmate.query.reads import MESSAGE_BYTES
+from realmate.runtime.transaction import Statement, Transactions, uuid_array
+
+ROWS_AT_ONCE = 500
+ROWS_SCANNED = 20_000
+"""How many changes one answer looks through at most. It may then have fewer events than it was asked for, or none."""
+LOST_AT_MOST = timedelta(seconds=60)
+"""How far back a reader is led where the log was rewritten: more than a standby that may be promoted lags behind."""
+TYPES = {
+    MessageKind.INBOUND: "message.received",
+    MessageKind.OUTBOUND: "reply.created",
+    MessageKind.EXPIRED: "message.expired",
+}
+OPENED, CLOSED, ERASED = 0, END - 2, END - 1
+"""The places of the events that are not a message's, before and behind all positions of messages."""
+EVENT_TYPES = ("conversation.opened", *TYPES.values(), "conversation.closed", "conversation.erased")
+
+_STATE = Statement(
+    "place_of_feed",
+    (),
+    """
+    SELECT complete_from, feed.position, last.at, last.mark, clock_timestamp(),
+        (SELECT position FROM changes WHERE position IS NOT NULL ORDER BY position LIMIT 1)
+    FROM feed LEFT JOIN changes AS last ON last.position = feed.position
+    """,
+)
+_CHANGES = Statement(
+    "changes_from",
+    ("bigint", "integer"),
+    "SELECT position, at, mark, touched FROM changes WHERE position >= $1 ORDER BY position LIMIT $2",
+)
+_MOMENT = Statement("moment_of_change", ("bigint",), "SELECT at FROM changes WHERE position = $1")
+_SOURCES = Statement("names_of_sources", (), "SELECT id, name FROM sources")
+# Contents are read up to $6 bytes in all, but always the first. Where they were not, the answer ends before them.
+_MESSAGES = Statement(
+    "changed_messages",
+    ("integer[]", "uuid[]", "integer[]", "integer[]", "integer[]", "bigint"),
+    f"""
+    SELECT number, CAST(id AS text), seq, kind, "timestamp", CASE WHEN place = 1 OR total <= $6 THEN content END
+    FROM (
+        SELECT number, message.id, seq, kind, "timestamp", content, row_number() OVER in_order AS place,
+            sum(octet_length(content) + {MESSAGE_BYTES}) OVER in_order AS total
+        FROM unnest($1, $2, $3, $4, $5) AS wanted (number, conversation_id, source_id, first, last)
+        JOIN messages AS message ON message.conversation_id = wanted.conversation_id
+            AND message.source_id = wanted.source_id AND seq BETWEEN first AND last AND kind <> {MessageKind.HELD:d}
+        WINDOW in_order AS (ORDER BY number, seq)
+    ) AS met
+    ORDER BY number, seq
+    """,
+)
+
+
+class MessageEvent(msgspec.Struct):
+    """A message in an event."""
+
+    id: str
+    type: str
+    content: str
+    timestamp: datetime
+    position: int
+    """Its place in its conversation: append-only, as timestamps are not."""
+
+
+class Event(msgspec.Struct):
+    """One event, as readers get it."""
+
+    id: str
+    """Made from what it tells: the same whenever it is told."""
+    type: str
+    timestamp: datetime
+    source: str
+    conversation_id: str
+    data: dict[str, MessageEvent]
+
+
+class Page(NamedTuple):
+    events: list[Event]
+    cursor: Cursor
+    caught_up: bool
+    """Whether the cursor stands at the end of the feed."""
+
+
+class Expired(NamedTuple):
+    """Changes after the cursor are not kept any more."""
+
+    oldest: Cursor
+
+
+class FeedStarting(Exception):
+    """A version that adds no changes is still at work, so that the feed would have holes."""
+
+
+class Filter(NamedTuple):
+    """What a reader wants of the feed, and may have of it. None: all."""
+
+    sources: frozenset[str] | None = None
+    conversations: frozenset[str] | None = None
+    types: frozenset[str] | None = None
+
+    def wants(self, touched: Touched, names: Mapping[int, str]) -> bool:
+        """Whether there may be an event for this reader in the entry."""
+        return (self.conversations is None or touched.conversation_id in self.conversations) and (
+            self.sources is None or names.get(touched.source_id) in self.sources
+        )
+
+    @property
+    def any_message(self) -> bool:
+        return self.types is None or not self.types.isdisjoint(TYPES.values())
+
+
+class State(NamedTuple):
+    """The state of the feed at one moment."""
+
+    complete_from: int
+    last: Cursor
+    oldest: int
+    """The first position from which on everything is kept."""
+
+
+class _Entry(NamedTuple):
+    """An entry that a reader wants, with its change."""
+
+    end: Cursor
+    """The place behind it."""
+    touched: Touched
+    source: str
+
+
+class _Message(NamedTuple):
+    id: str
+    seq: int
+    kind: int
+    timestamp: datetime
+    content: str | None
+    """None: it was too much for this answer."""
+
+
+def state(db: Transactions) -> State:
+    """Raises FeedStarting."""
+    [(complete_from, position, at, mark, now, first)] = db.fetch(_STATE)
+    if complete_from is None:
+        raise FeedStarting("A version that writes no changes is still at work; ask again in some seconds.")
+    last = Cursor(position, at or now, mark or 0)
+    return State(complete_from, last, max(complete_from, (first or position + 1) - 1))
+
+
+def read(db: Transactions, after: Cursor, wanted: Filter, limit: int, limit_bytes: int) -> Page | Expired:
+    """Return at most `limit` events after the cursor, with contents of `limit_bytes` in all. Raises FeedStarting."""
+    now = state(db)
+    start = _verified(db, after, now)
+    if start is None:
+        return Expired(_oldest(db, now))
+    entries, scanned = _entries(db, start, wanted, limit)
+    messages = _messages(db, entries, limit_bytes) if wanted.any_message else {}
+    events: list[Event] = []
+    reached = start
+    for number, entry in enumerate(entries):
+        for place, event in _events(entry, messages.get(number, ())):
+            here = entry.end._replace(place=place)
+            if here.key <= start.key:
+                continue
+            if event is None or len(events) == limit:
+                return Page(events, reached, caught_up=False)
+            reached = here
+            if wanted.types is None or event.type in wanted.types:
+                events.append(event)
+    return Page(events, scanned, caught_up=scanned.position >= now.last.position)
+
+
+def entries_after(db: Transactions, position: int) -> list[tuple[int, list[Touched]]]:
+    """Return the next changes behind a position, at most ROWS_AT_ONCE of them, with their entries."""
+    rows = db.fetch(_CHANGES, position + 1, ROWS_AT_ONCE)
+    return [(position, list(decode(bytes(touched)))) for position, _, _, touched in rows]
+
+
+def names_of_sources(db: Transactions) -> dict[int, str]:
+    return dict(db.fetch(_SOURCES))
+
+
+def oldest(db: Transactions) -> Cursor:
+    """Return the cursor from which on everything is kept. Raises FeedStarting."""
+    return _oldest(db, state(db))
+
+
+def _oldest(db: Transactions, now: State) -> Cursor:
+    """The cursor stands before the oldest change, which names it: the one before that may be forgotten."""
+    for position, at, mark, touched in db.fetch(_CHANGES, now.oldest + 1, 1):
+        return Cursor(position, at, mark, 0, BEFORE) if touched else Cursor(position, at, mark)
+    return now.last
+
+
+def _verified(db: Transactions, cursor: Cursor, now: State) -> Cursor | None:
+    """Return where to go on from, or None where too much is missing."""
+    if cursor.position == 0:
+        return cursor if now.oldest == 0 else None
+    if cursor.position < now.complete_from:
+        return None
+    for position, at, mark, touched in db.fetch(_CHANGES, cursor.position, 1):
+        if position != cursor.position:
+            return None  # it was forgotten, and perhaps others that came after it
+        if mark != cursor.mark:
+            return _after_rewriting(db, cursor, now)
+        is_told = bool(touched) or cursor.key == Cursor(position, at, mark).key
+        return cursor if is_told else None  # the last change, whose entries were forgotten
+    return _after_rewriting(db, cursor, now)
+
+
+def _after_rewriting(db: Transactions, cursor: Cursor, now: State) -> Cursor | None:
+    """Return the place behind which is everything that the reader may have missed: the log is another one since.
+
+    The moments of neighbours may be some seconds out of order; LOST_AT_MOST is far more than that.
+    """
+    since = cursor.at - LOST_AT_MOST
+    low, high = now.oldest, now.last.position
+    while low < high:  # the last position before `since`
+        middle = (low + high + 1) // 2
+        if _moment(db, middle) < since:
+            low = middle
+        else:
+            high = middle - 1
+    if low == now.oldest > 0 and _moment(db, low) >= since:
+        return None
+    return Cursor(low, cursor.at, 0)
+
+
+def _moment(db: Transactions, position: int) -> datetime:
+    """Return the moment of a change; of one that is forgotten, the latest there is: it decides nothing then."""
+    for (at,) in db.fetch(_MOMENT, position):
+        moment: datetime = at
+        return moment
+    return datetime.max.replace(tzinfo=UTC)
+
+
+def _entries(db: Transactions, start: Cursor, wanted: Filter, limit: int) -> tuple[list[_Entry], Cursor]:
+    """Return the entries with the next events, enough for `limit` of them, and the place up to which they are all."""
+    names = names_of_sources(db)
+    entries: list[_Entry] = []
+    reached, expected = start, 0
+    for position, at, mark, touched in _changes(db, start.position):
+        change = Cursor(position, at, mark)
+        for number, each in enumerate(decode(bytes(touched))):
+            end = change._replace(entry=number)
+            if end.key > start.key and wanted.wants(each, names):
+                rest = _rest(each, start.place) if end.key[:2] == start.key[:2] else each
+                entries.append(_Entry(end, rest, names.get(rest.source_id, "")))
+                expected += _size(rest)
+        reached = max(start, change, key=lambda cursor: cursor.key)
+        if expected > limit:
+            break
+    return entries, reached
+
+
+def _rest(touched: Touched, place: int) -> Touched:
+    """Return the entry without the messages up to a place."""
+    first = max(touched.first_position, place + 1)
+    return touched._replace(first_position=first if first <= touched.last_position else 0)
+
+
+def _changes(db: Transactions, position: int) -> Iterator[tuple[Any, ...]]:
+    for _ in range(ROWS_SCANNED // ROWS_AT_ONCE):
+        rows = db.fetch(_CHANGES, position, ROWS_AT_ONCE)
+        yield from rows
+        if len(rows) < ROWS_AT_ONCE:
+            return
+        position = rows[-1][0] + 1
+
+
+def _size(touched: Touched) -> int:
+    """Return how many events an entry has at most."""
+    messages = touched.last_position - touched.first_position + 1 if touched.first_position > 0 else 0
+    return messages + (touched.what & (What.OPENED | What.CLOSED | What.ERASED)).bit_count()
+
+
+def _messages(db: Transactions, entries: Sequence[_Entry], limit_bytes: int) -> dict[int, list[_Message]]:
+    """Return the messages of the entries, by the entries' numbers."""
+    found: dict[int, list[_Message]] = {}
+    asked = [(number, each.touched) for number, each in enumerate(entries) if each.touched.first_position]
+    if asked:
+        rows = db.fetch(
+            _MESSAGES,
+            [number for number, _ in asked],
+            uuid_array(touched.conversation_id for _, touched in asked),
+            [touched.source_id for _, touched in asked],
+            [touched.first_position for _, touched in asked],
+            [touched.last_position for _, touched in asked],
+            limit_bytes,
+        )
+        for number, *message in rows:
+            found.setdefault(number, []).append(_Message(*message))
+    return found
+
+
+def _events(entry: _Entry, messages: Sequence[_Message]) -> Iterator[tuple[int, Event | None]]:
+    """Yield the entry's events in their order, each with its place; None: its content did not fit."""
+    what = entry.touched.what
+    if what & What.OPENED:
+        yield OPENED, _event(entry, "conversation.opened")
+    for message in messages:
+        if what & (What.EXPIRED if message.kind == MessageKind.EXPIRED else What.MESSAGES):
+            yield message.seq, _message_event(entry, message)
+    if what & What.CLOSED:
+        yield CLOSED, _event(entry, "conversation.closed")
+    if what & What.ERASED:
+        yield ERASED, _event(entry, "conversation.erased")
+
+
+def _event(entry: _Entry, kind: str) -> Event:
+    key = entry.touched.conversation_id
+    at = entry.end.at
+    return Event(_event_id(entry.source, key, kind, at.isoformat()), kind, at, entry.source, key, {})
+
+
+def _message_event(entry: _Entry, message: _Message) -> Event | None:
+    if message.content is None:
+        return None
+    kind = MessageKind(message.kind)
+    told = MessageEvent(message.id, kind.name, message.content, message.timestamp, message.seq)
+    id_ = _event_id(entry.source, message.id, TYPES[kind])
+    return Event(id_, TYPES[kind], entry.end.at, entry.source, entry.touched.conversation_id, {"message": told})
+
+
+def _event_id(*parts: str) -> str:
+    return "evt_" + blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,107 @@
+"""The parameters of a query string. A slip must not list everything, so what is not known is an error that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+from urllib.parse import parse_qsl
+
+from realmate.wire.responses import FieldError, Response, problem
+
+T = TypeVar("T")
+
+
+class InvalidQuery(Exception):
+    """The query string is wrong."""
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+        self.response: Response = problem(
+            400, "invalid_query", "The query string is not valid; `errors` says why.", errors=tuple(errors)
+        )
+
+
+class Parameters:
+    """The parameters of one request. Take each with `one` or `several`, then call `check`."""
+
+    def __init__(self, query: str, known: Sequence[str]) -> None:
+        self._given: dict[str, list[str]] = {}
+        for name, value in parse_qsl(query, keep_blank_values=True):
+            self._given.setdefault(name, []).append(value)
+        self._errors = [
+            FieldError(name, f"is not known here; known are {', '.join(known)}")
+            for name in self._given
+            if name not in known
+        ]
+
+    def one(self, name: str, read: Callable[[str], T], default: T) -> T:
+        """Return the parameter's value as `read` makes it. `read` raises ValueError with what the value must be."""
+        values = self._given.get(name, [])
+        if len(values) > 1:
+            self._errors.append(FieldError(name, "is given more than once"))
+        elif values:
+            found = self._read(name, values, read)
+            return found[0] if found else default
+        return default
+
+    def several(self, name: str, read: Callable[[str], T], most: int) -> frozenset[T] | None:
+        """Return the values of a parameter that may be repeated; None where it is not given."""
+        values = self._given.get(name)
+        if values is None:
+            return None
+        if len(values) > most:
+            self._errors.append(FieldError(name, f"is given {len(values)} times; {most} are the most"))
+            return None
+        return frozenset(self._read(name, values, read))
+
+    def check(self) -> None:
+        """Raise InvalidQuery, with all that was wrong, if anything was."""
+        if self._errors:
+            raise InvalidQuery(self._errors)
+
+    def _read(self, name: str, values: Sequence[str], read: Callable[[str], T]) -> list[T]:
+        found = []
+        for value in values:
+            try:
+                found.append(read(value))
+            except ValueError as error:
+                self._errors.append(FieldError(name, str(error)))
+        return found
+
+
+def number(lowest: float, highest: float) -> Callable[[str], float]:
+    """Return a reader of numbers within these bounds."""
+
+    def read(text: str) -> float:
+        wrong = ValueError(f"must be a number from {lowest:g} to {highest:g}")
+        try:
+            value = float(text)
+        except ValueError:
+            raise wrong from None
+        if not lowest <= value <= highest:
+            raise wrong
+        return value
+
+    return read
+
+
+def whole(lowest: int, highest: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers within these bounds."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit()) or not lowest <= int(text[:12]) <= highest:
+            raise ValueError(f"must be a whole number from {lowest} to {highest}")
+        return int(text)
+
+    return read
+
+
+def choice(values: Mapping[str, T]) -> Callable[[str], T]:
+    """Return a reader of one of these words."""
+
+    def read(text: str) -> T:
+        if text not in values:
+            raise ValueError(f"must be one of {', '.join(values)}")
+        return values[text]
+
+    return read
