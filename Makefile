@@ -77,7 +77,7 @@ check: $(STAMP) ## What CI checks: format, lint, types, layers, workflows, and t
 	@$(BIN)/lint-imports
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	@$(BIN)/zizmor --offline --quiet .github/workflows
-	@$(BIN)/zensical build --clean --strict >.realmate/docs.log || { cat .realmate/docs.log; exit 1; }
+	@$(BIN)/zensical build --clean --strict >$(VENV)/docs.log || { cat $(VENV)/docs.log; exit 1; }
 	@$(BIN)/python -m pip check --disable-pip-version-check
 
 format: $(STAMP) ## Format and mend what can be mended
