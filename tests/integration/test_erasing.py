@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from realmate.conversations import upkeep
-from realmate.conversations.erasing import CONVERSATIONS_PER_PORTION, ROWS_PER_PORTION
+from realmate.conversations import statements, upkeep
+from realmate.conversations.erasing import CONVERSATIONS_PER_PORTION, ROWS_PER_PORTION, erase_conversation, erase_source
 from realmate.conversations.upkeep import erase_outdated
 from realmate.domain.events import Verdict
 from realmate.local.postgres import Postgres
@@ -269,3 +271,35 @@ def test_a_source_is_erased_by_hand(store: Store, database_url: str) -> None:
 def test_a_database_of_another_version_is_said(postgres: Postgres) -> None:
     failed = realmate(postgres.url_of("postgres"), "erase", "history")
     assert failed.stderr == "Error: the database is not that of this version: run `realmate migrate`\n"
+
+
+@pytest.mark.parametrize("whole_source", [True, False])
+def test_what_a_writer_commits_while_the_erasure_waits_for_it_is_erased_too(
+    store: Store, *, whole_source: bool
+) -> None:
+    """The erasure waits for the conversation's lock; the message that comes meanwhile must not outlive it."""
+    key = str(uuid4())
+    store.apply(opening(key), saying(key))
+
+    def erase() -> None:
+        if whole_source:
+            list(erase_source(store.db, 0))
+        else:
+            erase_conversation(store.db, 0, key)
+
+    erasing = threading.Thread(target=erase)
+    with store.db.begin() as writer:
+        rows = writer.fetch(statements.LOCK, f"{{{key}}}")
+        assert rows[0][0] == key
+        erasing.start()
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        give_up_at = time.monotonic() + 20
+        while not store.scalar(waits):
+            assert time.monotonic() < give_up_at
+        row = f'[{{"id": "{uuid4()}", "source_id": 0, "conversation_id": "{key}", "seq": 2, "kind": 1, "content": "Oi",'
+        row += ' "timestamp": "2026-01-01T00:00:00Z"}]'
+        writer.add(statements.INSERT_MESSAGES, row, datetime.now(UTC))
+        writer.commit()
+    erasing.join()
+    assert store.scalar("SELECT count(*) FROM conversations") == 0
+    assert store.scalar("SELECT count(*) FROM messages") == 0

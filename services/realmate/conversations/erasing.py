@@ -48,6 +48,8 @@ class Run:
     def portion(self, statement: Statement, *values: object) -> tuple[Erased, str | None]:
         """Erase what the statement chooses; what that was, and how to go on: None where nothing is left of it."""
         with self.db.begin() as transaction:
+            if lock := erasing_statements.LOCKS.get(statement.name):
+                transaction.fetch(lock, self.source_id, *values[: len(lock.types) - 1])
             [(*counts, last)] = transaction.fetch(statement, self.source_id, *values)
             erased = Erased(*counts)
             if any(erased):

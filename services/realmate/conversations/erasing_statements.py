@@ -127,10 +127,11 @@ DATE_SETTLED = Statement(
     """,
 )
 
+_ONE = "id = $2 FOR UPDATE"
+_NEXT = "id > $2 ORDER BY id LIMIT $3 FOR UPDATE"
+
 ERASE_CONVERSATION = Statement(
-    "erase_conversation",
-    ("integer", "uuid", "integer"),
-    _ERASE.format(which="id = $2 FOR UPDATE", rows="$3", **_AGAIN),
+    "erase_conversation", ("integer", "uuid", "integer"), _ERASE.format(which=_ONE, rows="$3", **_AGAIN)
 )
 
 # In the order of their ids: the cursor is the id after which to go on.
@@ -138,13 +139,23 @@ ERASE_CONVERSATIONS_AFTER = Statement(
     "erase_conversations_after",
     ("integer", "uuid", "integer", "integer"),
     _ERASE.format(
-        which="id > $2 ORDER BY id LIMIT $3 FOR UPDATE",
+        which=_NEXT,
         rows="$4",
         again="CAST($2 AS text)",
         after="(SELECT CAST(id AS text) FROM chosen ORDER BY id DESC LIMIT 1)",
         **_TOLD,
     ),
 )
+
+# These run first, each as a statement of its own: the next one's snapshot is then younger than the locks, and shows
+# what the writers that were waited for have committed. (Retention waits for nobody: SKIP LOCKED.)
+_LOCKED = "SELECT 1 FROM conversations WHERE source_id = $1 AND "
+LOCKS = {
+    ERASE_CONVERSATION.name: Statement("lock_conversation", ("integer", "uuid"), _LOCKED + _ONE),
+    ERASE_CONVERSATIONS_AFTER.name: Statement(
+        "lock_conversations_after", ("integer", "uuid", "integer"), _LOCKED + _NEXT
+    ),
+}
 
 _ERASE_REJECTIONS = """
     WITH rejected AS (DELETE FROM rejections WHERE source_id = $1 AND {which} RETURNING source_id, idempotency_key),
