@@ -1,4 +1,4 @@
-"""The routes: each method and path has a handler. The last segment of a path may be `{…}`."""
+"""The routes: each method and path has a handler. The last segment of a path, or the one before it, may be `{…}`."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ class Routes:
     def __init__(self) -> None:
         self._exact: dict[str, _Methods] = {}
         self._under: dict[str, _Methods] = {}
+        self._within: dict[tuple[str, str], _Methods] = {}
         self.headers = headers_kept(OWN_HEADERS)
         """The headers that the server or one of its handlers reads."""
 
     def add(self, method: str, template: str, handler: Handler, *, headers: Iterable[str] = ()) -> None:
-        """Add a handler. `template` is `/a/b/` or `/a/{name}/`. GET brings HEAD with it.
+        """Add a handler. `template` is `/a/b/`, `/a/{name}/` or `/a/{name}/b/`. GET brings HEAD with it.
 
         `headers` are those that the handler reads, in lower case. Raises ValueError if the route is taken.
         """
@@ -57,6 +58,9 @@ class Routes:
             parent, _, param = path.rpartition("/")
             methods = self._under.get(parent)
             request.param = param
+            if methods is None:
+                parent, _, request.param = parent.rpartition("/")
+                methods = self._within.get((parent, param))
         if not methods:
             return problem(404, "not_found", "There is nothing at this path.")
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
@@ -67,6 +71,9 @@ class Routes:
         parent, _, last = path.rpartition("/")
         if last.startswith("{"):
             return self._under.setdefault(parent, {})
+        before, _, middle = parent.rpartition("/")
+        if middle.startswith("{"):
+            return self._within.setdefault((before, last), {})
         return self._exact.setdefault(path, {})
 
 

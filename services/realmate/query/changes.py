@@ -12,7 +12,7 @@ from realmate.http_server.readers import readers
 from realmate.http_server.response_memory import Reservations
 from realmate.query import feed
 from realmate.query.cursors import Cursor, parse_cursor
-from realmate.query.feed import EVENT_TYPES, Event, Expired, FeedStarting, Filter, Page
+from realmate.query.feed import EVENT_TYPES, PAGE_BYTES, Event, Expired, FeedStarting, Filter, Page
 from realmate.query.parameters import InvalidQuery, Parameters, choice, number, whole
 from realmate.query.tail import Tail
 from realmate.runtime.database import patiently
@@ -27,8 +27,6 @@ LIMIT, MOST = 100, 1_000
 LONGEST_WAIT_S = 30.0
 MOST_CONVERSATIONS = 100
 MOST_SOURCES = 100
-PAGE_BYTES = 1_048_576
-"""The most bytes of content in one answer. The first event comes whatever its size is."""
 _TYPES: Mapping[str, str] = {each: each for each in EVENT_TYPES}
 OLDEST = "oldest"
 
@@ -47,7 +45,7 @@ class _Asked(msgspec.Struct):
     wait_s: float
 
 
-def answer(db: Transactions, tail: Tail, room: Reservations, settings: Settings, request: Request) -> Response:
+def answer(tail: Tail, db: Transactions, room: Reservations, settings: Settings, request: Request) -> Response:
     """Return the page that the request asks for, as soon as there is one. Raises what an outage raises."""
     reader = readers.admit(request, "read")
     if isinstance(reader, Response):

@@ -19,6 +19,8 @@ from realmate.query.cursors import BEFORE, END, Cursor
 from realmate.query.reads import MESSAGE_BYTES
 from realmate.runtime.transaction import Statement, Transactions, uuid_array
 
+PAGE_BYTES = 1_048_576
+"""The most bytes of contents in one answer. The first message comes whatever its size is."""
 ROWS_AT_ONCE = 500
 ROWS_SCANNED = 20_000
 """How many changes one answer looks through at most. It may then have fewer events than it was asked for, or none."""

@@ -20,9 +20,9 @@ MESSAGE_BYTES = 200
 PORTION_MESSAGES = 32
 """The messages in one portion of a conversation that is read alone: 8 MB in memory with the largest contents."""
 
-_OPENED = f"status > {Status.PENDING:d}"
+OPENED = f"status > {Status.PENDING:d}"
 """Held messages alone make no conversation that a reader can see."""
-_VISIBLE = f"kind <= {MessageKind.OUTBOUND:d}"
+VISIBLE = f"kind <= {MessageKind.OUTBOUND:d}"
 """Readers see INBOUND and OUTBOUND messages."""
 
 # The contents of one answer are read up to $6 bytes in all. A conversation beyond that is told as Unread.
@@ -53,7 +53,7 @@ _CONVERSATIONS = Statement(
             AND {visible}
     WINDOW until_here AS (ORDER BY number, name, "timestamp", seq)
     ORDER BY number, name, "timestamp", seq
-    """.format(total=f"sum(octet_length(content) + {MESSAGE_BYTES}) OVER until_here", opened=_OPENED, visible=_VISIBLE),
+    """.format(total=f"sum(octet_length(content) + {MESSAGE_BYTES}) OVER until_here", opened=OPENED, visible=VISIBLE),
 )
 _ALONE = Statement(
     "conversation_alone",
@@ -61,7 +61,7 @@ _ALONE = Statement(
     f"""
     SELECT source.id, status, CAST(created_at AS text), CAST(updated_at AS text), last_seq
     FROM conversations AS conversation JOIN sources AS source ON source.id = source_id
-    WHERE conversation.id = $1 AND source.name = $2 AND {_OPENED}
+    WHERE conversation.id = $1 AND source.name = $2 AND {OPENED}
     """,
 )
 # All portions are of the messages that there were when the first was read: what comes later has a higher seq.
@@ -70,7 +70,7 @@ _PORTION = Statement(
     ("uuid", "integer", "integer", "timestamptz", "integer", "integer"),
     f"""
     SELECT CAST(id AS text), kind, content, "timestamp", seq FROM messages
-    WHERE conversation_id = $1 AND source_id = $2 AND seq <= $3 AND {_VISIBLE} AND ("timestamp", seq) > ($4, $5)
+    WHERE conversation_id = $1 AND source_id = $2 AND seq <= $3 AND {VISIBLE} AND ("timestamp", seq) > ($4, $5)
     ORDER BY "timestamp", seq LIMIT $6
     """,
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from urllib.parse import parse_qs
 
 import msgspec
@@ -18,21 +19,28 @@ from realmate.http_server import (
     isolated,
 )
 from realmate.http_server.readers import READER_HEADERS, readers
-from realmate.query import changes
+from realmate.http_server.response_memory import Reservations
+from realmate.query import changes, messages
+from realmate.query.problems import NOT_FOUND, ambiguous, cannot_read
 from realmate.query.reads import Ambiguous, ConversationView, Unread, Wanted, read, read_in_portions
 from realmate.query.tail import Tail
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database, is_outage, patiently
+from realmate.runtime.settings import Settings
+from realmate.runtime.transaction import Transactions
 from realmate.sources.file import is_name
 from realmate.wire.ids import parse_uuid
 from realmate.wire.responses import Response, problem, unavailable
 
 log = structlog.get_logger(__name__)
 
-_NOT_FOUND = problem(404, "conversation_not_found", "There is no such conversation.")
 _TOO_LARGE = problem(
     507, "conversation_too_large", "This conversation is larger than HTTP_BUDGET_BYTES, and so cannot be shown."
 )
+
+
+Answer = Callable[[Transactions, Reservations, Settings, Request], Response]
+"""Makes the answer to one request. It raises MemoryExhausted, and what an outage raises."""
 
 
 class QueryService:
@@ -45,14 +53,24 @@ class QueryService:
 
     @http_waiting("GET", "/changes/", headers=READER_HEADERS)
     def changes(self, request: Request) -> Response:
+        return self._read_for(request, partial(changes.answer, self.tail))
+
+    def _read_for(self, request: Request, answer: Answer) -> Response:
         try:
-            return changes.answer(self.db, self.tail, self.room, self.settings, request)
+            return answer(self.db, self.room, self.settings, request)
         except MemoryExhausted as error:
             return unavailable(str(error))
         except Exception as error:
             if not is_outage(error):
                 raise
-            return _cannot_read(error, request)
+            return cannot_read(error, request)
+
+    @http_batch("GET", "/conversations/{id}/messages/", headers=READER_HEADERS)
+    def list_messages(self, requests: Sequence[Request]) -> list[Response]:
+        return isolated(self._list_messages, requests)
+
+    def _list_messages(self, requests: Sequence[Request]) -> list[Response]:
+        return [self._read_for(request, messages.answer) for request in requests]
 
     @http_batch("GET", "/conversations/{id}/", headers=READER_HEADERS)
     def show(self, requests: Sequence[Request]) -> list[Response]:
@@ -68,9 +86,9 @@ class QueryService:
         except Exception as error:
             if not is_outage(error):
                 raise
-            cannot = _cannot_read(error, requests[0])
+            cannot = cannot_read(error, requests[0])
             return [each if isinstance(each, Response) else cannot for each in wanted]
-        return [each if isinstance(each, Response) else found.get(each, _NOT_FOUND) for each in wanted]
+        return [each if isinstance(each, Response) else found.get(each, NOT_FOUND) for each in wanted]
 
     def _read(self, wanted: set[Wanted], deadline: float) -> dict[Wanted, Response]:
         """Answers as far as there is room for them in memory. The rest is NOT_YET, but one at least is answered."""
@@ -99,24 +117,13 @@ class QueryService:
                 body += msgspec.json.encode(view.messages)[1:] + b"}"
             if len(body) > self.settings.http_budget_bytes:
                 return _TOO_LARGE
-        return Response(200, bytes(body)) if body else _NOT_FOUND
-
-
-def _cannot_read(error: Exception, request: Request) -> Response:
-    log.warning("cannot read", reason=str(error).partition("\n")[0], request_id=request.request_id)
-    return unavailable("The conversations cannot be read now; ask again.")
+        return Response(200, bytes(body)) if body else NOT_FOUND
 
 
 def _answer(found: ConversationView | Ambiguous) -> Response:
     if isinstance(found, Ambiguous):
-        return _ambiguous(found.sources)
+        return ambiguous(found.sources)
     return Response(200, msgspec.json.encode(found))
-
-
-def _ambiguous(sources: Sequence[str]) -> Response:
-    names = ", ".join(sources)
-    detail = f"Several sources have a conversation of this id: {names}. Name one of them, as in ?source={sources[0]}."
-    return problem(409, "ambiguous_source", detail, sources=sources)
 
 
 def _wanted(request: Request) -> Wanted | Response:
@@ -128,10 +135,10 @@ def _wanted(request: Request) -> Wanted | Response:
     try:
         conversation_id = parse_uuid(request.param)
     except ValueError:
-        return _NOT_FOUND
+        return NOT_FOUND
     source = parse_qs(request.query).get("source", [None])[-1] if request.query else None
     if source is None:
         return Wanted(conversation_id, reader.sources)
     if is_name(source) and (reader.sources is None or source in reader.sources):
         return Wanted(conversation_id, frozenset({source}))
-    return _NOT_FOUND
+    return NOT_FOUND

@@ -1,0 +1,155 @@
+"""`GET /conversations/{id}/messages/`: a conversation's messages by their positions, page by page.
+
+Positions are append-only, as timestamps are not: a page that was read once never changes, but for erasing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+import msgspec
+
+from realmate.domain.model import MessageKind
+from realmate.http_server import Request
+from realmate.http_server.readers import readers
+from realmate.http_server.response_memory import Reservations
+from realmate.query.feed import PAGE_BYTES, MessageEvent
+from realmate.query.parameters import InvalidQuery, Parameters, choice, whole
+from realmate.query.problems import NOT_FOUND, ambiguous
+from realmate.query.reads import MESSAGE_BYTES, OPENED, VISIBLE
+from realmate.runtime.database import patiently
+from realmate.runtime.settings import Settings
+from realmate.runtime.transaction import Statement, Transactions
+from realmate.wire.ids import parse_uuid
+from realmate.wire.responses import Response
+
+KNOWN = ("after", "before", "limit", "type", "source")
+LIMIT, MOST = 100, 1_000
+LAST = 2**31 - 1
+_KINDS: Mapping[str, int] = {"INBOUND": MessageKind.INBOUND, "OUTBOUND": MessageKind.OUTBOUND}
+
+
+def _page(direction: str) -> str:
+    """Return SQL for the messages between two positions: the first ones from below (ASC) or from above (DESC)."""
+    return f"""
+        WITH found AS MATERIALIZED (
+            SELECT conversation.id, source_id, source.name
+            FROM conversations AS conversation JOIN sources AS source ON source.id = source_id
+            WHERE conversation.id = $1 AND {OPENED} AND ($2 IS NULL OR source.name = ANY ($2))
+        )
+        SELECT name, CAST(message.id AS text), kind, seq, "timestamp",
+            CASE WHEN place = 1 OR total <= $7 THEN content END
+        FROM found LEFT JOIN LATERAL (
+            SELECT *, row_number() OVER in_order AS place,
+                sum(octet_length(content) + {MESSAGE_BYTES}) OVER in_order AS total
+            FROM (
+                SELECT id, kind, seq, "timestamp", content FROM messages
+                WHERE conversation_id = found.id AND source_id = found.source_id AND {VISIBLE} AND kind = ANY ($3)
+                    AND seq > $4 AND seq < $5
+                ORDER BY seq {direction} LIMIT $6
+            ) AS chosen
+            WINDOW in_order AS (ORDER BY seq {direction})
+        ) AS message ON (SELECT count(*) FROM found) = 1
+        ORDER BY name, seq {direction}
+    """
+
+
+_TYPES = ("uuid", "text[]", "integer[]", "integer", "integer", "integer", "bigint")
+_FROM_BELOW = Statement("messages_from_below", _TYPES, _page("ASC"))
+_FROM_ABOVE = Statement("messages_from_above", _TYPES, _page("DESC"))
+
+
+class _Answer(msgspec.Struct):
+    items: list[MessageEvent]
+    next: str | None
+    """The path of the next page; null: this is the last one."""
+
+
+class _Asked(msgspec.Struct):
+    conversation_id: str
+    sources: frozenset[str] | None
+    kinds: frozenset[int]
+    after: int | None
+    before: int | None
+    limit: int
+    query: dict[str, list[str]]
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether the page is the last one before a position, instead of the first one after another."""
+        return self.before is not None and self.after is None
+
+
+def answer(db: Transactions, room: Reservations, settings: Settings, request: Request) -> Response:
+    """Return the page that the request asks for. Raises MemoryExhausted, and what an outage raises."""
+    reader = readers.admit(request, "read")
+    if isinstance(reader, Response):
+        return reader
+    try:
+        asked = _asked(request, reader.sources)
+    except InvalidQuery as error:
+        return error.response
+    except ValueError:
+        return NOT_FOUND
+    deadline = request.arrived_at + settings.command_timeout_s
+    with room.of(PAGE_BYTES, deadline):
+        return _answer(asked, patiently(lambda _attempt: _rows(db, asked), deadline))
+
+
+def _asked(request: Request, readable: frozenset[str] | None) -> _Asked:
+    """Raises InvalidQuery, and ValueError where the path has no id."""
+    conversation_id = parse_uuid(request.param)
+    parameters = Parameters(request.query, KNOWN)
+    after = parameters.one("after", whole(0, LAST), None)
+    before = parameters.one("before", whole(0, LAST), None)
+    limit = parameters.one("limit", whole(1, MOST), LIMIT)
+    kinds = parameters.several("type", choice(_KINDS), len(_KINDS))
+    sources = parameters.several("source", str, 1)
+    parameters.check()
+    if readable is not None:
+        sources = readable if sources is None else sources & readable
+    return _Asked(
+        conversation_id,
+        sources,
+        frozenset(_KINDS.values()) if kinds is None else kinds,
+        after,
+        before,
+        limit,
+        parse_qs(request.query),
+    )
+
+
+def _rows(db: Transactions, asked: _Asked) -> list[tuple[Any, ...]]:
+    return db.fetch(
+        _FROM_ABOVE if asked.goes_back else _FROM_BELOW,
+        asked.conversation_id,
+        None if asked.sources is None else list(asked.sources),
+        list(asked.kinds),
+        asked.after or 0,
+        LAST if asked.before is None else asked.before,
+        asked.limit + 1,
+        PAGE_BYTES,
+    )
+
+
+def _answer(asked: _Asked, rows: Sequence[tuple[Any, ...]]) -> Response:
+    if not rows:
+        return NOT_FOUND
+    if rows[0][0] != rows[-1][0]:
+        return ambiguous([row[0] for row in rows])
+    items: list[MessageEvent] = []
+    for _, key, kind, position, timestamp, content in rows:
+        if key is None or content is None or len(items) == asked.limit:
+            break
+        items.append(MessageEvent(key, MessageKind(kind).name, content, timestamp, position))
+    following = None
+    if items and len(items) < len(rows):
+        place = {"before" if asked.goes_back else "after": [str(items[-1].position)]}
+        query = urlencode(asked.query | place, doseq=True)
+        following = f"/conversations/{asked.conversation_id}/messages/?{query}"
+    items.sort(key=attrgetter("position"))
+    link = (("Link", f'<{following}>; rel="next"'),) if following else ()
+    return Response(200, msgspec.json.encode(_Answer(items, following)), headers=link)
