@@ -27,6 +27,7 @@ from realmate.runtime import cooperation, logs
 from realmate.runtime.config import nameko_config
 from realmate.runtime.health import health
 from realmate.runtime.listening import cannot_listen
+from realmate.runtime.loops import loops
 from realmate.runtime.settings import Settings, load
 
 SERVICES = {
@@ -63,6 +64,7 @@ def serve(names: Sequence[str]) -> int:
     with _one_line_for("PORT", settings.host, settings.port), _quiet_hub():
         runner.start()
     _collect_seldom()
+    loops.spawn("watch health", health.watch)
     log.info("started", pid=os.getpid(), host=settings.host, port=settings.port)
     eventlet.spawn(_stop_when_told, signals, runner, settings)
     try:

@@ -283,14 +283,13 @@ class _Process:
 
 @cache
 def open_process(settings: Settings) -> None:
-    """Open what a process has once, whichever of its services comes first: the guard for readers, ADMIN_PORT, and the
-    watch over its health. Raises SettingsError and OSError.
+    """Open what a process has once, whichever of its services comes first: the guard for readers, and ADMIN_PORT.
+    Raises SettingsError and OSError.
 
     Every server is made after this, so none can serve readers without their guard.
     """
     readers.open(settings)
     _open_admin(settings)
-    loops.spawn("watch health", health.watch)
 
 
 def _open_admin(settings: Settings) -> None:

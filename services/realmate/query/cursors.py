@@ -14,7 +14,7 @@ from typing import NamedTuple
 _FORM = struct.Struct(">Bqqiii")
 _VERSION = 1
 BEFORE, END = -1, 2**31 - 1
-"""As `Cursor.place`: before the first event of an entry, and behind its last."""
+"""Values of `Cursor.place`: before the first event of an entry, and behind its last."""
 LAST_ENTRY = 2**31 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
