@@ -128,7 +128,7 @@ def test_a_token_and_a_source_choose_the_conversation(readers: tuple[Pages, Page
     assert requests.get(everyone.url + path, timeout=15).status_code == 401
 
 
-@pytest.mark.parametrize("wrong", [str(uuid4()), "1", "messages"])
+@pytest.mark.parametrize("wrong", ["00000000-0000-4000-8000-000000000000", "1", "messages"])
 def test_what_does_not_exist_is_not_found(pages: Pages, wrong: str) -> None:
     answer = pages.get(f"/conversations/{wrong}/messages/")
     assert (answer.status_code, answer.json()["code"]) == (404, "conversation_not_found")
