@@ -14,11 +14,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import eventlet
 import eventlet.hubs
 import structlog
 
-from realmate.http_server import metrics
+from realmate.http_server.draining import DrainingHandler
 from realmate.http_server.parser import Admit
 from realmate.http_server.rejections import FAILED, OVERLOADED, STOPPING, UNSUPPORTED_ENCODING
 from realmate.http_server.request import Request
@@ -26,7 +25,6 @@ from realmate.http_server.routes import ResponseSink
 from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
 
-DRAIN_POLL_S = 0.01
 GATHER_S = 0.01
 """A batch that is stuck, its consumer killed perhaps, keeps newcomers back no longer than this."""
 
@@ -78,15 +76,15 @@ class RequestBatch:
             self.finish([FAILED] * len(self._taken))
 
 
-class BatchQueue:
+class BatchQueue(DrainingHandler):
     """The handler behind a batch route. `spawn(batch)` starts a worker, without blocking."""
 
     def __init__(
         self, template: str, spawn: Callable[[RequestBatch], None], settings: Settings, admit: Admit | None = None
     ) -> None:
+        super().__init__(template)
         self.template = template
         self._admit = admit
-        self.metrics = metrics.RouteMetrics(template)
         self._spawn = spawn
         self._settings = settings
         self._hub: Any = eventlet.hubs.get_hub()
@@ -95,7 +93,6 @@ class BatchQueue:
         self._requests_at_work = 0
         self._scheduled = False  # to dispatch at the end of this turn of the hub
         self._looks_later = False  # and, for those that gather, in GATHER_S
-        self._stopping = False
 
     def admit(self, request: Request, announced_bytes: int | None) -> Response | int:
         if request.method in ("GET", "HEAD"):
@@ -133,14 +130,9 @@ class BatchQueue:
         self._requests_at_work -= batch.size
         self._dispatch()
 
-    def drain(self, deadline: float) -> bool:
-        """Wait until all that was taken is answered, then take no more. False if that did not happen in time."""
-        while self._queue or self._at_work:
-            if time.monotonic() >= deadline:
-                return False
-            eventlet.sleep(DRAIN_POLL_S)
-        self._stopping = True
-        return True
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._queue or self._at_work)
 
     def abandon(self) -> None:
         """Reject what waits, and what is at work: its worker is too late, or about to be killed."""
@@ -150,11 +142,6 @@ class BatchQueue:
             connection.respond(request, self._reject(STOPPING, "stopping"))
         for batch in list(self._at_work):
             batch.fail("the process had to stop before its worker was done")
-
-    def _reject(self, response: Response, reason: str) -> Response:
-        metrics.rejected(reason)
-        self.metrics.answered([response.status], [])
-        return response
 
     def _may_start(self) -> bool:
         at_work = len(self._at_work)

@@ -8,16 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import eventlet
 import structlog
 
-from realmate.http_server import metrics
+from realmate.http_server.draining import DrainingHandler
 from realmate.http_server.rejections import FAILED, STOPPING, TOO_MANY_WAIT
 from realmate.http_server.request import Request
 from realmate.http_server.routes import ResponseSink
 from realmate.wire.responses import Response
-
-DRAIN_POLL_S = 0.01
 
 log = structlog.get_logger(__name__)
 
@@ -41,16 +38,15 @@ class Waiting:
         self.finish(FAILED)
 
 
-class WaitingRoute:
+class WaitingRoute(DrainingHandler):
     """The handler behind such a route. `spawn(waiting)` starts a worker, without blocking."""
 
     def __init__(self, template: str, spawn: Callable[[Waiting], None], most: int) -> None:
         """At most `most` requests are at work."""
-        self.metrics = metrics.RouteMetrics(template)
+        super().__init__(template)
         self._spawn = spawn
         self._most = most
         self._at_work: set[Waiting] = set()
-        self._stopping = False
 
     def admit(self, _request: Request, _announced_bytes: int | None) -> int:
         return 0  # nothing that waits has a use for a body
@@ -75,22 +71,12 @@ class WaitingRoute:
         self._at_work.discard(waiting)
         return True
 
-    def drain(self, deadline: float) -> bool:
-        """Wait until all are answered, then take no more. False if that did not happen in time."""
-        while self._at_work:
-            if time.monotonic() >= deadline:
-                return False
-            eventlet.sleep(DRAIN_POLL_S)
-        self._stopping = True
-        return True
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._at_work)
 
     def abandon(self) -> None:
         """Reject all that are at work: their workers are too late, or about to be killed."""
         self._stopping = True
         for waiting in list(self._at_work):
             waiting.fail("the process had to stop before its worker was done")
-
-    def _reject(self, response: Response, reason: str) -> Response:
-        metrics.rejected(reason)
-        self.metrics.answered([response.status], [])
-        return response
