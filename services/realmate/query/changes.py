@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
@@ -65,13 +66,9 @@ def _page(  # noqa: PLR0913 (the service's dependencies, and what is asked for)
     after = asked.after
     while True:
         deadline = time.monotonic() + settings.command_timeout_s
-        if not isinstance(after, Cursor):
-            after = patiently(lambda _attempt, after=after: _place(db, after), deadline)  # type: ignore[misc]
-        with room.of(min(PAGE_BYTES, settings.http_max_batch_bytes), deadline):
-            found = patiently(
-                lambda _attempt, after=after: feed.read(db, after, asked.wanted, asked.limit, PAGE_BYTES),  # type: ignore[misc]
-                deadline,
-            )
+        limit_bytes = min(PAGE_BYTES, settings.http_max_batch_bytes)
+        with room.of(limit_bytes, deadline):
+            found = patiently(partial(_read, db, asked, after, limit_bytes), deadline)
             if isinstance(found, Expired):
                 return _expired(found)
             if found.events or not found.caught_up or time.monotonic() >= until or health.draining:
@@ -80,8 +77,12 @@ def _page(  # noqa: PLR0913 (the service's dependencies, and what is asked for)
         tail.wait(db, after, asked.wanted, until)
 
 
-def _place(db: Transactions, after: str | None) -> Cursor:
-    return feed.oldest(db) if after == OLDEST else feed.state(db).last
+def _read(
+    db: Transactions, asked: _Asked, after: Cursor | str | None, limit_bytes: int, _attempt: int
+) -> Page | Expired:
+    if not isinstance(after, Cursor):
+        after = feed.oldest(db) if after == OLDEST else feed.state(db).last
+    return feed.read(db, after, asked.wanted, asked.limit, limit_bytes)
 
 
 def _encoded(page: Page) -> Response:
@@ -100,12 +101,10 @@ def _asked(request: Request, readable: frozenset[str] | None) -> _Asked:
     after = parameters.one("after", _after, None)
     limit = parameters.one("limit", whole(1, MOST), LIMIT)
     wait_s = parameters.one("wait", number(0, LONGEST_WAIT_S), 0.0)
-    sources = parameters.several("source", str, MOST_SOURCES)
+    sources = parameters.sources(readable, MOST_SOURCES)
     types = parameters.several("type", choice(_TYPES), len(_TYPES))
     conversations = parameters.several("conversation", parse_uuid, MOST_CONVERSATIONS)
     parameters.check()
-    if readable is not None:
-        sources = readable if sources is None else sources & readable
     return _Asked(after, Filter(sources, conversations, types), limit, wait_s)
 
 

@@ -16,7 +16,7 @@ import msgspec
 from realmate.domain.changes import Touched, What, decode
 from realmate.domain.model import MessageKind
 from realmate.query.cursors import BEFORE, END, Cursor
-from realmate.query.reads import MESSAGE_BYTES
+from realmate.query.reads import with_contents
 from realmate.runtime.transaction import Statement, Transactions, uuid_array
 
 PAGE_BYTES = 1_048_576
@@ -51,27 +51,25 @@ _CHANGES = Statement(
 )
 _MOMENT = Statement("moment_of_change", ("bigint",), "SELECT at FROM changes WHERE position = $1")
 _SOURCES = Statement("names_of_sources", (), "SELECT id, name FROM sources")
-# Contents are read up to $6 bytes in all, but always the first. Where they were not, the answer ends before them.
+_TOUCHED = f"""
+    SELECT number, message.id, seq, kind, "timestamp", content
+    FROM unnest($1, $2, $3, $4, $5) AS wanted (number, conversation_id, source_id, first, last)
+    JOIN messages AS message ON message.conversation_id = wanted.conversation_id
+        AND message.source_id = wanted.source_id AND seq BETWEEN first AND last AND kind <> {MessageKind.HELD:d}
+"""
 _MESSAGES = Statement(
     "changed_messages",
     ("integer[]", "uuid[]", "integer[]", "integer[]", "integer[]", "bigint"),
     f"""
-    SELECT number, CAST(id AS text), seq, kind, "timestamp", CASE WHEN place = 1 OR total <= $6 THEN content END
-    FROM (
-        SELECT number, message.id, seq, kind, "timestamp", content, row_number() OVER in_order AS place,
-            sum(octet_length(content) + {MESSAGE_BYTES}) OVER in_order AS total
-        FROM unnest($1, $2, $3, $4, $5) AS wanted (number, conversation_id, source_id, first, last)
-        JOIN messages AS message ON message.conversation_id = wanted.conversation_id
-            AND message.source_id = wanted.source_id AND seq BETWEEN first AND last AND kind <> {MessageKind.HELD:d}
-        WINDOW in_order AS (ORDER BY number, seq)
-    ) AS met
+    SELECT number, CAST(id AS text), seq, kind, "timestamp", fitting
+    FROM {with_contents(_TOUCHED, order="number, seq", most_bytes="$6")} AS met
     ORDER BY number, seq
     """,
 )
 
 
 class MessageEvent(msgspec.Struct):
-    """A message in an event."""
+    """A message, as an event and a page of messages show it."""
 
     id: str
     type: str
@@ -156,7 +154,7 @@ class _Message(NamedTuple):
 
 
 def state(db: Transactions) -> State:
-    """Raises FeedStarting."""
+    """Return the state of the feed at this moment. Raises FeedStarting."""
     [(complete_from, position, at, mark, now, first)] = db.fetch(_STATE)
     if complete_from is None:
         raise FeedStarting("A version that writes no changes is still at work; ask again in some seconds.")

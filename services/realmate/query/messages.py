@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
-from urllib.parse import parse_qs, urlencode
 
 import msgspec
 
@@ -19,7 +18,7 @@ from realmate.http_server.response_memory import Reservations
 from realmate.query.feed import PAGE_BYTES, MessageEvent
 from realmate.query.parameters import InvalidQuery, Parameters, choice, whole
 from realmate.query.problems import NOT_FOUND, ambiguous
-from realmate.query.reads import MESSAGE_BYTES, OPENED, VISIBLE
+from realmate.query.reads import OPENED, VISIBLE, with_contents
 from realmate.runtime.database import patiently
 from realmate.runtime.settings import Settings
 from realmate.runtime.transaction import Statement, Transactions
@@ -34,25 +33,21 @@ _KINDS: Mapping[str, int] = {"INBOUND": MessageKind.INBOUND, "OUTBOUND": Message
 
 def _page(direction: str) -> str:
     """Return SQL for the messages between two positions: the first ones from below (ASC) or from above (DESC)."""
+    chosen = f"""
+        SELECT id, kind, seq, "timestamp", content FROM messages
+        WHERE conversation_id = found.id AND source_id = found.source_id AND {VISIBLE} AND kind = ANY ($3)
+            AND seq > $4 AND seq < $5
+        ORDER BY seq {direction} LIMIT $6
+    """
     return f"""
         WITH found AS MATERIALIZED (
             SELECT conversation.id, source_id, source.name
             FROM conversations AS conversation JOIN sources AS source ON source.id = source_id
             WHERE conversation.id = $1 AND {OPENED} AND ($2 IS NULL OR source.name = ANY ($2))
         )
-        SELECT name, CAST(message.id AS text), kind, seq, "timestamp",
-            CASE WHEN place = 1 OR total <= $7 THEN content END
-        FROM found LEFT JOIN LATERAL (
-            SELECT *, row_number() OVER in_order AS place,
-                sum(octet_length(content) + {MESSAGE_BYTES}) OVER in_order AS total
-            FROM (
-                SELECT id, kind, seq, "timestamp", content FROM messages
-                WHERE conversation_id = found.id AND source_id = found.source_id AND {VISIBLE} AND kind = ANY ($3)
-                    AND seq > $4 AND seq < $5
-                ORDER BY seq {direction} LIMIT $6
-            ) AS chosen
-            WINDOW in_order AS (ORDER BY seq {direction})
-        ) AS message ON (SELECT count(*) FROM found) = 1
+        SELECT name, CAST(message.id AS text), kind, seq, "timestamp", fitting
+        FROM found LEFT JOIN LATERAL {with_contents(chosen, order=f"seq {direction}", most_bytes="$7")}
+            AS message ON (SELECT count(*) FROM found) = 1
         ORDER BY name, seq {direction}
     """
 
@@ -75,7 +70,7 @@ class _Asked(msgspec.Struct):
     after: int | None
     before: int | None
     limit: int
-    query: dict[str, list[str]]
+    parameters: Parameters
 
     @property
     def goes_back(self) -> bool:
@@ -95,8 +90,9 @@ def answer(db: Transactions, room: Reservations, settings: Settings, request: Re
     except ValueError:
         return NOT_FOUND
     deadline = request.arrived_at + settings.command_timeout_s
-    with room.of(PAGE_BYTES, deadline):
-        return _answer(asked, patiently(lambda _attempt: _rows(db, asked), deadline))
+    limit_bytes = min(PAGE_BYTES, settings.http_max_batch_bytes)
+    with room.of(limit_bytes, deadline):
+        return _answer(asked, patiently(lambda _attempt: _rows(db, asked, limit_bytes), deadline))
 
 
 def _asked(request: Request, readable: frozenset[str] | None) -> _Asked:
@@ -107,10 +103,8 @@ def _asked(request: Request, readable: frozenset[str] | None) -> _Asked:
     before = parameters.one("before", whole(0, LAST), None)
     limit = parameters.one("limit", whole(1, MOST), LIMIT)
     kinds = parameters.several("type", choice(_KINDS), len(_KINDS))
-    sources = parameters.several("source", str, 1)
+    sources = parameters.sources(readable, 1)
     parameters.check()
-    if readable is not None:
-        sources = readable if sources is None else sources & readable
     return _Asked(
         conversation_id,
         sources,
@@ -118,11 +112,11 @@ def _asked(request: Request, readable: frozenset[str] | None) -> _Asked:
         after,
         before,
         limit,
-        parse_qs(request.query),
+        parameters,
     )
 
 
-def _rows(db: Transactions, asked: _Asked) -> list[tuple[Any, ...]]:
+def _rows(db: Transactions, asked: _Asked, limit_bytes: int) -> list[tuple[Any, ...]]:
     return db.fetch(
         _FROM_ABOVE if asked.goes_back else _FROM_BELOW,
         asked.conversation_id,
@@ -131,7 +125,7 @@ def _rows(db: Transactions, asked: _Asked) -> list[tuple[Any, ...]]:
         asked.after or 0,
         LAST if asked.before is None else asked.before,
         asked.limit + 1,
-        PAGE_BYTES,
+        limit_bytes,
     )
 
 
@@ -147,8 +141,7 @@ def _answer(asked: _Asked, rows: Sequence[tuple[Any, ...]]) -> Response:
         items.append(MessageEvent(key, MessageKind(kind).name, content, timestamp, position))
     following = None
     if items and len(items) < len(rows):
-        place = {"before" if asked.goes_back else "after": [str(items[-1].position)]}
-        query = urlencode(asked.query | place, doseq=True)
+        query = asked.parameters.but(**{"before" if asked.goes_back else "after": items[-1].position})
         following = f"/conversations/{asked.conversation_id}/messages/?{query}"
     items.sort(key=attrgetter("position"))
     link = (("Link", f'<{following}>; rel="next"'),) if following else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from realmate.wire.responses import FieldError, Response, problem
 
@@ -53,6 +53,15 @@ class Parameters:
             self._errors.append(FieldError(name, f"is given {len(values)} times; {most} are the most"))
             return None
         return frozenset(self._read(name, values, read))
+
+    def sources(self, readable: frozenset[str] | None, most: int) -> frozenset[str] | None:
+        """Return the parameter `source`, as far as the reader may read these sources; None: all."""
+        named = self.several("source", str, most)
+        return named if readable is None else readable if named is None else named & readable
+
+    def but(self, **changed: object) -> str:
+        """Return the query string with some parameters changed."""
+        return urlencode(self._given | {name: [value] for name, value in changed.items()}, doseq=True)
 
     def check(self) -> None:
         """Raise InvalidQuery, with all that was wrong, if anything was."""
