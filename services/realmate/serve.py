@@ -64,8 +64,8 @@ def serve(names: Sequence[str]) -> int:
     with _one_line_for("PORT", settings.host, settings.port), _quiet_hub():
         runner.start()
     _collect_seldom()
-    loops.spawn("watch health", health.watch)
     log.info("started", pid=os.getpid(), host=settings.host, port=settings.port)
+    loops.spawn("watch health", health.watch)
     eventlet.spawn(_stop_when_told, signals, runner, settings)
     try:
         runner.wait()

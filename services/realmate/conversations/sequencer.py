@@ -36,9 +36,9 @@ class Sequencer:
     def run(self, db: Transactions) -> None:
         """Number what is committed and has no position yet. Once a second, look for writers of an older version."""
         self._watch_writers(db)
-        while db.fetch(change_statements.HAS_UNNUMBERED) == [(True,)]:
-            if number(db) < NUMBERED_AT_ONCE:
-                break
+        if db.fetch(change_statements.HAS_UNNUMBERED) == [(True,)]:
+            while number(db) == NUMBERED_AT_ONCE:
+                pass
 
     def _watch_writers(self, db: Transactions) -> None:
         if time.monotonic() - self._watched_at < WATCH_PAUSE_S:

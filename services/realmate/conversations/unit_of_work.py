@@ -261,7 +261,7 @@ class UnitOfWork:
 
     def _touched(self) -> Iterator[Touched]:
         """Yield an entry for each conversation of which a reader may learn something new."""
-        for key, after in sorted(self._current.items()):
+        for key, after in self._current.items():
             before = self._stored.get(key) or Conversation(key)
             if after is before:
                 continue
