@@ -113,15 +113,20 @@ def test_an_event_that_changes_nothing_is_no_change(store: Store) -> None:
     assert numbered(store) == before
 
 
-def test_a_responder_s_late_reply_gets_the_next_position_and_is_told(patient: Store) -> None:
-    """Not the place that its group's end reserved: a reader who is past that would never see it."""
-    key = str(uuid.uuid4())
-    patient.apply(opening(key), saying(key))
-    patient.execute(
+def ask_for_a_reply(store: Store, key: str) -> None:
+    """Store the request for the reply to a conversation's first message. Its group's end reserved position 2 for it."""
+    store.execute(
         "INSERT INTO reply_calls (conversation_id, source_id, seq, first_seq, last_seq, made_at)"
         " VALUES (CAST(:key AS uuid), 0, 2, 1, 1, now())",
         key=key,
     )
+
+
+def test_a_responder_s_late_reply_gets_the_next_position_and_is_told(patient: Store) -> None:
+    """Not the place that its group's end reserved: a reader who is past that would never see it."""
+    key = str(uuid.uuid4())
+    patient.apply(opening(key), saying(key))
+    ask_for_a_reply(patient, key)
     patient.execute("UPDATE conversations SET last_seq = 2, group_first_seq = NULL, due_at = NULL")
     patient.apply(saying(key))
     [call] = _lease(patient.db, 0, 1)
@@ -135,11 +140,7 @@ def test_a_responder_s_late_reply_gets_the_next_position_and_is_told(patient: St
 def test_a_reply_that_waits_for_a_writer_comes_after_what_that_one_wrote(patient: Store) -> None:
     key = str(uuid.uuid4())
     patient.apply(opening(key), saying(key))
-    patient.execute(
-        "INSERT INTO reply_calls (conversation_id, source_id, seq, first_seq, last_seq, made_at)"
-        " VALUES (CAST(:key AS uuid), 0, 2, 1, 1, now())",
-        key=key,
-    )
+    ask_for_a_reply(patient, key)
     [call] = _lease(patient.db, 0, 1)
     finishing = threading.Thread(target=_finish, args=[patient.db, call, "Olá!"])
     with patient.engine.connect() as writer:

@@ -186,7 +186,7 @@ def test_an_answer_is_kept_by_no_cache(reader: Reader) -> None:
 
 
 def test_the_documentation_s_lines_can_be_pasted(reader: Reader, tmp_path: Path) -> None:
-    """Those for curl, and the consumer in Python: it ends in the middle, goes on where it was, and misses nothing."""
+    """The lines for curl run as they are. The consumer is stopped, goes on where it was, and misses nothing."""
     text = DOCUMENTATION.read_text()
     [lines] = re.findall(r"```bash\n(.+?)```", text, re.DOTALL)
     [program] = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
