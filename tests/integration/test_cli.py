@@ -184,8 +184,10 @@ def test_work_that_does_not_end_does_not_keep_a_process_alive(tmp_path: Path, re
         assert realmate("migrate", DATABASE_URL=server.url).returncode == 0
         settings = environment(PORT=0, DATABASE_URL=server.url, REDIS_URL=redis_url, DRAIN_TIMEOUT_S=0)
         process = started(settings, "conversations")
-        family = [psutil.Process(server.pid), *psutil.Process(server.pid).children()]
-        for member in family:
+        postmaster = psutil.Process(server.pid)
+        postmaster.suspend()  # first: it must not fork another one meanwhile
+        family = [postmaster, *postmaster.children()]
+        for member in family[1:]:
             member.suspend()
         time.sleep(1)  # ten times the sweep's pause: one is under way, and hangs
         process.send_signal(signal.SIGTERM)
