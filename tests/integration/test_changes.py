@@ -319,7 +319,7 @@ def test_the_feed_begins_when_no_older_version_is_connected_and_stops_when_one_c
     store: Store, database_url: str
 ) -> None:
     def complete_from() -> object:
-        Sequencer().run(store.db)
+        Sequencer().look(store.db)
         return store.scalar("SELECT complete_from FROM feed")
 
     old = psycopg2.connect(database_url, application_name="realmate-conversations")

@@ -29,7 +29,7 @@ ENOUGH = 2**20
 @pytest.fixture
 def store(database_url: str) -> Iterator[Store]:
     with open_store(database_url, QUICK) as opened:
-        Sequencer().run(opened.db)
+        Sequencer().look(opened.db)
         yield opened
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -91,7 +91,9 @@ Responders = Mapping[int, tuple[str, Responder]]
 class Responding:
     """Sends this process's requests to responders, and keeps their circuit breakers."""
 
-    def __init__(self) -> None:
+    def __init__(self, wrote: Callable[[], None] = lambda: None) -> None:
+        """`wrote` is called after each reply that a call has brought."""
+        self._wrote = wrote
         self._breakers: dict[str, CircuitBreaker] = {}
 
     def start(
@@ -119,6 +121,7 @@ class Responding:
                 db.fetch(reply_statements.POSTPONE_REPLY_REQUEST, *call.key, pause_s)
             else:
                 _finish(db, call, outcome.content, responder.fallback)
+                self._wrote()
         except Exception as error:
             if not is_outage(error):  # in an outage the lease runs out, and the call is made again
                 log.exception("a reply's call failed", source=source)

@@ -15,12 +15,16 @@ import structlog
 
 from realmate.conversations import change_statements, metrics
 from realmate.runtime.database import WRITER_NAME
+from realmate.runtime.health import health
 from realmate.runtime.transaction import Transactions
 
 NUMBERED_AT_ONCE = 5_000
 FREEZE_S = 2.0
 """A sequencer that stops in the middle of its transaction holds the feed up for no longer."""
+NUMBER_PAUSE_S = 0.05
 WATCH_PAUSE_S = 1.0
+RECENT_S = 1.0
+"""How long a sequencer looks again after its process has written: at first the lock may be somebody else's."""
 SINCE_REVISION = "0014"
 """Versions whose revision is older write no changes. While one of them is connected, the feed has holes."""
 
@@ -31,18 +35,30 @@ class Sequencer:
     """The sequencer of one process."""
 
     def __init__(self) -> None:
-        self._watched_at = float("-inf")
+        self._wrote_at = float("-inf")
+
+    def wrote(self) -> None:
+        """Say that this process has committed changes, so that they are numbered at once."""
+        self._wrote_at = time.monotonic()
 
     def run(self, db: Transactions) -> None:
-        """Number what is committed and has no position yet. Once a second, look for writers of an older version."""
+        """Look once, then number what this process writes, for a second or until the process drains.
+
+        It is one long run, as a worker for each look would cost more than the looks.
+        """
+        self.look(db)
+        until = time.monotonic() + WATCH_PAUSE_S
+        while time.monotonic() < until and not health.draining:
+            time.sleep(NUMBER_PAUSE_S)
+            if time.monotonic() - self._wrote_at < RECENT_S:
+                _number_all(db)
+
+    def look(self, db: Transactions) -> None:
+        """Look for writers of an older version, and number all that is committed, whoever wrote it."""
         self._watch_writers(db)
-        if db.fetch(change_statements.HAS_UNNUMBERED) == [(True,)]:
-            while number(db) == NUMBERED_AT_ONCE:
-                pass
+        _number_all(db)
 
     def _watch_writers(self, db: Transactions) -> None:
-        if time.monotonic() - self._watched_at < WATCH_PAUSE_S:
-            return
         for (complete_from,) in db.fetch(change_statements.WATCH_WRITERS, WRITER_NAME, SINCE_REVISION):
             if complete_from is None:
                 log.warning("feed of changes stops: an older version is connected, which writes none")
@@ -51,7 +67,12 @@ class Sequencer:
         [(is_closed, oldest_s)] = db.fetch(change_statements.FEED_STATE)
         metrics.FEED_OPEN.set(not is_closed)
         metrics.UNNUMBERED_SECONDS.set(float(oldest_s))
-        self._watched_at = time.monotonic()
+
+
+def _number_all(db: Transactions) -> None:
+    if db.fetch(change_statements.HAS_UNNUMBERED) == [(True,)]:
+        while number(db) == NUMBERED_AT_ONCE:
+            pass
 
 
 def number(db: Transactions, at_once: int = NUMBERED_AT_ONCE) -> int:

@@ -10,7 +10,7 @@ from realmate.conversations.batches import BatchApplier
 from realmate.conversations.holding import Holding
 from realmate.conversations.responding import Responding, give_up_orphans
 from realmate.conversations.rules import RuleBooks
-from realmate.conversations.sequencer import Sequencer
+from realmate.conversations.sequencer import NUMBER_PAUSE_S, Sequencer
 from realmate.conversations.source_ids import SourceIds
 from realmate.conversations.sweep import Sweeper
 from realmate.domain.model import Rules
@@ -26,7 +26,6 @@ from realmate.transport.interface import Delivery
 TIDY_PAUSE_S = 5.0
 COUNT_PAUSE_S = 1.0
 RESPOND_PAUSE_S = 0.1
-NUMBER_PAUSE_S = 0.05
 FORGET_PAUSE_S = 60.0
 
 
@@ -40,10 +39,10 @@ class ConversationsService:
     health_server = HealthServer()
     background = Background()
     source_ids = SourceIds()
-    responding = Responding()
-    sweeper = Sweeper()
-    holding = Holding()
     sequencer = Sequencer()
+    responding = Responding(sequencer.wrote)
+    sweeper = Sweeper(sequencer.wrote)
+    holding = Holding()
 
     @property
     def rules(self) -> RuleBooks:
@@ -64,11 +63,16 @@ class ConversationsService:
 
     @commands
     def apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:
-        return self.batches.apply(deliveries)
+        return self._apply(deliveries)
 
     @commands(drains=True)
     def apply_drained(self, deliveries: Sequence[Delivery]) -> list[bytes]:
-        return self.batches.apply(deliveries)
+        return self._apply(deliveries)
+
+    def _apply(self, deliveries: Sequence[Delivery]) -> list[bytes]:
+        verdicts = self.batches.apply(deliveries)
+        self.sequencer.wrote()
+        return verdicts
 
     @periodic(lambda settings: settings.sweep_interval_s)
     def sweep(self) -> None:

@@ -58,7 +58,9 @@ class SweepFailed(Exception):
 class Sweeper:
     """The sweep of one process, and what it has learned: which sources are swept apart, in portions of which size."""
 
-    def __init__(self) -> None:
+    def __init__(self, settled: Callable[[], None] = lambda: None) -> None:
+        """`settled` is called after each transaction that settled anything."""
+        self._settled = settled
         self._apart: dict[int, Portion] = {}  # the one that was tried longest ago is the first
         self._running: set[int] = set()
         self._stranded = FULL
@@ -84,12 +86,18 @@ class Sweeper:
         while time.monotonic() < give_up_at:
             portion = self._stranded
             try:
-                work = _settle(db, book, partial(UnitOfWork.decide_stranded, share=portion))
+                work = self._settle(db, book, partial(UnitOfWork.decide_stranded, share=portion))
                 self._stranded = portion.doubled(FULL)
                 if not work.leaves_more:
                     return
             except SweepFailed as failed:
                 self._stranded = _after_failure(db, portion, failed, name="")
+
+    def _settle(self, db: Transactions, book: RuleBook, decide: Decide, **limits_s: float) -> UnitOfWork:
+        work = _settle(db, book, decide, **limits_s)
+        if work.taken.conversations:
+            self._settled()
+        return work
 
     def _due_apart(self, db: Transactions) -> list[tuple[int, str]]:
         """Return the sources that are swept apart and have something due: the one swept longest ago is the first."""
@@ -99,7 +107,7 @@ class Sweeper:
     def _sweep_together(self, db: Transactions, book: RuleBook) -> bool:
         """Settle one portion, which all sources share that are not swept apart. Return whether more may be due."""
         try:
-            return _settle(db, book, lambda work: work.decide_all_due(self._apart, FULL)).leaves_more
+            return self._settle(db, book, lambda work: work.decide_all_due(self._apart, FULL)).leaves_more
         except SweepFailed as failed:
             due = {key: name for key, name in _due_sources(db).items() if key not in self._apart}
             if len(due) == 1:
@@ -113,7 +121,7 @@ class Sweeper:
         give_up_at = time.monotonic() + ROUND_S
         for source_id, name in due.items():
             try:
-                _settle(db, book, partial(UnitOfWork.decide_due, sources=[source_id], share=FULL))
+                self._settle(db, book, partial(UnitOfWork.decide_due, sources=[source_id], share=FULL))
             except SweepFailed as failed:
                 self._keep_apart(failed, source_id, name)
             if time.monotonic() > give_up_at:
@@ -145,7 +153,7 @@ class Sweeper:
         decide = partial(UnitOfWork.decide_due, sources=[source_id], share=portion)
         try:
             statement_s = STATEMENT_APART_S if portion.is_one else STATEMENT_S
-            work = _settle(db, book, decide, statement_s=statement_s, all_s=APART_S)
+            work = self._settle(db, book, decide, statement_s=statement_s, all_s=APART_S)
         except SweepFailed as failed:
             self._apart[source_id] = _after_failure(db, portion, failed, name)
             return True
