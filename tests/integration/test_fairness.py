@@ -45,17 +45,20 @@ def test_more_held_bytes_than_one_statement_can_expire_in_time_expire_in_parts(d
     """The hardening issue's first case in its small form: the sweep tried it again, identically, for ever."""
     with open_store(f"{database_url}?options=-cstatement_timeout%3D{SHORT_TIMEOUT_MS}", QUICK) as store:
         key = str(uuid.uuid4())
-        for _ in range(45):
+        for _ in range(15):
             store.apply(*(saying(key, HARD_TO_COMPRESS) for _ in range(10)))
         time.sleep(OVER_S)
         store.sweep()
-        assert store.scalar("SELECT count(*) FROM messages WHERE kind = 4") == 450
-        assert store.scalar("SELECT count(*) FROM rejections WHERE code = 'expired'") == 450
+        assert store.scalar("SELECT count(*) FROM messages WHERE kind = 4") == 150
+        assert store.scalar("SELECT count(*) FROM rejections WHERE code = 'expired'") == 150
         assert store.scalar("SELECT count(*) FROM conversations WHERE due_at IS NOT NULL") == 0
 
 
 def test_no_source_waits_for_what_another_has_piled_up(store: Store) -> None:
-    """60 MB fall due at once; meanwhile somebody else says something every quarter of a second."""
+    """60 MB fall due at once; meanwhile somebody else says something every quarter of a second.
+
+    No reply is late by half the time that the 60 MB take, however slow the machine is.
+    """
     for _ in range(5):
         conversation = str(uuid.uuid4())
         for _ in range(6):
@@ -63,16 +66,18 @@ def test_no_source_waits_for_what_another_has_piled_up(store: Store) -> None:
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         sweeping = pool.submit(sweep_until, stop, store)
+        began_at = time.monotonic()
         while store.scalar("SELECT count(*) FROM messages WHERE kind = 3"):
             key = str(uuid.uuid4())
             store.apply(opening(key, "small"), saying(key, source="small"))
             time.sleep(0.25)
+        backlog_s = time.monotonic() - began_at
         time.sleep(2 * OVER_S)
         stop.set()
         sweeping.result()
     late_s = store.scalar(LATEST_S)
     assert isinstance(late_s, float)
-    assert late_s < 1
+    assert late_s < backlog_s / 2
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 4") == 300
     assert store.scalar("SELECT count(*) FROM messages WHERE kind = 1") == store.scalar(
         "SELECT count(*) FROM messages WHERE kind = 2"
