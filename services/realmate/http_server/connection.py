@@ -32,6 +32,7 @@ from realmate.http_server.request import Request, choose_request_id
 from realmate.http_server.responses import CONTINUE, encode, encode_or_fail
 from realmate.http_server.routes import Routes
 from realmate.http_server.send_buffer import SendBuffer
+from realmate.http_server.streams import Stream
 from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
 
@@ -105,6 +106,7 @@ class Connection:
         )
         self._waiting: deque[Request] = deque()
         self._at_work: Request | None = None
+        self._stream: Stream | None = None  # the response to what is at work, where it is one
         self._unsent = SendBuffer()
         self._sending_since = time.monotonic()
         self._sending_bytes = 0
@@ -155,6 +157,33 @@ class Connection:
         if request is self._at_work:
             self._write_answer(request, response)
             self._advance()
+
+    def begin(self, request: Request, stream: Stream, head: bytes) -> None:
+        """Answer the request at work with a stream, which then owns the connection. If the client is gone, say so."""
+        if request is not self._at_work:
+            stream.lost()
+            return
+        self._stream = stream
+        self._moved_at = time.monotonic()
+        self._send(head)
+
+    @property
+    def unsent_bytes(self) -> int:
+        return self._unsent.bytes
+
+    def send(self, *pieces: bytes) -> None:
+        """Send the next pieces of the stream."""
+        if not self._unsent:
+            self._moved_at = time.monotonic()
+        self._send(*pieces)
+
+    def finish(self) -> None:
+        """Close in order behind the stream."""
+        self._stream = None
+        if self._at_work is not None:
+            self._requests_bytes -= self._at_work.held_bytes
+            self._at_work = None
+            self._end()
 
     def reject(self, response: Response, request: Request | None = None) -> None:
         """Answer what is no request, or one that is not wanted, and close."""
@@ -232,6 +261,8 @@ class Connection:
             self._hub.remove(self._writer)
         self._socket.close()
         self._owner.forget(self)
+        if self._stream is not None:
+            self._stream.lost()
 
     def _on_readable(self, _fd: int) -> None:
         try:
@@ -389,6 +420,8 @@ class Connection:
         self._writer = None
         if self._ending:
             self._linger()
+        elif self._stream is not None:
+            self._stream.drained()
         else:
             self._advance()
 

@@ -27,6 +27,7 @@ from nameko.extensions import DependencyProvider, Entrypoint
 from realmate.http_server.batches import BatchQueue, RequestBatch
 from realmate.http_server.request import Request
 from realmate.http_server.server import HttpServer, share
+from realmate.http_server.streams import Streaming
 from realmate.http_server.waiting import Waiting, WaitingRoute
 from realmate.runtime.config import settings_of
 from realmate.runtime.health import health
@@ -34,7 +35,7 @@ from realmate.runtime.settings import Settings
 from realmate.wire.responses import Response
 
 BatchMethod = Callable[[Any, list[Request]], list[Response]]
-WaitingMethod = Callable[[Any, Request], Response]
+WaitingMethod = Callable[[Any, Request], Response | Streaming]
 AdmitMethod = Callable[[Any, Request, int | None], Response | int]
 
 
@@ -64,7 +65,9 @@ def http_batch(
 def http_waiting(method: str, path: str, *, headers: Iterable[str] = ()) -> Callable[[WaitingMethod], WaitingMethod]:
     """Decorate a service method to answer this method and path, each request in a worker of its own, which may wait.
 
-    At most STREAMS_MAX requests are at work; beyond that they get a 503. Who waits must stop when `health.draining`.
+    It may return a `Streaming` instead of a response: then the request is at work until its stream ends. At most
+    STREAMS_MAX requests are at work; beyond that they get a 503. Whoever waits, or streams, must stop when
+    `health.draining`.
     """
     register: Callable[[WaitingMethod], WaitingMethod] = WaitingHttp.decorator(method, path, headers=headers)
 
@@ -193,11 +196,19 @@ class WaitingHttp(_Route):
     def _finish(self, waiting: Waiting, _context: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
         if exc_info is not None:
             waiting.fail("its worker raised", exc_info[1])
+        elif isinstance(result, Streaming):
+            self._begin(waiting, result)
         elif not isinstance(result, Response):
             waiting.fail("its worker did not return a response")
         else:
             waiting.finish(result)
         return result, exc_info
+
+    def _begin(self, waiting: Waiting, streaming: Streaming) -> None:
+        try:
+            waiting.begin(streaming)
+        except Exception as error:  # noqa: BLE001 (the request must be answered, or its stream ended; logged there)
+            waiting.fail("its stream could not begin", error)
 
 
 class _Injected:

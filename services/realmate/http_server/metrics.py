@@ -31,6 +31,7 @@ WAITS_FOR_ROOM = Counter(
     "realmate_http_waits_for_room", "Times a connection or a batch had to wait until others held fewer bytes"
 )
 HELD_BYTES = Gauge("realmate_http_held_bytes", "Bytes of the budget that are held", multiprocess_mode="livesum")
+STREAMS = Gauge("realmate_http_streams", "Open streams", multiprocess_mode="livesum")
 CONNECTIONS = Gauge("realmate_http_connections", "Open connections", multiprocess_mode="livesum")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import structlog
@@ -10,6 +11,7 @@ from werkzeug.http import http_date
 
 from realmate.http_server.rejections import FAILED
 from realmate.http_server.request import Request
+from realmate.http_server.streams import Streaming
 from realmate.wire.responses import Response
 
 log = structlog.get_logger(__name__)
@@ -49,12 +51,11 @@ def encode(
 ) -> tuple[bytes, ...]:
     """The pieces of the answer. `connection` is the Connection header, where one is needed; `with_body` is False for
     the answer to a HEAD."""
-    extra = _extra_headers(response) if response.headers else ""
+    extra = _extra_headers(response.headers) if response.headers else ""
     if connection is not None:
         extra += f"connection: {connection}\r\n"
     head = (
-        f"{_STATUS_LINES[response.status]}content-type: {response.content_type}\r\n"
-        f"content-length: {len(response.body)}\r\ndate: {_date.now()}\r\n{NO_STORE}"
+        f"{_STATUS_LINES[response.status]}{_about_body(response)}date: {_date.now()}\r\n{NO_STORE}"
         f"x-request-id: {request_id}\r\n{extra}\r\n"
     )
     encoded = head.encode("latin-1")
@@ -63,9 +64,25 @@ def encode(
     return (encoded + response.body,) if len(response.body) <= JOINED_BYTES else (encoded, response.body)
 
 
-def _extra_headers(response: Response) -> str:
-    lines = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
-    if lines.count("\n") != len(response.headers) or lines.count("\r") != len(response.headers):
+def encode_stream_head(streaming: Streaming, request: Request) -> bytes:
+    """The head of a response whose length nobody knows yet. Raises ValueError."""
+    framing = "" if request.version == "1.0" else "transfer-encoding: chunked\r\n"
+    head = (
+        f"{_STATUS_LINES[200]}content-type: {streaming.content_type}\r\ndate: {_date.now()}\r\n{NO_STORE}"
+        f"x-request-id: {request.request_id}\r\n{_extra_headers(streaming.headers)}{framing}connection: close\r\n\r\n"
+    )
+    return head.encode("latin-1")
+
+
+def _about_body(response: Response) -> str:
+    if response.status == HTTPStatus.NOT_MODIFIED:
+        return ""  # a length would be that of the answer which the client has (RFC 9110, 8.6)
+    return f"content-type: {response.content_type}\r\ncontent-length: {len(response.body)}\r\n"
+
+
+def _extra_headers(headers: Sequence[tuple[str, str]]) -> str:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         raise ValueError("a header with a line break in it would become two")
     return lines
 

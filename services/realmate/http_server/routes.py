@@ -7,6 +7,7 @@ from typing import Protocol
 
 from realmate.http_server.parser import OWN_HEADERS, headers_kept
 from realmate.http_server.request import Request
+from realmate.http_server.streams import StreamSink
 from realmate.wire.responses import Response, problem
 
 
@@ -16,13 +17,17 @@ class ResponseSink(Protocol):
     def respond(self, request: Request, response: Response) -> None: ...
 
 
+class Client(ResponseSink, StreamSink, Protocol):
+    """The connection, where the response may be a stream."""
+
+
 class Handler(Protocol):
     """The handler of a route."""
 
     def admit(self, request: Request, announced_bytes: int | None) -> Response | int:
         """Reject the request, or return how large its body may be, like `parser.Admit`. It never blocks."""
 
-    def submit(self, request: Request, connection: ResponseSink) -> Response | None:
+    def submit(self, request: Request, connection: Client) -> Response | None:
         """Answer at once, or return None and let `connection.respond(request, …)` follow. Never blocks."""
 
 

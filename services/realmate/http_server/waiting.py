@@ -1,4 +1,4 @@
-"""Requests that may wait for a while: each has a worker of its own, up to a limit.
+"""Requests that may wait for a while, or have a stream as their response: each has a worker, up to a limit.
 
 A batch route is for what is answered at once: there, one request that waits would keep the others of its batch waiting.
 """
@@ -7,30 +7,52 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
 from realmate.http_server.draining import DrainingHandler
 from realmate.http_server.rejections import FAILED, STOPPING, TOO_MANY_WAIT
 from realmate.http_server.request import Request
-from realmate.http_server.routes import ResponseSink
+from realmate.http_server.responses import encode_stream_head
+from realmate.http_server.routes import Client
+from realmate.http_server.streams import Stream, Streaming
 from realmate.wire.responses import Response
 
 log = structlog.get_logger(__name__)
 
 
 class Waiting:
-    """One request at work. `finish` answers it, and does nothing the second time."""
+    """One request at work, until it is answered and its stream, if it has one, is over."""
 
-    def __init__(self, request: Request, connection: ResponseSink, route: WaitingRoute) -> None:
+    def __init__(self, request: Request, connection: Client, route: WaitingRoute) -> None:
         self.request = request
         self._connection = connection
         self._route = route
+        self._stream: Stream | None = None
 
     def finish(self, response: Response) -> None:
-        if self._route.forget(self):
+        """Answer it. The second time this does nothing."""
+        if self._stream is not None:
+            self._stream.end()
+        elif self._route.forget(self):
             self._connection.respond(self.request, response)
-            self._route.metrics.answered([response.status], [time.monotonic() - self.request.arrived_at])
+            self._count(response.status)
+
+    def begin(self, streaming: Streaming) -> None:
+        """Answer it with a stream, unless it is answered already."""
+        if self._stream is not None or not self._route.has(self):
+            return
+        self._stream = Stream(self._connection, self.request, partial(self._route.forget, self))
+        self._connection.begin(self.request, self._stream, encode_stream_head(streaming, self.request))
+        self._count(200)
+        if self.request.method == "HEAD":
+            self._stream.end()
+        else:
+            streaming.follow(self._stream)
+
+    def _count(self, status: int) -> None:
+        self._route.metrics.answered([status], [time.monotonic() - self.request.arrived_at])
 
     def fail(self, why: str, error: BaseException | None = None) -> None:
         """Answer a 503; the log gets everything."""
@@ -51,7 +73,7 @@ class WaitingRoute(DrainingHandler):
     def admit(self, _request: Request, _announced_bytes: int | None) -> int:
         return 0  # nothing that waits has a use for a body
 
-    def submit(self, request: Request, connection: ResponseSink) -> Response | None:
+    def submit(self, request: Request, connection: Client) -> Response | None:
         if self._stopping:
             return self._reject(STOPPING, "stopping")
         if len(self._at_work) >= self._most:
@@ -64,8 +86,12 @@ class WaitingRoute(DrainingHandler):
             waiting.fail("no worker could be started", error)
         return None
 
+    def has(self, waiting: Waiting) -> bool:
+        """Whether it is still at work."""
+        return waiting in self._at_work
+
     def forget(self, waiting: Waiting) -> bool:
-        """Whether it was still at work."""
+        """Remove it. Return whether it was still at work."""
         if waiting not in self._at_work:
             return False
         self._at_work.discard(waiting)
