@@ -77,7 +77,7 @@ class Store:
         wanted = Wanted(conversation_id, None if source is None else frozenset({source}))
         found = read(self.db, [wanted]).get(wanted)
         assert not isinstance(found, Ambiguous | Unread)
-        return found
+        return found and found.view
 
     def sweep(self, sweeper: Sweeper | None = None) -> None:
         """Until nothing is due any more."""

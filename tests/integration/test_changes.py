@@ -22,6 +22,9 @@ from realmate.conversations.responding import _finish, _lease
 from realmate.conversations.sequencer import Sequencer, number
 from realmate.domain.changes import Touched, What, decode, encode
 from realmate.domain.model import Rules
+from realmate.query import feed
+from realmate.query.feed import Expired, Filter
+from realmate.runtime.database_readiness import SCHEMA_REVISION
 from realmate.runtime.transaction import Statement
 from store import PATIENT, QUICK, Store, closing, open_store, opening, saying
 
@@ -160,7 +163,7 @@ BY_THE_UNIT_OF_WORK = {
     *("insert_messages", "set_kind", "insert_replies"),
 }
 """Their transaction's change is added by `UnitOfWork.save`."""
-INVISIBLE = {"set_aside", "date_settled"}
+INVISIBLE = {"set_aside", "date_settled", "date_active"}
 """They change nothing that a reader sees."""
 
 
@@ -327,14 +330,17 @@ def test_the_feed_begins_when_no_older_version_is_connected_and_stops_when_one_c
     assert complete_from() is None
     old.close()
     time.sleep(0.2)
-    assert complete_from() == 1
+    assert complete_from() == 2
     store.apply(opening(str(uuid.uuid4())))
-    assert complete_from() == 1
-    current = psycopg2.connect(database_url, application_name="realmate-conversations/0014")
-    assert complete_from() == 1
+    assert complete_from() == 2
+    end = feed.state(store.db).last
+    current = psycopg2.connect(database_url, application_name=f"realmate-conversations/{SCHEMA_REVISION}")
+    assert complete_from() == 2
     old = psycopg2.connect(database_url, application_name="realmate-conversations")
     assert complete_from() is None
     old.close()
     current.close()
     time.sleep(0.2)
-    assert complete_from() == 2, "what the older version wrote is in no change, so readers begin anew"
+    assert complete_from() == 4
+    found = feed.read(store.db, end, Filter(), 100, 2**20)
+    assert isinstance(found, Expired), "what the older version wrote is in no change, so readers begin anew"

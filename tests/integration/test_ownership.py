@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from realmate.domain.events import Verdict
-from realmate.query.reads import _CONVERSATIONS, Ambiguous, Wanted, read
+from realmate.query.reads import _CONVERSATIONS, Ambiguous, Tagged, Wanted, read
 from realmate.runtime.transaction import Statement, Transactions
 from store import PATIENT, Store, closing, inbound, open_store, opening, replied, saying
 
@@ -100,7 +100,9 @@ def test_a_reader_of_several_sources_with_one_id_is_asked_which_he_means(store: 
     found = read(store.db, [everyone, two, one])
     assert found[everyone] == Ambiguous(("another", "default", "shop"))
     assert found[two] == Ambiguous(("default", "shop"))
-    assert found[one] == store.view(key, "shop")
+    shown = found[one]
+    assert isinstance(shown, Tagged)
+    assert shown.view == store.view(key, "shop")
 
 
 def test_of_another_source_s_conversation_nothing_is_read(store: Store, key: str) -> None:

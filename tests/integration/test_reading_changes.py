@@ -188,14 +188,15 @@ def test_an_answer_is_kept_by_no_cache(reader: Reader) -> None:
 def test_the_documentation_s_lines_can_be_pasted(reader: Reader, tmp_path: Path) -> None:
     """The lines for curl run as they are. The consumer is stopped, goes on where it was, and misses nothing."""
     text = DOCUMENTATION.read_text()
-    [lines] = re.findall(r"```bash\n(.+?)```", text, re.DOTALL)
+    follow, listing = re.findall(r"```bash\n(.+?)```", text, re.DOTALL)
     [program] = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
     keys = [reader.opened() for _ in range(3)]
     token = reader.headers["Authorization"].removeprefix("Bearer ")
     environment = os.environ | {"REALMATE": reader.url, "TOKEN": token}
-    curl = lines.replace("curl -s", 'curl -sf -H "Authorization: Bearer $TOKEN"')
-    shown = subprocess.check_output(["bash", "-ec", curl], cwd=tmp_path, env=environment)
-    assert json.loads(shown)["caught_up"] is True
+    for lines, member in ((follow, "caught_up"), (listing, "items")):
+        curl = lines.replace("curl -s", 'curl -sf -H "Authorization: Bearer $TOKEN"')
+        shown = subprocess.check_output(["bash", "-ec", curl], cwd=tmp_path, env=environment)
+        assert json.loads(shown)[member]
     (tmp_path / "consumer.py").write_text(program)
     for _ in range(2):
         keys.append(reader.opened())

@@ -48,7 +48,8 @@ NUMBER_CHANGES = Statement(
     """,
 )
 
-# A version that adds no changes says no revision in its sessions' name, or an older one.
+# A version that adds no changes says no revision in its sessions' name, or an older one. It sets no `active_at` either.
+# The feed begins with an empty change, behind every cursor that was given out before: those are too old then.
 WATCH_WRITERS = Statement(
     "watch_writers",
     ("text", "text"),
@@ -59,10 +60,19 @@ WATCH_WRITERS = Statement(
             WHERE datname = current_database() AND split_part(application_name, '/', 1) = $1
                 AND split_part(application_name, '/', 2) < $2
         ) AS older_writes
+    ),
+    changed AS (
+        UPDATE feed SET position = CASE WHEN older_writes THEN position ELSE position + 1 END,
+            complete_from = CASE WHEN older_writes THEN NULL ELSE position + 1 END,
+            undated_from = CASE WHEN older_writes THEN 0 ELSE undated_from END
+        FROM seen WHERE older_writes = (complete_from IS NOT NULL)
+        RETURNING complete_from
+    ),
+    begun AS (
+        INSERT INTO changes (position, at, touched)
+        SELECT complete_from, clock_timestamp(), '' FROM changed WHERE complete_from IS NOT NULL
     )
-    UPDATE feed SET complete_from = CASE WHEN older_writes THEN NULL ELSE coalesce(complete_from, position) END
-    FROM seen WHERE older_writes = (complete_from IS NOT NULL)
-    RETURNING complete_from
+    SELECT complete_from FROM changed
     """,
 )
 

@@ -70,6 +70,7 @@ FINISH_REPLY_REQUEST = Statement(
     changed AS (
         UPDATE conversations
         SET last_seq = conversations.last_seq + 1, updated_at = greatest(updated_at, now),
+            active_at = greatest(updated_at, now),
             settled_at = CASE WHEN status = {Status.CLOSED:d} THEN greatest(updated_at, now) END
         FROM done
         WHERE id = conversation_id AND conversations.source_id = done.source_id

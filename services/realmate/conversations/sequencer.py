@@ -25,8 +25,9 @@ NUMBER_PAUSE_S = 0.05
 WATCH_PAUSE_S = 1.0
 RECENT_S = 1.0
 """How long a sequencer looks again after its process has written: at first the lock may be somebody else's."""
-SINCE_REVISION = "0014"
-"""Versions whose revision is older write no changes. While one of them is connected, the feed has holes."""
+SINCE_REVISION = "0015"
+"""Versions whose revision is older write no changes, or no `active_at`. While one of them is connected, the feed has
+holes and lists miss conversations."""
 
 log = structlog.get_logger(__name__)
 

@@ -86,6 +86,10 @@ class ConversationsService:
     def count_held(self) -> None:
         self.holding.count(self.db)
 
+    @periodic(lambda _settings: COUNT_PAUSE_S)
+    def date(self) -> None:
+        upkeep.date_conversations(self.db)
+
     @periodic(lambda _settings: TIDY_PAUSE_S)
     def tidy(self) -> None:
         self.sweeper.sweep_stranded(self.db, self.rules)

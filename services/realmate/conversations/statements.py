@@ -10,7 +10,7 @@ order of the ids too: so two transactions do not wait for each other in a circle
 from __future__ import annotations
 
 from realmate.conversations.rows import LOCKED_COLUMNS, ConversationRow, MessageRow, columns
-from realmate.domain.model import REPLY_ORDER, MessageKind, Status
+from realmate.domain.model import ACTIVE_LAG_S, REPLY_ORDER, MessageKind, Status
 from realmate.runtime.transaction import Statement
 
 _CONVERSATION = columns(ConversationRow)
@@ -127,7 +127,8 @@ SET_ASIDE = Statement(
     """
     UPDATE conversations
     SET failed_sweeps = least(coalesce(failed_sweeps, 0) + 1, 30),
-        due_at = clock_timestamp() + make_interval(secs => least($3 * 2 ^ coalesce(failed_sweeps, 0), $4))
+        due_at = clock_timestamp() + make_interval(secs => least($3 * 2 ^ coalesce(failed_sweeps, 0), $4)),
+        active_at = greatest(active_at, updated_at)
     WHERE id = $1 AND source_id = $2 AND due_at IS NOT NULL
     RETURNING failed_sweeps, CAST(extract(epoch FROM due_at - clock_timestamp()) AS double precision)
     """,
@@ -177,8 +178,8 @@ _IS_SETTLED = is_settled("new.")
 INSERT_CONVERSATIONS = Statement(
     "insert_conversations",
     ("json",),
-    f"INSERT INTO conversations ({_CONVERSATION}, settled_at)"
-    f" SELECT {_CONVERSATION}, CASE WHEN {_IS_SETTLED} THEN updated_at END"
+    f"INSERT INTO conversations ({_CONVERSATION}, active_at, settled_at)"
+    f" SELECT {_CONVERSATION}, updated_at, CASE WHEN {_IS_SETTLED} THEN updated_at END"
     " FROM json_populate_recordset(NULL::conversations, $1) AS new",
 )
 
@@ -190,6 +191,7 @@ UPDATE_CONVERSATIONS = Statement(
     UPDATE conversations AS old
     SET status = new.status, due_at = new.due_at, last_seq = new.last_seq,
         updated_at = greatest(old.updated_at, new.updated_at),
+        active_at = greatest(old.updated_at, new.updated_at),
         settled_at = CASE WHEN {_IS_SETTLED} THEN greatest(old.updated_at, new.updated_at) END,
         group_first_seq = new.group_first_seq, group_size = new.group_size,
         group_first_at = new.group_first_at, group_last_at = new.group_last_at,
@@ -203,14 +205,15 @@ UPDATE_CONVERSATIONS = Statement(
 )
 
 # The usual event is one more message in the group that waits. It changes no column of an index, so Postgres leaves the
-# row's entries in them alone (HOT): keep it so.
+# row's entries in them alone (HOT): keep it so. `active_at`, which an index has, follows once in ACTIVE_LAG_S.
 GROW_GROUPS = Statement(
     "grow_groups",
     ("json", "timestamptz"),
-    """
+    f"""
     UPDATE conversations AS old
     SET last_seq = grown.last_seq, group_size = grown.group_size, group_last_at = $2,
-        updated_at = greatest(updated_at, $2), failed_sweeps = NULL
+        updated_at = greatest(updated_at, $2), failed_sweeps = NULL,
+        active_at = CASE WHEN active_at >= $2 - interval '{ACTIVE_LAG_S} s' THEN active_at ELSE $2 END
     FROM json_to_recordset($1) AS grown (id uuid, source_id integer, last_seq integer, group_size integer)
     WHERE old.id = grown.id AND old.source_id = grown.source_id
     """,
@@ -363,6 +366,43 @@ FORGET_APPLIED = Statement(
     )
     SELECT count(*) FROM forgotten
     """,
+)
+
+# The first block that is not dated yet, and how many there are. No row, as long as an older version is connected.
+UNDATED = Statement(
+    "undated",
+    (),
+    """
+    SELECT undated_from, pg_relation_size('conversations') / current_setting('block_size')::integer FROM feed
+    WHERE undated_from IS NOT NULL AND complete_from IS NOT NULL
+    """,
+)
+
+# Rows that move to another block meanwhile are written by a version that dates them. Locks are taken in the order of
+# the ids, as everywhere.
+DATE_ACTIVE = Statement(
+    "date_active",
+    ("bigint", "bigint"),
+    f"""
+    WITH undated AS MATERIALIZED (
+        SELECT id, source_id FROM conversations
+        WHERE ctid >= CAST(format('(%s,0)', $1) AS tid) AND ctid < CAST(format('(%s,0)', $2) AS tid) AND status > 0
+            AND (active_at IS NULL OR active_at < updated_at - interval '{ACTIVE_LAG_S} s')
+        ORDER BY id, source_id FOR UPDATE
+    ),
+    dated AS (
+        UPDATE conversations AS old SET active_at = updated_at FROM undated
+        WHERE old.id = undated.id AND old.source_id = undated.source_id RETURNING 1
+    )
+    SELECT count(*) FROM dated
+    """,
+)
+
+# Not where an older version came back meanwhile, or somebody else was quicker.
+DATED = Statement(
+    "dated",
+    ("bigint", "bigint"),
+    "UPDATE feed SET undated_from = $2 WHERE undated_from = $1 AND complete_from IS NOT NULL RETURNING 1",
 )
 
 # By an index of the conversations that hold something: so many rows as the bounds of holding allow.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -28,6 +29,7 @@ PAUSE_S = 0.1
 """The pause after a portion of conversations. Senders and readers come first."""
 SOURCE_S = 10.0
 """The time that one source gets in one round. The next source need not wait for all that another has to erase."""
+BLOCKS_PER_PORTION = 500
 COUNTED_GROUPS = 100_000
 """The most waiting groups that are counted."""
 FORGET_APPLIED_AFTER_S = 300.0
@@ -40,6 +42,28 @@ def tidy(db: Transactions) -> None:
     [(groups, overdue_s)] = _in_time(lambda: db.fetch(statements.BACKLOG, COUNTED_GROUPS))
     metrics.PENDING_GROUPS.set(groups)
     metrics.OVERDUE_SECONDS.set(max(0.0, float(overdue_s)))
+
+
+def date_conversations(db: Transactions) -> None:
+    """Give the conversations that older versions wrote their place in lists. Most often there is nothing to do."""
+    in_portions(
+        lambda blocks: _in_time(partial(_date, db, blocks)),
+        BLOCKS_PER_PORTION,
+        until=time.monotonic() + SOURCE_S,
+        pause_s=PAUSE_S,
+    )
+
+
+def _date(db: Transactions, blocks: int) -> bool:
+    """Date the next blocks of the table. Return whether there are more."""
+    for first, all_blocks in db.fetch(statements.UNDATED):
+        end = first + blocks
+        db.fetch(statements.DATE_ACTIVE, first, end)
+        is_last = end >= all_blocks
+        if db.fetch(statements.DATED, first, None if is_last else end) and is_last:
+            log.info("conversations can be listed")
+        return not is_last
+    return False
 
 
 def forget_keys(db: Transactions) -> None:

@@ -52,6 +52,8 @@ class MessageKind(IntEnum):
 REPLY_HEADING = "Mensagens recebidas:"
 """The first line of a reply. The ids of the messages that it answers follow, a line each, in `REPLY_ORDER`."""
 REPLY_ORDER = ("timestamp", "seq")
+ACTIVE_LAG_S = 60
+"""The most by which a conversation's `active_at`, which lists are ordered by, lags its `updated_at`."""
 """The fields by which a reply orders the messages that it answers; readers see messages in the same order."""
 
 

@@ -35,15 +35,13 @@ OPENED, CLOSED, ERASED = 0, END - 2, END - 1
 """The places of the events that are not a message's, before and behind all positions of messages."""
 EVENT_TYPES = ("conversation.opened", *TYPES.values(), "conversation.closed", "conversation.erased")
 
-_STATE = Statement(
-    "place_of_feed",
-    (),
-    """
-    SELECT complete_from, feed.position, last.at, last.mark, clock_timestamp(),
-        (SELECT position FROM changes WHERE position IS NOT NULL ORDER BY position LIMIT 1)
+STATE_COLUMNS = ("complete_from", "position", "at", "mark", "now", "first")
+STATE = """
+    SELECT complete_from, feed.position, last.at, last.mark, clock_timestamp() AS now,
+        (SELECT position FROM changes WHERE position IS NOT NULL ORDER BY position LIMIT 1) AS first
     FROM feed LEFT JOIN changes AS last ON last.position = feed.position
-    """,
-)
+"""
+_STATE = Statement("place_of_feed", (), STATE)
 _CHANGES = Statement(
     "changes_from",
     ("bigint", "integer"),
@@ -155,7 +153,13 @@ class _Message(NamedTuple):
 
 def state(db: Transactions) -> State:
     """Return the state of the feed at this moment. Raises FeedStarting."""
-    [(complete_from, position, at, mark, now, first)] = db.fetch(_STATE)
+    [row] = db.fetch(_STATE)
+    return state_of(row)
+
+
+def state_of(row: Sequence[Any]) -> State:
+    """Return the state that a row of STATE_COLUMNS tells. Raises FeedStarting."""
+    complete_from, position, at, mark, now, first = row
     if complete_from is None:
         raise FeedStarting("A version that writes no changes is still at work; ask again in some seconds.")
     last = Cursor(position, at or now, mark or 0)

@@ -24,14 +24,15 @@ class InvalidQuery(Exception):
 class Parameters:
     """The parameters of one request. Take each with `one` or `several`, then call `check`."""
 
-    def __init__(self, query: str, known: Sequence[str]) -> None:
+    def __init__(self, query: str, known: Sequence[str] | None) -> None:
+        """`known` are the names of all parameters; None: others may be there, too."""
         self._given: dict[str, list[str]] = {}
         for name, value in parse_qsl(query, keep_blank_values=True):
             self._given.setdefault(name, []).append(value)
         self._errors = [
-            FieldError(name, f"is not known here; known are {', '.join(known)}")
+            FieldError(name, f"is not known here; known are {', '.join(known or ())}")
             for name in self._given
-            if name not in known
+            if known is not None and name not in known
         ]
 
     def one(self, name: str, read: Callable[[str], T], default: T) -> T:
@@ -53,6 +54,10 @@ class Parameters:
             self._errors.append(FieldError(name, f"is given {len(values)} times; {most} are the most"))
             return None
         return frozenset(self._read(name, values, read))
+
+    def all(self, name: str) -> list[str]:
+        """Return the values of a parameter as they were given."""
+        return self._given.get(name, [])
 
     def sources(self, readable: frozenset[str] | None, most: int) -> frozenset[str] | None:
         """Return the parameter `source`, as far as the reader may read these sources; None: all."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from urllib.parse import parse_qs
 
 import msgspec
 import structlog
@@ -20,9 +19,12 @@ from realmate.http_server import (
 )
 from realmate.http_server.readers import READER_HEADERS, readers
 from realmate.http_server.response_memory import Reservations
-from realmate.query import changes, messages
+from realmate.query import changes, lists, messages
+from realmate.query.entity_tags import HEADER as IF_NONE_MATCH
+from realmate.query.entity_tags import is_known, not_modified
+from realmate.query.parameters import InvalidQuery, Parameters, whole
 from realmate.query.problems import NOT_FOUND, ambiguous, cannot_read
-from realmate.query.reads import Ambiguous, ConversationView, Unread, Wanted, read, read_in_portions
+from realmate.query.reads import Ambiguous, Tagged, Unread, Wanted, read, read_in_portions, tags
 from realmate.query.tail import Tail
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database, is_outage, patiently
@@ -34,6 +36,8 @@ from realmate.wire.responses import Response, problem, unavailable
 
 log = structlog.get_logger(__name__)
 
+MOST_MESSAGES = 1_000
+"""The most messages that `?messages=` may ask for: the last ones."""
 _TOO_LARGE = problem(
     507, "conversation_too_large", "This conversation is larger than HTTP_BUDGET_BYTES, and so cannot be shown."
 )
@@ -65,6 +69,13 @@ class QueryService:
                 raise
             return cannot_read(error, request)
 
+    @http_batch("GET", "/conversations/", headers=(*READER_HEADERS, IF_NONE_MATCH))
+    def list_conversations(self, requests: Sequence[Request]) -> list[Response]:
+        return isolated(self._list_conversations, requests)
+
+    def _list_conversations(self, requests: Sequence[Request]) -> list[Response]:
+        return [self._read_for(request, lists.answer) for request in requests]
+
     @http_batch("GET", "/conversations/{id}/messages/", headers=READER_HEADERS)
     def list_messages(self, requests: Sequence[Request]) -> list[Response]:
         return isolated(self._list_messages, requests)
@@ -72,7 +83,7 @@ class QueryService:
     def _list_messages(self, requests: Sequence[Request]) -> list[Response]:
         return [self._read_for(request, messages.answer) for request in requests]
 
-    @http_batch("GET", "/conversations/{id}/", headers=READER_HEADERS)
+    @http_batch("GET", "/conversations/{id}/", headers=(*READER_HEADERS, IF_NONE_MATCH))
     def show(self, requests: Sequence[Request]) -> list[Response]:
         return isolated(self._show, requests)
 
@@ -80,6 +91,7 @@ class QueryService:
         wanted = [_wanted(request) for request in requests]
         deadline = requests[0].arrived_at + self.settings.command_timeout_s
         try:
+            self._find_known(requests, wanted, deadline)
             found = self._read({each for each in wanted if not isinstance(each, Response)}, deadline)
         except MemoryExhausted as error:
             return [each if isinstance(each, Response) else unavailable(str(error)) for each in wanted]
@@ -90,10 +102,29 @@ class QueryService:
             return [each if isinstance(each, Response) else cannot for each in wanted]
         return [each if isinstance(each, Response) else found.get(each, NOT_FOUND) for each in wanted]
 
+    def _find_known(self, requests: Sequence[Request], wanted: list[Wanted | Response], deadline: float) -> None:
+        """Put a 304 in the place of what a reader has already."""
+        asked = {
+            number: each
+            for number, each in enumerate(wanted)
+            if not isinstance(each, Response) and IF_NONE_MATCH in requests[number].headers
+        }
+        if asked:
+            current = patiently(lambda _attempt: tags(self.db, set(asked.values())), deadline)
+            for number, each in asked.items():
+                if each in current and is_known(requests[number], current[each]):
+                    wanted[number] = not_modified(current[each])
+
     def _read(self, wanted: set[Wanted], deadline: float) -> dict[Wanted, Response]:
-        """Answers as far as there is room for them in memory. The rest is NOT_YET, but one at least is answered."""
+        """Answers as far as there is room for them in memory. The rest is NOT_YET, but one at least is answered.
+
+        Those who want all messages, and those who want the last ones, are answered one after the other.
+        """
         if not wanted:
             return {}
+        later = {each for each in wanted if each.messages is not None}
+        if later and len(later) < len(wanted):
+            return self._read(wanted - later, deadline) | dict.fromkeys(later, NOT_YET)
         limit_bytes = self.settings.http_max_batch_bytes
         with self.room.of(limit_bytes, deadline):
             views = patiently(lambda _attempt: read(self.db, wanted, limit_bytes), deadline)
@@ -102,13 +133,15 @@ class QueryService:
         if unread and len(unread) == len(wanted):
             each, view = unread.popitem()
             with self.room.of(view.bytes, deadline):
-                answers[each] = self._read_alone(each.id, view.source)
+                answers[each] = self._read_alone(each, view.source)
         return answers | dict.fromkeys(unread, NOT_YET)
 
-    def _read_alone(self, conversation_id: str, source: str) -> Response:
+    def _read_alone(self, wanted: Wanted, source: str) -> Response:
         """The answer of a large conversation, encoded portion by portion."""
         body = bytearray()
-        for view in read_in_portions(self.db, conversation_id, source):
+        headers: tuple[tuple[str, str], ...] = ()
+        for view, current in read_in_portions(self.db, wanted, source):
+            headers = (("ETag", current),)
             if body and view.messages:
                 body[-2:] = b"," if body[-3:] != b"[]}" else b""
             if not body:
@@ -117,18 +150,18 @@ class QueryService:
                 body += msgspec.json.encode(view.messages)[1:] + b"}"
             if len(body) > self.settings.http_budget_bytes:
                 return _TOO_LARGE
-        return Response(200, bytes(body)) if body else NOT_FOUND
+        return Response(200, bytes(body), headers=headers) if body else NOT_FOUND
 
 
-def _answer(found: ConversationView | Ambiguous) -> Response:
+def _answer(found: Tagged | Ambiguous) -> Response:
     if isinstance(found, Ambiguous):
         return ambiguous(found.sources)
-    return Response(200, msgspec.json.encode(found))
+    return Response(200, msgspec.json.encode(found.view), headers=(("ETag", found.tag),))
 
 
 def _wanted(request: Request) -> Wanted | Response:
-    """Return what `/conversations/{id}/?source=…` asks for, or the response where there is no such thing for this
-    reader."""
+    """Return what `/conversations/{id}/?source=…&messages=…` asks for, or the response where there is no such thing for
+    this reader."""
     reader = readers.admit(request, "read")
     if isinstance(reader, Response):
         return reader
@@ -136,9 +169,21 @@ def _wanted(request: Request) -> Wanted | Response:
         conversation_id = parse_uuid(request.param)
     except ValueError:
         return NOT_FOUND
-    source = parse_qs(request.query).get("source", [None])[-1] if request.query else None
+    try:
+        source, messages = _asked(request.query) if request.query else (None, None)
+    except InvalidQuery as error:
+        return error.response
     if source is None:
-        return Wanted(conversation_id, reader.sources)
+        return Wanted(conversation_id, reader.sources, messages)
     if is_name(source) and (reader.sources is None or source in reader.sources):
-        return Wanted(conversation_id, frozenset({source}))
+        return Wanted(conversation_id, frozenset({source}), messages)
     return NOT_FOUND
+
+
+def _asked(query: str) -> tuple[str | None, int | None]:
+    """Return the values of `source` and `messages`. Other parameters mean nothing, as ever. Raises InvalidQuery."""
+    parameters = Parameters(query, None)
+    messages = parameters.one("messages", whole(0, MOST_MESSAGES), None)
+    parameters.check()
+    sources = [source for source in parameters.all("source") if source]
+    return sources[-1] if sources else None, messages
