@@ -24,6 +24,7 @@ COUNTING = (
     "realmate.http_server.metrics",
     "realmate.runtime.limits",
     "realmate.http_server.readers",
+    "realmate.query.streams",
     "realmate.runtime.database",
     "realmate.runtime.timers",
     "realmate.transport.metrics",

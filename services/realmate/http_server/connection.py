@@ -348,6 +348,9 @@ class Connection:
         self._eof = True
         if self._lingers_until is not None or self.is_idle:
             self.close()
+        elif self._stream is not None:
+            self._regulate_reading()
+            self._stream.half_closed()
         else:
             self._advance()
 

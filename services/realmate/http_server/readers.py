@@ -30,6 +30,11 @@ class Readers:
             self._tokens = ReloadingFile("tokens", TokensFile, settings.tokens_file)
             loops.spawn("follow TOKENS_FILE", self._tokens.watch)
 
+    @property
+    def revision(self) -> object:
+        """What changes whenever another token may do something else."""
+        return None if self._tokens is None else self._tokens.content
+
     def admit(self, request: Request, scope: Scope) -> Holder | Response:
         """Return the holder of the request's token, or the response that rejects the request (RFC 6750, 3)."""
         if self._tokens is None:

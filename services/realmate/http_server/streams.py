@@ -42,6 +42,8 @@ class Stream:
         self.is_open = True
         self.on_drained: Callable[[], None] = _nothing
         """Called whenever the client has taken all that was sent."""
+        self.on_half_closed: Callable[[], None] = _nothing
+        """Called when the client sends no more. Whether it still reads, only sending tells."""
         self.on_ended: Callable[[], None] = _nothing
         self._connection = connection
         self._ended = ended
@@ -76,6 +78,11 @@ class Stream:
         """The connection calls this when nothing is left to be sent."""
         if self.is_open:
             self.on_drained()
+
+    def half_closed(self) -> None:
+        """The connection calls this when the client sends no more."""
+        if self.is_open:
+            self.on_half_closed()
 
     def lost(self) -> None:
         """The connection calls this when the client is gone."""

@@ -1,4 +1,4 @@
-"""`GET /changes/`: pages of the feed, and a long poll for the next one."""
+"""`GET /changes/`: pages of the feed, a long poll for the next one, and a stream of all that comes."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ from functools import partial
 
 import msgspec
 
-from realmate.http_server import Request
+from realmate.http_server import Request, Streaming
 from realmate.http_server.readers import readers
 from realmate.http_server.response_memory import Reservations
 from realmate.query import feed
 from realmate.query.cursors import Cursor, parse_cursor
 from realmate.query.feed import EVENT_TYPES, PAGE_BYTES, Event, Expired, FeedStarting, Filter, Page
 from realmate.query.parameters import InvalidQuery, Parameters, choice, number, whole
+from realmate.query.streams import PORTION_BYTES, Streams
+from realmate.query.streams import Asked as StreamAsked
 from realmate.query.tail import Tail
 from realmate.runtime.database import patiently
 from realmate.runtime.health import health
 from realmate.runtime.settings import Settings
 from realmate.runtime.transaction import Transactions
+from realmate.sources.tokens import Holder
 from realmate.wire.ids import parse_uuid
 from realmate.wire.responses import Response, problem
 
-KNOWN = ("after", "limit", "wait", "source", "type", "conversation")
+STREAM_KNOWN = ("after", "source", "type", "conversation")
+KNOWN = (*STREAM_KNOWN, "limit", "wait")
+LAST_EVENT_ID = "last-event-id"
+HEADERS = ("accept", LAST_EVENT_ID)
 LIMIT, MOST = 100, 1_000
 LONGEST_WAIT_S = 30.0
 MOST_CONVERSATIONS = 100
@@ -39,6 +45,7 @@ class _Answer(msgspec.Struct):
 
 
 class _Asked(msgspec.Struct):
+    holder: Holder
     after: Cursor | str | None
     """A cursor, OLDEST, or None: from now on."""
     wanted: Filter
@@ -46,14 +53,18 @@ class _Asked(msgspec.Struct):
     wait_s: float
 
 
-def answer(tail: Tail, db: Transactions, room: Reservations, settings: Settings, request: Request) -> Response:
-    """Return the page that the request asks for, as soon as there is one. Raises what an outage raises."""
-    reader = readers.admit(request, "read")
-    if isinstance(reader, Response):
-        return reader
+def answer(
+    streams: Streams, db: Transactions, room: Reservations, settings: Settings, request: Request
+) -> Response | Streaming:
+    """Return the page that the request asks for, as soon as there is one, or a stream. Raises what an outage raises."""
+    holder = readers.admit(request, "read")
+    if isinstance(holder, Response):
+        return holder
     try:
-        asked = _asked(request, reader.sources)
-        return _page(db, tail, room, settings, asked, until=request.arrived_at + asked.wait_s)
+        asked = _asked(request, holder)
+        if _wants_stream(request):
+            return _stream(streams, db, room, settings, asked)
+        return _page(db, streams.tail, room, settings, asked, until=request.arrived_at + asked.wait_s)
     except InvalidQuery as error:
         return error.response
     except FeedStarting as error:
@@ -77,12 +88,29 @@ def _page(  # noqa: PLR0913 (the service's dependencies, and what is asked for)
         tail.wait(db, after, asked.wanted, until)
 
 
+def _stream(streams: Streams, db: Transactions, room: Reservations, settings: Settings, asked: _Asked) -> Streaming:
+    limit_bytes = min(PORTION_BYTES, settings.http_max_batch_bytes)
+
+    def read(after: Cursor) -> Page | Expired:
+        deadline = time.monotonic() + settings.command_timeout_s
+        with room.of(limit_bytes, deadline):
+            return patiently(lambda _attempt: feed.read(db, after, asked.wanted, MOST, limit_bytes), deadline)
+
+    deadline = time.monotonic() + settings.command_timeout_s
+    start = patiently(lambda _attempt: _start(db, asked.after), deadline)
+    return streams.open(db, settings, StreamAsked(start, asked.wanted, asked.holder, read))
+
+
 def _read(
     db: Transactions, asked: _Asked, after: Cursor | str | None, limit_bytes: int, _attempt: int
 ) -> Page | Expired:
-    if not isinstance(after, Cursor):
-        after = feed.oldest(db) if after == OLDEST else feed.state(db).last
-    return feed.read(db, after, asked.wanted, asked.limit, limit_bytes)
+    return feed.read(db, _start(db, after), asked.wanted, asked.limit, limit_bytes)
+
+
+def _start(db: Transactions, after: Cursor | str | None) -> Cursor:
+    if isinstance(after, Cursor):
+        return after
+    return feed.oldest(db) if after == OLDEST else feed.state(db).last
 
 
 def _encoded(page: Page) -> Response:
@@ -95,17 +123,24 @@ def _expired(found: Expired) -> Response:
     return problem(410, "cursor_expired", detail, oldest=found.oldest.text())
 
 
-def _asked(request: Request, readable: frozenset[str] | None) -> _Asked:
-    """Raises InvalidQuery. `readable` are the sources that the reader may read; None: all."""
-    parameters = Parameters(request.query, KNOWN)
+def _asked(request: Request, holder: Holder) -> _Asked:
+    """Raises InvalidQuery."""
+    parameters = Parameters(request.query, STREAM_KNOWN if _wants_stream(request) else KNOWN)
     after = parameters.one("after", _after, None)
+    last_event_id = request.headers.get(LAST_EVENT_ID) if _wants_stream(request) else None
+    if last_event_id:  # a client that comes back is further than where it once began
+        after = parameters.header(LAST_EVENT_ID, last_event_id, parse_cursor, after)
     limit = parameters.one("limit", whole(1, MOST), LIMIT)
     wait_s = parameters.one("wait", number(0, LONGEST_WAIT_S), 0.0)
-    sources = parameters.sources(readable, MOST_SOURCES)
+    sources = parameters.sources(holder.sources, MOST_SOURCES)
     types = parameters.several("type", choice(_TYPES), len(_TYPES))
     conversations = parameters.several("conversation", parse_uuid, MOST_CONVERSATIONS)
     parameters.check()
-    return _Asked(after, Filter(sources, conversations, types), limit, wait_s)
+    return _Asked(holder, after, Filter(sources, conversations, types), limit, wait_s)
+
+
+def _wants_stream(request: Request) -> bool:
+    return "text/event-stream" in request.headers.get("accept", "")
 
 
 def _after(text: str) -> Cursor | str | None:

@@ -33,7 +33,8 @@ TYPES = {
 }
 OPENED, CLOSED, ERASED = 0, END - 2, END - 1
 """The places of the events that are not a message's, before and behind all positions of messages."""
-EVENT_TYPES = ("conversation.opened", *TYPES.values(), "conversation.closed", "conversation.erased")
+ERASED_TYPE = "conversation.erased"
+EVENT_TYPES = ("conversation.opened", *TYPES.values(), "conversation.closed", ERASED_TYPE)
 
 STATE_COLUMNS = ("complete_from", "position", "at", "mark", "now", "first")
 STATE = """
@@ -89,17 +90,33 @@ class Event(msgspec.Struct):
     data: dict[str, MessageEvent]
 
 
+class Told(NamedTuple):
+    """An event, and the place behind it."""
+
+    event: Event
+    cursor: Cursor
+
+
 class Page(NamedTuple):
-    events: list[Event]
+    told: list[Told]
     cursor: Cursor
     caught_up: bool
     """Whether the cursor stands at the end of the feed."""
+    start: Cursor
+    """The cursor that was asked for, or where the reader was led back to: the log was rewritten."""
+    marks: dict[int, int]
+    """The marks of the changes that were looked through, by their positions."""
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for event, _ in self.told]
 
 
 class Expired(NamedTuple):
     """Changes after the cursor are not kept any more."""
 
     oldest: Cursor
+    last: Cursor
 
 
 class FeedStarting(Exception):
@@ -117,6 +134,13 @@ class Filter(NamedTuple):
         """Whether there may be an event for this reader in the entry."""
         return (self.conversations is None or touched.conversation_id in self.conversations) and (
             self.sources is None or names.get(touched.source_id) in self.sources
+        )
+
+    def tells(self, event: Event) -> bool:
+        return (
+            (self.conversations is None or event.conversation_id in self.conversations)
+            and (self.sources is None or event.source in self.sources)
+            and (self.types is None or event.type in self.types)
         )
 
     @property
@@ -171,32 +195,30 @@ def read(db: Transactions, after: Cursor, wanted: Filter, limit: int, limit_byte
     now = state(db)
     start = _verified(db, after, now)
     if start is None:
-        return Expired(_oldest(db, now))
-    entries, scanned = _entries(db, start, wanted, limit)
+        return Expired(_oldest(db, now), now.last)
+    entries, scanned, marks = _entries(db, start, wanted, limit)
     messages = _messages(db, entries, limit_bytes) if wanted.any_message else {}
-    events: list[Event] = []
+    told: list[Told] = []
     reached = start
     for number, entry in enumerate(entries):
         for place, event in _events(entry, messages.get(number, ())):
             here = entry.end._replace(place=place)
             if here.key <= start.key:
                 continue
-            if event is None or len(events) == limit:
-                return Page(events, reached, caught_up=False)
+            if event is None or len(told) == limit:
+                return Page(told, reached, caught_up=False, start=start, marks=marks)
             reached = here
             if wanted.types is None or event.type in wanted.types:
-                events.append(event)
-    return Page(events, scanned, caught_up=scanned.position >= now.last.position)
+                told.append(Told(event, here))
+    return Page(told, scanned, scanned.position >= now.last.position, start, marks)
 
 
-def entries_after(db: Transactions, position: int) -> list[tuple[int, list[Touched]]]:
-    """Return the next changes behind a position, at most ROWS_AT_ONCE of them, with their entries."""
-    rows = db.fetch(_CHANGES, position + 1, ROWS_AT_ONCE)
-    return [(position, list(decode(bytes(touched)))) for position, _, _, touched in rows]
-
-
-def names_of_sources(db: Transactions) -> dict[int, str]:
-    return dict(db.fetch(_SOURCES))
+def recent(db: Transactions, changes: int) -> Cursor:
+    """Return the cursor behind which are so many changes, or all that are kept. Raises FeedStarting."""
+    now = state(db)
+    for position, at, mark, _ in db.fetch(_CHANGES, max(now.oldest + 1, now.last.position - changes), 1):
+        return Cursor(position, at, mark)
+    return now.last
 
 
 def oldest(db: Transactions) -> Cursor:
@@ -253,13 +275,18 @@ def _moment(db: Transactions, position: int) -> datetime:
     return datetime.max.replace(tzinfo=UTC)
 
 
-def _entries(db: Transactions, start: Cursor, wanted: Filter, limit: int) -> tuple[list[_Entry], Cursor]:
-    """Return the entries with the next events, enough for `limit` of them, and the place up to which they are all."""
-    names = names_of_sources(db)
+def _entries(
+    db: Transactions, start: Cursor, wanted: Filter, limit: int
+) -> tuple[list[_Entry], Cursor, dict[int, int]]:
+    """Return the entries with the next events, enough for `limit` of them, the place up to which they are all, and the
+    marks of the changes up to there."""
+    names: dict[int, str] = dict(db.fetch(_SOURCES))
     entries: list[_Entry] = []
+    marks: dict[int, int] = {}
     reached, expected = start, 0
     for position, at, mark, touched in _changes(db, start.position):
         change = Cursor(position, at, mark)
+        marks[position] = mark
         for number, each in enumerate(decode(bytes(touched))):
             end = change._replace(entry=number)
             if end.key > start.key and wanted.wants(each, names):
@@ -269,7 +296,7 @@ def _entries(db: Transactions, start: Cursor, wanted: Filter, limit: int) -> tup
         reached = max(start, change, key=lambda cursor: cursor.key)
         if expected > limit:
             break
-    return entries, reached
+    return entries, reached, marks
 
 
 def _rest(touched: Touched, place: int) -> Touched:
@@ -323,7 +350,7 @@ def _events(entry: _Entry, messages: Sequence[_Message]) -> Iterator[tuple[int, 
     if what & What.CLOSED:
         yield CLOSED, _event(entry, "conversation.closed")
     if what & What.ERASED:
-        yield ERASED, _event(entry, "conversation.erased")
+        yield ERASED, _event(entry, ERASED_TYPE)
 
 
 def _event(entry: _Entry, kind: str) -> Event:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 from realmate.wire.responses import FieldError, Response, problem
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class InvalidQuery(Exception):
@@ -44,6 +45,11 @@ class Parameters:
             found = self._read(name, values, read)
             return found[0] if found else default
         return default
+
+    def header(self, name: str, value: str, read: Callable[[str], T], default: U) -> T | U:
+        """Return what a header says, which belongs to the query. A wrong one is named as a parameter would be."""
+        found = self._read(name, [value], read)
+        return found[0] if found else default
 
     def several(self, name: str, read: Callable[[str], T], most: int) -> frozenset[T] | None:
         """Return the values of a parameter that may be repeated; None where it is not given."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -13,26 +14,27 @@ from realmate.http_server import (
     MemoryExhausted,
     Request,
     ResponseMemory,
+    Streaming,
     http_batch,
     http_waiting,
     isolated,
 )
 from realmate.http_server.readers import READER_HEADERS, readers
-from realmate.http_server.response_memory import Reservations
 from realmate.query import changes, lists, messages
 from realmate.query.entity_tags import HEADER as IF_NONE_MATCH
 from realmate.query.entity_tags import is_known, not_modified
 from realmate.query.parameters import InvalidQuery, Parameters, whole
 from realmate.query.problems import NOT_FOUND, ambiguous, cannot_read
 from realmate.query.reads import Ambiguous, Tagged, Unread, Wanted, read, read_in_portions, tags
+from realmate.query.streams import Streams
 from realmate.query.tail import Tail
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database, is_outage, patiently
-from realmate.runtime.settings import Settings
-from realmate.runtime.transaction import Transactions
 from realmate.sources.file import is_name
 from realmate.wire.ids import parse_uuid
 from realmate.wire.responses import Response, problem, unavailable
+
+R = TypeVar("R")
 
 log = structlog.get_logger(__name__)
 
@@ -43,23 +45,20 @@ _TOO_LARGE = problem(
 )
 
 
-Answer = Callable[[Transactions, Reservations, Settings, Request], Response]
-"""Makes the answer to one request. It raises MemoryExhausted, and what an outage raises."""
-
-
 class QueryService:
     name = "query"
 
     db = Database(read_only=True)
     settings = ServiceSettings()
     room = ResponseMemory()
-    tail = Tail()
+    streams = Streams(Tail())
 
-    @http_waiting("GET", "/changes/", headers=READER_HEADERS)
-    def changes(self, request: Request) -> Response:
-        return self._read_for(request, partial(changes.answer, self.tail))
+    @http_waiting("GET", "/changes/", headers=(*READER_HEADERS, *changes.HEADERS))
+    def changes(self, request: Request) -> Response | Streaming:
+        return self._read_for(request, partial(changes.answer, self.streams))
 
-    def _read_for(self, request: Request, answer: Answer) -> Response:
+    def _read_for(self, request: Request, answer: Callable[..., R]) -> R | Response:
+        """Return what `answer(db, room, settings, request)` makes of a request, or a 503 in an outage."""
         try:
             return answer(self.db, self.room, self.settings, request)
         except MemoryExhausted as error:

@@ -148,7 +148,9 @@ class Settings(BaseSettings):
     )
 
     streams_max: int = Field(
-        2_000, ge=1, description="How many readers may wait for changes in one process. Others get a 503."
+        2_000,
+        ge=1,
+        description="How many readers may wait for changes, or stream them, in one process. Others get a 503.",
     )
     feed_keep_h: float = Field(
         72.0,

@@ -1,0 +1,364 @@
+"""`GET /changes/` as a stream, over HTTP with all services running: order, resuming, slow readers, tokens, drain."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import requests
+
+from event_streams import EventStream, Sent
+from installation import Installation, event, start_installation
+from realmate.conversations.erasing import erase_conversation
+from realmate.domain.model import DEFAULT_SOURCE_ID
+from realmate.sources import tokens
+from store import QUICK, open_store
+
+SOURCES = "[sources.default]\n[sources.shop]\n[sources.store]\n"
+WINDOW_S = 0.3
+HARD = 'linha um\nlinha dois\r\n\u2028\u2029\x85 "aspas" \\ é 🙂 data: x\n\nid: y'
+
+
+class Place:
+    """One installation, with tokens in a file that tests may change."""
+
+    def __init__(self, installation: Installation, directory: Path) -> None:
+        self.installation = installation
+        self.url = installation.intake.url
+        self._file = directory / "tokens.toml"
+        self._entries: dict[str, str] = {}
+
+    def token(self, name: str, *sources: str) -> str:
+        made = tokens.make()
+        self._entries[name] = tokens.entry(name, made, ["read"], sources)
+        self.write_tokens()
+        return made
+
+    def take_away(self, name: str) -> None:
+        del self._entries[name]
+        self.write_tokens()
+
+    def write_tokens(self) -> None:
+        self._file.write_text("\n\n".join(self._entries.values()))
+
+    def post(self, kind: str, source: str = "default", **data: str) -> None:
+        body = json.dumps(event(kind, **data))
+        assert requests.post(f"{self.url}/webhook/{source}/", data=body, timeout=30).ok
+
+    def opened(self, source: str = "default") -> str:
+        key = str(uuid4())
+        self.post("NEW_CONVERSATION", source, id=key)
+        return key
+
+    def say(self, key: str, content: str = "Olá", source: str = "default") -> None:
+        self.post("NEW_MESSAGE", source, id=str(uuid4()), conversation_id=key, content=content)
+
+    def pages(self, token: str, after: str = "oldest", limit: int = 7) -> list[dict[str, Any]]:
+        """All events from the cursor to the end of the feed, page by page."""
+        events: list[dict[str, Any]] = []
+        while True:
+            answer = requests.get(
+                f"{self.url}/changes/",
+                params={"after": after, "limit": limit},
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=30,
+            ).json()
+            events += answer["items"]
+            after = answer["cursor"]
+            if answer["caught_up"]:
+                return events
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    directory = tmp_path_factory.mktemp("streams")
+    (directory / "sources.toml").write_text(SOURCES)
+    (directory / "tokens.toml").write_text(tokens.entry("first", tokens.make(), ["read"], []))
+    settings = {name.upper() + "_FILE": str(directory / f"{name}.toml") for name in ("sources", "tokens")}
+    with start_installation(directory, GROUP_WINDOW_S=str(WINDOW_S), **settings) as installation:
+        yield Place(installation, directory)
+
+
+@pytest.fixture(scope="module")
+def token(place: Place) -> str:
+    made = place.token("everyone")
+    give_up_at = time.monotonic() + 20
+    headers = {"Authorization": f"Bearer {made}"}
+    while (
+        requests.get(f"{place.url}/changes/", headers=headers, timeout=15).status_code != 200
+    ):  # file read, feed begun
+        assert time.monotonic() < give_up_at
+        time.sleep(0.1)
+    return made
+
+
+def types(sent: list[Sent]) -> list[str]:
+    return [each.data["type"] for each in sent]
+
+
+def test_a_stream_tells_what_comes_and_says_when_it_is_at_the_end(place: Place, token: str) -> None:
+    with EventStream(place.url, token=token) as stream:
+        assert stream.status == 200
+        assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert (stream.headers["cache-control"], stream.headers["x-accel-buffering"]) == ("no-store", "no")
+        assert stream.until_caught_up() == []
+        assert stream.retries == [2000]
+        key = place.opened()
+        place.say(key, HARD)
+        sent = stream.take(3)
+        assert types(sent) == ["conversation.opened", "message.received", "reply.created"]
+        assert sent[1].data["data"]["message"]["content"] == HARD
+        assert {each.data["conversation_id"] for each in sent} == {key}
+
+
+def test_whoever_comes_back_goes_on_where_he_was(place: Place, token: str) -> None:
+    with EventStream(place.url, token=token) as stream:
+        stream.until_caught_up()
+        keys = [place.opened() for _ in range(6)]
+        first = stream.take(2)
+    with EventStream(place.url, "after=oldest", token=token, last_event_id=first[-1].id) as stream:
+        assert [each.data["conversation_id"] for each in stream.take(4)] == keys[2:]
+        keys.append(place.opened())
+        assert stream.take(1)[0].data["conversation_id"] == keys[-1]
+    with EventStream(place.url, f"after={first[0].id}", token=token) as stream:
+        assert [each.data["conversation_id"] for each in stream.until_caught_up()] == keys[1:]
+
+
+def write_at_random(place: Place, seed: int, stop: threading.Event) -> int:
+    """Return how many messages were sent."""
+    chance, keys, written = random.Random(seed), [place.opened()], 0
+    while not stop.is_set():
+        if chance.random() < 0.2:
+            keys.append(place.opened())
+        place.say(chance.choice(keys), "x" * chance.choice([10, 100, 20_000]))
+        written += 1
+    for key in keys:
+        place.post("CLOSE_CONVERSATION", id=key)
+    return written
+
+
+def test_streams_and_pages_tell_the_same_whoever_writes_meanwhile(place: Place, token: str) -> None:
+    """Four writers; one stream from the beginning, one that breaks off and comes back again and again, one slow one."""
+    with EventStream(place.url, token=token) as stream:
+        stream.until_caught_up()
+        start = stream.last_id
+    stop = threading.Event()
+
+    def come_back() -> list[str]:
+        seen: list[str] = []
+        last = start
+        for number in range(1_000):
+            with EventStream(place.url, token=token, last_event_id=last) as stream:
+                if stop.is_set():
+                    return seen + [each.data["id"] for each in stream.until_caught_up()]
+                taken = stream.take(1 + number % 9)
+                seen += [each.data["id"] for each in taken]
+                last = taken[-1].id
+        raise AssertionError("it never ends")
+
+    def dawdle() -> list[str]:
+        seen: list[str] = []
+        with EventStream(place.url, f"after={start}", token=token, receive_buffer=4096) as stream:
+            while not stop.is_set():
+                time.sleep(0.2)
+                seen += [each.data["id"] for each in stream.take(3)]
+            last = stream.last_id
+        with EventStream(place.url, f"after={last}", token=token) as stream:
+            return seen + [each.data["id"] for each in stream.until_caught_up()]
+
+    with ThreadPoolExecutor(6) as pool:
+        writers = [pool.submit(write_at_random, place, seed, stop) for seed in range(4)]
+        time.sleep(0.5)  # so that those who read have something to read
+        coming, dawdling = pool.submit(come_back), pool.submit(dawdle)
+        with EventStream(place.url, f"after={start}", token=token) as stream:
+            seen = [each.data["id"] for each in stream.take(150, timeout_s=60)]
+            time.sleep(1)
+            stop.set()
+            messages = sum(writer.result() for writer in writers)
+            time.sleep(WINDOW_S + 2)
+            told = place.pages(token, start)
+            seen += [each.data["id"] for each in stream.take(len(told) - len(seen))]
+        wanted = [each["id"] for each in told]
+        assert len(wanted) == len(set(wanted)) > messages
+        assert seen == wanted
+        for others in (coming.result(), dawdling.result()):
+            assert others == wanted[: len(others)], "the same, in the same order, each once"
+            assert len(others) > messages
+
+
+def test_source_type_and_conversation_choose_and_a_token_hides(place: Place, token: str) -> None:
+    shop = place.token("shop", "shop")
+    time.sleep(1.5)
+    mine, other = place.opened("shop"), place.opened("store")
+    with ExitStack() as stack:
+
+        def follow(query: str = "", token: str = token) -> EventStream:
+            stream = stack.enter_context(EventStream(place.url, query, token=token))
+            assert stream.status == 200
+            stream.until_caught_up()
+            return stream
+
+        said = "type=message.received"
+        everything, of_shop, hidden = follow(said), follow(said, shop), follow("source=store", shop)
+        replies = follow("type=reply.created")
+        one, two = follow(f"{said}&conversation={other}"), follow(f"{said}&conversation={other}&conversation={mine}")
+        place.say(mine, "minha", "shop")
+        place.say(other, "outra", "store")
+        contents = ["minha", "outra"]
+        assert [each.data["data"]["message"]["content"] for each in everything.take(2)] == contents
+        assert [each.data["data"]["message"]["content"] for each in two.take(2)] == contents
+        assert [each.data["data"]["message"]["content"] for each in one.take(1)] == ["outra"]
+        assert [each.data["data"]["message"]["content"] for each in of_shop.take(1)] == ["minha"]
+        assert types(replies.take(2)) == ["reply.created"] * 2
+        with pytest.raises(TimeoutError):
+            hidden.next(0.5)
+
+
+def test_a_token_that_is_taken_away_ends_its_streams(place: Place, token: str) -> None:
+    doomed = place.token("doomed")
+    time.sleep(1.5)
+    with EventStream(place.url, token=doomed) as stream, EventStream(place.url, token=token) as other:
+        stream.until_caught_up()
+        other.until_caught_up()
+        place.take_away("doomed")
+        assert stream.until_end() == []
+        key = place.opened()
+        assert other.take(1)[0].data["conversation_id"] == key
+    with EventStream(place.url, token=doomed) as stream:
+        assert stream.status == 401
+
+
+@pytest.mark.parametrize(
+    ("query", "last_event_id", "field"),
+    [
+        ("", "rubbish", "last-event-id"),
+        ("after=rubbish", "", "after"),
+        ("wait=1", "", "wait"),
+        ("limit=1", "", "limit"),
+        ("type=message", "", "type"),
+    ],
+)
+def test_what_is_wrong_is_named(place: Place, token: str, query: str, last_event_id: str, field: str) -> None:
+    with EventStream(place.url, query, token=token, last_event_id=last_event_id) as stream:
+        assert stream.status == 400
+        problem = json.loads(stream.body())
+    assert (problem["code"], [error["field"] for error in problem["errors"]]) == ("invalid_query", [field])
+
+
+def test_a_client_of_http_1_0_and_one_that_closes_its_side(place: Place, token: str) -> None:
+    with EventStream(place.url, token=token, version="1.0") as old, EventStream(place.url, token=token) as half:
+        assert "transfer-encoding" not in old.headers
+        half.half_close()
+        key = place.opened()
+        for stream in (old, half):
+            assert stream.take(1)[0].data["conversation_id"] == key
+    with EventStream(place.url, token=token, method="HEAD") as stream:
+        assert stream.status == 200
+        with pytest.raises(ConnectionError):
+            stream.next()
+
+
+def test_a_reader_that_does_not_read_is_no_burden_and_misses_nothing(place: Place, token: str) -> None:
+    """It is sent what its buffers take, and later reads on from its own place; a reader beside it waits for nothing."""
+    key = place.opened()
+    with (
+        EventStream(place.url, f"conversation={key}", token=token, receive_buffer=4096) as stuck,
+        EventStream(place.url, f"conversation={key}&type=message.received", token=token) as quick,
+    ):
+        stuck.until_caught_up()
+        quick.until_caught_up()
+        for number in range(60):
+            place.say(key, f"{number} " + "é" * 60_000)
+            assert quick.take(1)[0].data["data"]["message"]["content"].startswith(f"{number} ")
+        held = _metric(place, "realmate_http_held_bytes")
+        assert held < 1_000_000, "of seven million bytes"
+        received = [each for each in stuck.take(60, timeout_s=60) if each.data["type"] == "message.received"]
+        numbers = [int(each.data["data"]["message"]["content"].split()[0]) for each in received]
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) > 50
+
+
+def _metric(place: Place, name: str) -> float:
+    """A gauge, as the process itself sees it. (With tokens, metrics are for administrators.)"""
+    admin = tokens.make()
+    place._entries["admin"] = tokens.entry("admin", admin, ["admin"], [])  # noqa: SLF001 (a helper of the same tests)
+    place.write_tokens()
+    give_up_at = time.monotonic() + 10
+    while True:
+        answer = requests.get(f"{place.url}/metrics", headers={"Authorization": f"Bearer {admin}"}, timeout=15)
+        if answer.ok:
+            [line] = [line for line in answer.text.splitlines() if line.startswith(f"{name} ")]
+            return float(line.split()[1])
+        assert time.monotonic() < give_up_at
+        time.sleep(0.2)
+
+
+def test_what_is_erased_is_told_and_its_contents_are_told_no_more(place: Place, token: str) -> None:
+    with EventStream(place.url, token=token) as stream, open_store(place.installation.postgres.url, QUICK) as store:
+        stream.until_caught_up()
+        start = stream.last_id
+        key = place.opened()
+        place.say(key, "segredo")
+        assert types(stream.take(3))[1] == "message.received"
+        erase_conversation(store.db, DEFAULT_SOURCE_ID, key)
+        assert types(stream.take(1)) == ["conversation.erased"]
+        with EventStream(place.url, f"after={start}", token=token) as later:
+            assert types(later.until_caught_up()) == ["conversation.opened", "conversation.erased"]
+
+
+def test_a_cursor_that_is_too_old_is_told_so_and_the_stream_goes_on_from_now(place: Place, token: str) -> None:
+    with EventStream(place.url, token=token) as stream:
+        stream.until_caught_up()
+        place.opened()
+        place.opened()
+        start, kept = stream.take(2)
+    with open_store(place.installation.postgres.url, QUICK) as store:
+        store.execute("DELETE FROM changes WHERE position < (SELECT position FROM feed)")
+    for _ in range(8):  # until the process has forgotten the tail of before
+        time.sleep(0.25)
+    with EventStream(place.url, token=token, last_event_id=start.id) as stream:
+        sent = stream.next()
+        assert (sent.name, sent.data["code"]) == ("reset", "cursor_expired")
+        assert stream.next().name == "caught_up"
+        key = place.opened()
+        assert stream.take(1)[0].data["conversation_id"] == key
+    with EventStream(place.url, f"after={sent.data['oldest']}", token=token) as stream:
+        assert [each.data["conversation_id"] for each in stream.until_caught_up()] == [
+            kept.data["conversation_id"],
+            key,
+        ]
+
+
+def test_streams_have_a_limit_and_end_in_order_when_the_process_stops(tmp_path: Path) -> None:
+    with start_installation(tmp_path, STREAMS_MAX="3", DRAIN_DELAY_S="2") as installation, ExitStack() as stack:
+        url = installation.intake.url
+        give_up_at = time.monotonic() + 20
+        while requests.get(f"{url}/changes/", timeout=15).status_code == 503:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.1)
+        streams = [stack.enter_context(EventStream(url)) for _ in range(3)]
+        for stream in streams:
+            stream.until_caught_up()
+        with EventStream(url) as fourth:
+            assert (fourth.status, fourth.headers["retry-after"]) == (503, "5")
+        streams.pop().close()
+        give_up_at = time.monotonic() + 20
+        while (again := stack.enter_context(EventStream(url))).status == 503:  # it is missed within a second
+            assert time.monotonic() < give_up_at
+            time.sleep(0.1)
+        streams.append(again)
+        installation.intake.terminate()
+        for stream in streams:
+            stream.until_end()
+            assert stream.ended
+            assert 0 <= stream.retries[-1] <= 3000
+            assert len(stream.retries) == 2
