@@ -68,7 +68,7 @@ class Place:
         while True:
             answer = requests.get(
                 f"{self.url}/changes/",
-                params={"after": after, "limit": limit},
+                params={"after": after, "limit": str(limit)},
                 headers={"Authorization": f"Bearer {token}"},
                 timeout=30,
             ).json()
@@ -83,7 +83,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     directory = tmp_path_factory.mktemp("streams")
     (directory / "sources.toml").write_text(SOURCES)
     (directory / "tokens.toml").write_text(tokens.entry("first", tokens.make(), ["read"], []))
-    settings = {name.upper() + "_FILE": str(directory / f"{name}.toml") for name in ("sources", "tokens")}
+    settings: dict[str, Any] = {
+        name.upper() + "_FILE": str(directory / f"{name}.toml") for name in ("sources", "tokens")
+    }
     with start_installation(directory, GROUP_WINDOW_S=str(WINDOW_S), **settings) as installation:
         yield Place(installation, directory)
 
