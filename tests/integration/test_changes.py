@@ -57,7 +57,7 @@ def rows_of(store: Store, query: str) -> list[tuple[Any, ...]]:
 
 def what_of(changes: Sequence[Sequence[Touched]], conversation_id: str) -> list[tuple[int, int, What]]:
     return [
-        (each.first_position, each.last_position, What(each.what))
+        (each.first_position, each.last_position, each.what)
         for entries in changes
         for each in entries
         if each.conversation_id == conversation_id

@@ -52,12 +52,14 @@ class Sequencer:
         while time.monotonic() < until and not health.draining:
             time.sleep(NUMBER_PAUSE_S)
             if time.monotonic() - self._wrote_at < RECENT_S:
-                _number_all(db)
+                number(db)
 
     def look(self, db: Transactions) -> None:
         """Look for writers of an older version, and number all that is committed, whoever wrote it."""
         self._watch_writers(db)
-        _number_all(db)
+        if db.fetch(change_statements.HAS_UNNUMBERED) == [(True,)]:
+            while number(db) == NUMBERED_AT_ONCE:
+                pass
 
     def _watch_writers(self, db: Transactions) -> None:
         for (complete_from,) in db.fetch(change_statements.WATCH_WRITERS, WRITER_NAME, SINCE_REVISION):
@@ -68,12 +70,6 @@ class Sequencer:
         [(is_closed, oldest_s)] = db.fetch(change_statements.FEED_STATE)
         metrics.FEED_OPEN.set(not is_closed)
         metrics.UNNUMBERED_SECONDS.set(float(oldest_s))
-
-
-def _number_all(db: Transactions) -> None:
-    if db.fetch(change_statements.HAS_UNNUMBERED) == [(True,)]:
-        while number(db) == NUMBERED_AT_ONCE:
-            pass
 
 
 def number(db: Transactions, at_once: int = NUMBERED_AT_ONCE) -> int:

@@ -267,7 +267,7 @@ class UnitOfWork:
                 continue
             is_open = after.status is not Status.PENDING
             first, last = before.last_seq + 1, after.last_seq if is_open else 0
-            what = What.EXPIRED if key in self._expires else What(0)
+            what: int = What.EXPIRED if key in self._expires else 0
             if moved := self._moved.get(key):
                 first, last = min(first, *moved), max(last, *moved)
             if is_open:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import eventlet
 import structlog
 from prometheus_client import Gauge
 
@@ -23,6 +22,7 @@ from realmate.query.event_stream import COMMENT, CONTENT_TYPE, frame, heartbeat,
 from realmate.query.feed import Expired, FeedStarting, Filter, Page
 from realmate.query.tail import LOOK_PAUSE_S, Tail
 from realmate.runtime.database import is_outage
+from realmate.runtime.greenlets import spawn, spawn_after
 from realmate.runtime.health import health
 from realmate.runtime.settings import Settings
 from realmate.runtime.transaction import Transactions
@@ -168,7 +168,7 @@ class Streams:
         def follow(stream: Stream) -> None:
             reader = Reader(self, stream, asked)
             if not self._readers:
-                eventlet.spawn_n(self._care, settings.drain_delay_s)
+                spawn(self._care, settings.drain_delay_s)
             self._readers[reader] = None
             self.tail.enter(db)
             reader.take(retry(RETRY_MS), asked.start)
@@ -181,7 +181,7 @@ class Streams:
         self._behind[reader] = None
         if self._reading < READERS_AT_ONCE:
             self._reading += 1
-            eventlet.spawn_n(self._work)
+            spawn(self._work)
 
     def forget(self, reader: Reader) -> None:
         """The stream of this reader is over."""
@@ -219,7 +219,7 @@ class Streams:
                 log.exception("a stream cannot go on", cursor=reader.cursor.text())
             pause_s = OUTAGE_PAUSE_S
         if reader.may_take_more:  # else it says when it has taken all
-            eventlet.spawn_after(pause_s, self.schedule, reader)
+            spawn_after(pause_s, self.schedule, reader)
 
     def _read_past(self, reader: Reader) -> float:
         """Give this reader a portion from the database. Return how long it pauses then: the tail may be a little behind
@@ -237,7 +237,7 @@ class Streams:
         """Look after all streams, as long as there are any."""
         revision = readers.revision
         while self._readers:
-            eventlet.sleep(CARE_PAUSE_S)
+            time.sleep(CARE_PAUSE_S)
             now, before, revision = time.monotonic(), revision, readers.revision
             BEHIND.set(sum(not reader.follows for reader in self._readers))
             for reader in list(self._readers):
