@@ -1,7 +1,8 @@
 """Writes what is made from something else: `make generate`.
 
 The chart's values.schema.json and README.md come from its commented values. The schema of a WebhookSource's spec, and
-the tables in docs/sources.md, come from services/realmate/sources/schema.py.
+the tables in docs/sources.md, come from services/realmate/sources/schema.py. docs/openapi.json is what the query
+service shows.
 
 A value's comment stands above it, in Markdown. Lines that begin with @ are for the schema:
 
@@ -30,6 +31,7 @@ from msgspec import inspect
 
 from realmate.kube_operator.settings import OperatorSettings
 from realmate.kube_operator.source_schema import fields_of, spec_properties, structs_of, unwrapped
+from realmate.query.api import DOCUMENT
 from realmate.runtime.settings import Settings
 from realmate.sources.schema import HttpReply, SourceSettings
 
@@ -332,6 +334,7 @@ def main(output: Path) -> None:
     (output / "templates" if output == CHART else output).joinpath(DEFINITION).write_text(with_spec(definition))
     documentation = (DOCS / "sources.md").read_text()
     (DOCS if output == CHART else output).joinpath("sources.md").write_text(with_tables(documentation))
+    (DOCS if output == CHART else output).joinpath("openapi.json").write_bytes(DOCUMENT + b"\n")
 
 
 if __name__ == "__main__":

@@ -528,12 +528,17 @@ def test_a_migration_that_differs_is_another_job() -> None:
     assert name({}) != name({"migration": {"resources": {"limits": {"memory": "1Gi"}}}})
 
 
-def test_the_way_in_shows_events_conversations_and_changes_and_nothing_else() -> None:
+def test_the_way_in_shows_the_api_and_nothing_else() -> None:
     objects = render(ALL_ON)
     [rule] = found(objects, "Ingress", "")["spec"]["rules"]
     paths = {each["path"]: each["backend"]["service"]["name"] for each in rule["http"]["paths"]}
     query = f"{RELEASE}-query"
-    assert paths == {"/webhook": f"{RELEASE}-webhook", "/conversations": query, "/changes": query}
+    assert paths == {
+        "/webhook": f"{RELEASE}-webhook",
+        "/conversations": query,
+        "/changes": query,
+        "/openapi.json": query,
+    }
     for each in objects:
         if each["kind"] == "Service":
             assert "admin" not in [port["name"] for port in each["spec"]["ports"]]
@@ -602,7 +607,10 @@ def test_it_lints() -> None:
 
 
 def test_what_is_generated_is_current(tmp_path: Path) -> None:
-    files = [*(CHART / name for name in ("values.schema.json", "README.md")), ROOT / "docs" / "sources.md"]
+    files = [
+        *(CHART / name for name in ("values.schema.json", "README.md")),
+        *(ROOT / "docs" / name for name in ("sources.md", "openapi.json")),
+    ]
     files.append(CHART / "templates" / "crd-webhooksource.yaml")
     subprocess.run(
         [sys.executable, str(ROOT / "charts/generate.py"), "--output", str(tmp_path)], check=True, capture_output=True

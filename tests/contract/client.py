@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import described
 from signatures import signature
 
 T = TypeVar("T")
@@ -80,6 +81,7 @@ class Client:
         answer = Answer(response.status, response.headers, json.loads(text) if is_json and text else text)
         if answer.status >= 400 and path != "/readyz":
             _check_problem(answer, text)
+        described.check(method, path, answer.status, dict(answer.headers), answer.body)
         return answer
 
     def post(self, event: object, path: str = "/webhook/") -> Answer:

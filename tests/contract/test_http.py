@@ -188,7 +188,7 @@ def test_what_is_no_proper_http_is_rejected_with_a_problem_and_the_connection_en
     "path",
     [
         *(pytest.param(path, marks=pytest.mark.edge) for path in ("/", "/nothing/", "//webhook/")),
-        *("/webhook/x/y", "/conversations", "/conversations/"),
+        *("/webhook/x/y", "/conversations/x/y", "/conversations/x/messages/y"),
     ],
 )
 def test_an_unknown_path_is_a_404_problem(wire: RawConnection, path: str) -> None:

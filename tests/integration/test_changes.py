@@ -55,7 +55,7 @@ def rows_of(store: Store, query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 
-def what_of(changes: Sequence[Sequence[Touched]], conversation_id: str) -> list[tuple[int, int, What]]:
+def what_of(changes: Sequence[Sequence[Touched]], conversation_id: str) -> list[tuple[int, int, int]]:
     return [
         (each.first_position, each.last_position, each.what)
         for entries in changes

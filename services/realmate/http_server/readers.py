@@ -10,7 +10,7 @@ from realmate.http_server.request import Request
 from realmate.runtime.loops import loops
 from realmate.runtime.reloading import ReloadingFile
 from realmate.runtime.settings import Settings
-from realmate.sources.tokens import Holder, Scope, TokenRejected, Tokens, TokensFile
+from realmate.sources.tokens import MESSAGES, Holder, Scope, TokenRejected, Tokens, TokensFile
 from realmate.wire.responses import Response, problem
 
 READER_HEADERS = ("authorization",)
@@ -53,6 +53,11 @@ class Readers:
             return admitted if isinstance(admitted, Response) else respond(request)
 
         return respond_to_holders
+
+
+def token_rejections(scope: Scope) -> tuple[Response, ...]:
+    """Return what `admit` may answer, for the API's document."""
+    return tuple(_rejection(TokenRejected(reason), scope) for reason in MESSAGES)
 
 
 def _rejection(rejected: TokenRejected, scope: Scope) -> Response:

@@ -10,11 +10,13 @@ import msgspec
 
 from realmate.http_server import Request, Streaming
 from realmate.http_server.readers import readers
+from realmate.http_server.rejections import TOO_MANY_WAIT
 from realmate.http_server.response_memory import Reservations
 from realmate.query import feed
 from realmate.query.cursors import Cursor, parse_cursor
 from realmate.query.feed import EVENT_TYPES, PAGE_BYTES, Event, Expired, FeedStarting, Filter, Page
-from realmate.query.parameters import InvalidQuery, Parameters, choice, number, whole
+from realmate.query.parameters import INVALID_QUERY, InvalidQuery, Parameters, choice, number, whole
+from realmate.query.problems import READ_PROBLEMS, STARTING, cursor_expired, feed_starting
 from realmate.query.streams import PORTION_BYTES, Streams
 from realmate.query.streams import Asked as StreamAsked
 from realmate.query.tail import Tail
@@ -24,7 +26,8 @@ from realmate.runtime.settings import Settings
 from realmate.runtime.transaction import Transactions
 from realmate.sources.tokens import Holder
 from realmate.wire.ids import parse_uuid
-from realmate.wire.responses import Response, problem
+from realmate.wire.openapi import Operation, Parameter, Success
+from realmate.wire.responses import Response
 
 STREAM_KNOWN = ("after", "source", "type", "conversation")
 KNOWN = (*STREAM_KNOWN, "limit", "wait")
@@ -38,7 +41,7 @@ _TYPES: Mapping[str, str] = {each: each for each in EVENT_TYPES}
 OLDEST = "oldest"
 
 
-class _Answer(msgspec.Struct):
+class ChangesPage(msgspec.Struct):
     items: list[Event]
     cursor: str
     caught_up: bool
@@ -68,7 +71,7 @@ def answer(
     except InvalidQuery as error:
         return error.response
     except FeedStarting as error:
-        return problem(503, "feed_starting", str(error), headers=(("Retry-After", "5"),))
+        return feed_starting(str(error))
 
 
 def _page(  # noqa: PLR0913 (the service's dependencies, and what is asked for)
@@ -81,7 +84,7 @@ def _page(  # noqa: PLR0913 (the service's dependencies, and what is asked for)
         with room.of(limit_bytes, deadline):
             found = patiently(partial(_read, db, asked, after, limit_bytes), deadline)
             if isinstance(found, Expired):
-                return _expired(found)
+                return cursor_expired(found.oldest.text())
             if found.events or not found.caught_up or time.monotonic() >= until or health.draining:
                 return _encoded(found)
         after = found.cursor
@@ -114,13 +117,8 @@ def _start(db: Transactions, after: Cursor | str | None) -> Cursor:
 
 
 def _encoded(page: Page) -> Response:
-    body = msgspec.json.encode(_Answer(page.events, page.cursor.text(), page.caught_up))
+    body = msgspec.json.encode(ChangesPage(page.events, page.cursor.text(), page.caught_up))
     return Response(200, body)
-
-
-def _expired(found: Expired) -> Response:
-    detail = "What came after this cursor is not kept any more. List the conversations anew, or go on from `oldest`."
-    return problem(410, "cursor_expired", detail, oldest=found.oldest.text())
 
 
 def _asked(request: Request, holder: Holder) -> _Asked:
@@ -145,3 +143,33 @@ def _wants_stream(request: Request) -> bool:
 
 def _after(text: str) -> Cursor | str | None:
     return OLDEST if text == OLDEST else parse_cursor(text)
+
+
+OPERATION = Operation(
+    "GET",
+    "/changes/",
+    "read_changes",
+    "Read what changed, or follow it",
+    (
+        Success(200, "The events after the cursor.", ChangesPage),
+        Success(200, "A stream of them (Accept: text/event-stream).", {"type": "string"}, "text/event-stream"),
+    ),
+    (*READ_PROBLEMS, INVALID_QUERY, cursor_expired("AQAAAAAAAAAB"), feed_starting(STARTING), TOO_MANY_WAIT),
+    "Events of one conversation come in the order of their positions, and each at least once.",
+    (
+        Parameter("after", {"type": "string"}, "A cursor, or `oldest`. Without it: from now."),
+        Parameter("source", {"type": "string"}, "The conversations of this source alone.", is_repeatable=True),
+        Parameter("type", {"enum": list(EVENT_TYPES)}, "Events of this type alone.", is_repeatable=True),
+        Parameter("conversation", {"type": "string"}, "This conversation alone.", is_repeatable=True),
+        Parameter(
+            "limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT}, "The most events in a page."
+        ),
+        Parameter(
+            "wait",
+            {"type": "number", "minimum": 0, "maximum": LONGEST_WAIT_S, "default": 0},
+            "With nothing to tell, the page comes as soon as there is something, or after so many seconds.",
+        ),
+        Parameter("Last-Event-ID", {"type": "string"}, "In a stream, it goes before `after`.", place="header"),
+    ),
+    is_for_tokens=True,
+)

@@ -7,9 +7,13 @@ from hashlib import blake2b
 import msgspec
 
 from realmate.http_server import Request
+from realmate.wire.openapi import Parameter
 from realmate.wire.responses import Response
 
 HEADER = "if-none-match"
+IF_NONE_MATCH = Parameter(
+    "If-None-Match", {"type": "string"}, "The entity tags of the answers that the reader has.", place="header"
+)
 
 
 def tag(content: bytes) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from realmate.domain.changes import Touched, What, decode
 from realmate.domain.model import MessageKind
 from realmate.query.cursors import BEFORE, END, Cursor
+from realmate.query.problems import STARTING
 from realmate.query.reads import with_contents
 from realmate.runtime.transaction import Statement, Transactions, uuid_array
 
@@ -71,7 +72,7 @@ class MessageEvent(msgspec.Struct):
     """A message, as an event and a page of messages show it."""
 
     id: str
-    type: str
+    type: Annotated[str, msgspec.Meta(extra_json_schema={"enum": [kind.name for kind in TYPES]})]
     content: str
     timestamp: datetime
     position: int
@@ -83,7 +84,7 @@ class Event(msgspec.Struct):
 
     id: str
     """Made from what it tells: the same whenever it is told."""
-    type: str
+    type: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(EVENT_TYPES)})]
     timestamp: datetime
     source: str
     conversation_id: str
@@ -185,7 +186,7 @@ def state_of(row: Sequence[Any]) -> State:
     """Return the state that a row of STATE_COLUMNS tells. Raises FeedStarting."""
     complete_from, position, at, mark, now, first = row
     if complete_from is None:
-        raise FeedStarting("A version that writes no changes is still at work; ask again in some seconds.")
+        raise FeedStarting(STARTING)
     last = Cursor(position, at or now, mark or 0)
     return State(complete_from, last, max(complete_from, (first or position + 1) - 1))
 

@@ -21,15 +21,17 @@ from realmate.http_server import Request
 from realmate.http_server.readers import readers
 from realmate.http_server.response_memory import Reservations
 from realmate.query import feed
-from realmate.query.entity_tags import answer_unless_known, tag
+from realmate.query.entity_tags import IF_NONE_MATCH, answer_unless_known, tag
 from realmate.query.feed import FeedStarting
-from realmate.query.parameters import InvalidQuery, Parameters, choice, whole
-from realmate.query.reads import OPENED, VISIBLE
+from realmate.query.parameters import INVALID_QUERY, InvalidQuery, Parameters, choice, whole
+from realmate.query.problems import READ_PROBLEMS, STARTING, lists_starting
+from realmate.query.reads import OPENED, VISIBLE, ConversationStatus, MessageType
 from realmate.runtime.database import patiently
 from realmate.runtime.settings import Settings
 from realmate.runtime.transaction import Statement, Transactions
 from realmate.wire.moments import parse_moment
-from realmate.wire.responses import Response, problem
+from realmate.wire.openapi import Operation, Parameter, Success
+from realmate.wire.responses import Response
 
 KNOWN = ("source", "status", "updated_since", "order", "limit", "cursor")
 LIMIT, MOST = 50, 200
@@ -104,7 +106,7 @@ class LastMessage(msgspec.Struct):
     """The last message of a conversation, in a list."""
 
     id: str
-    type: str
+    type: MessageType
     excerpt: str
     """The content's first characters."""
     truncated: bool
@@ -117,7 +119,7 @@ class ListedConversation(msgspec.Struct):
 
     id: str
     source: str
-    status: str
+    status: ConversationStatus
     created_at: datetime
     updated_at: datetime
     active_at: datetime
@@ -179,7 +181,7 @@ def answer(db: Transactions, room: Reservations, settings: Settings, request: Re
     except InvalidQuery as error:
         return error.response
     except FeedStarting as error:
-        return problem(503, "lists_starting", str(error), headers=(("Retry-After", "5"),))
+        return lists_starting(str(error))
 
 
 def _asked(request: Request, readable: frozenset[str] | None) -> _Asked:
@@ -265,3 +267,27 @@ def _parse_place(text: str, digest: bytes) -> _Place:
 
 def _digest(*parts: str) -> bytes:
     return blake2b("\n".join(parts).encode(), digest_size=4).digest()
+
+
+OPERATION = Operation(
+    "GET",
+    "/conversations/",
+    "list_conversations",
+    "List the conversations",
+    (
+        Success(200, "A page of the list.", ConversationList, headers=("ETag", "Link")),
+        Success(304, "Nothing has changed.", headers=("ETag",)),
+    ),
+    (*READ_PROBLEMS, INVALID_QUERY, lists_starting(STARTING)),
+    "List all pages, then follow `GET /changes/` from the first page's `changes` on: nothing is missed.",
+    (
+        Parameter("source", {"type": "string"}, "The conversations of this source alone.", is_repeatable=True),
+        Parameter("status", {"enum": list(_STATUSES)}, "Those with this status alone.", is_repeatable=True),
+        Parameter("updated_since", {"type": "string"}, "What changed at this moment or later."),
+        Parameter("order", {"enum": list(_ORDERS), "default": ACTIVE}, "The newest first, or the order of the ids."),
+        Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT}, "The most in a page."),
+        Parameter("cursor", {"type": "string"}, "From `next`."),
+        IF_NONE_MATCH,
+    ),
+    is_for_tokens=True,
+)

@@ -16,13 +16,14 @@ from realmate.http_server import Request
 from realmate.http_server.readers import readers
 from realmate.http_server.response_memory import Reservations
 from realmate.query.feed import PAGE_BYTES, MessageEvent
-from realmate.query.parameters import InvalidQuery, Parameters, choice, whole
-from realmate.query.problems import NOT_FOUND, ambiguous
+from realmate.query.parameters import ID, INVALID_QUERY, SOURCE, InvalidQuery, Parameters, choice, whole
+from realmate.query.problems import NOT_FOUND, READ_PROBLEMS, ambiguous
 from realmate.query.reads import OPENED, VISIBLE, with_contents
 from realmate.runtime.database import patiently
 from realmate.runtime.settings import Settings
 from realmate.runtime.transaction import Statement, Transactions
 from realmate.wire.ids import parse_uuid
+from realmate.wire.openapi import Operation, Parameter, Success
 from realmate.wire.responses import Response
 
 KNOWN = ("after", "before", "limit", "type", "source")
@@ -57,7 +58,7 @@ _FROM_BELOW = Statement("messages_from_below", _TYPES, _page("ASC"))
 _FROM_ABOVE = Statement("messages_from_above", _TYPES, _page("DESC"))
 
 
-class _Answer(msgspec.Struct):
+class MessagesPage(msgspec.Struct):
     items: list[MessageEvent]
     next: str | None
     """The path of the next page; null: this is the last one."""
@@ -145,4 +146,23 @@ def _answer(asked: _Asked, rows: Sequence[tuple[Any, ...]]) -> Response:
         following = f"/conversations/{asked.conversation_id}/messages/?{query}"
     items.sort(key=attrgetter("position"))
     link = (("Link", f'<{following}>; rel="next"'),) if following else ()
-    return Response(200, msgspec.json.encode(_Answer(items, following)), headers=link)
+    return Response(200, msgspec.json.encode(MessagesPage(items, following)), headers=link)
+
+
+OPERATION = Operation(
+    "GET",
+    "/conversations/{id}/messages/",
+    "list_messages",
+    "List a conversation's messages by their positions",
+    (Success(200, "A page of the messages.", MessagesPage, headers=("Link",)),),
+    (*READ_PROBLEMS, INVALID_QUERY, NOT_FOUND, ambiguous(["shop", "store"])),
+    parameters=(
+        ID,
+        SOURCE,
+        Parameter("after", {"type": "integer", "minimum": 0, "maximum": LAST}, "From behind this position on."),
+        Parameter("before", {"type": "integer", "minimum": 0, "maximum": LAST}, "Back from this position."),
+        Parameter("type", {"enum": list(_KINDS)}, "Messages of this type alone.", is_repeatable=True),
+        Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT}, "The most in a page."),
+    ),
+    is_for_tokens=True,
+)

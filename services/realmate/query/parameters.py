@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode
 
+from realmate.wire.openapi import Parameter
 from realmate.wire.responses import FieldError, Response, problem
 
 T = TypeVar("T")
@@ -20,6 +21,12 @@ class InvalidQuery(Exception):
         self.response: Response = problem(
             400, "invalid_query", "The query string is not valid; `errors` says why.", errors=tuple(errors)
         )
+
+
+ID = Parameter("id", {"type": "string"}, "The conversation, as a UUID.", place="path")
+SOURCE = Parameter("source", {"type": "string"}, "The source, where several have a conversation of this id.")
+INVALID_QUERY = InvalidQuery([FieldError("limit", "must be a whole number from 1 to 200")]).response
+"""An example."""
 
 
 class Parameters:

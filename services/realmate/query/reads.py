@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -18,11 +18,14 @@ from realmate.wire.webhook import MAX_CONTENT_CHARS
 MAX_CONTENT_BYTES = 4 * MAX_CONTENT_CHARS
 MESSAGE_BYTES = 200
 """The most bytes of a message in a response, beside its content."""
+MOST_MESSAGES = 1_000
+"""The most messages that `?messages=` may ask for: the last ones."""
 PORTION_MESSAGES = 32
 """The messages in one portion of a conversation that is read alone: 8 MB in memory with the largest contents."""
 
 OPENED = f"status > {Status.PENDING:d}"
 """Held messages alone make no conversation that a reader can see."""
+VISIBLE_KINDS = (MessageKind.INBOUND, MessageKind.OUTBOUND)
 VISIBLE = f"kind <= {MessageKind.OUTBOUND:d}"
 """Readers see INBOUND and OUTBOUND messages."""
 
@@ -124,16 +127,20 @@ def with_contents(chosen: str, *, order: str, most_bytes: str) -> str:
     )"""
 
 
+MessageType = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [kind.name for kind in VISIBLE_KINDS]})]
+ConversationStatus = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [Status.OPEN.name, Status.CLOSED.name]})]
+
+
 class MessageView(msgspec.Struct):
     id: str
-    type: str
+    type: MessageType
     content: str
     timestamp: datetime
 
 
 class ConversationView(msgspec.Struct):
     id: str
-    status: str
+    status: ConversationStatus
     created_at: datetime
     updated_at: datetime
     messages: list[MessageView]

@@ -21,28 +21,23 @@ from realmate.http_server import (
 )
 from realmate.http_server.readers import READER_HEADERS, readers
 from realmate.query import changes, lists, messages
+from realmate.query.api import DOCUMENT
 from realmate.query.entity_tags import HEADER as IF_NONE_MATCH
 from realmate.query.entity_tags import is_known, not_modified
 from realmate.query.parameters import InvalidQuery, Parameters, whole
-from realmate.query.problems import NOT_FOUND, ambiguous, cannot_read
-from realmate.query.reads import Ambiguous, Tagged, Unread, Wanted, read, read_in_portions, tags
+from realmate.query.problems import NOT_FOUND, TOO_LARGE, ambiguous, cannot_read
+from realmate.query.reads import MOST_MESSAGES, Ambiguous, Tagged, Unread, Wanted, read, read_in_portions, tags
 from realmate.query.streams import Streams
 from realmate.query.tail import Tail
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database, is_outage, patiently
 from realmate.sources.file import is_name
 from realmate.wire.ids import parse_uuid
-from realmate.wire.responses import Response, problem, unavailable
+from realmate.wire.responses import Response, unavailable
 
 R = TypeVar("R")
 
 log = structlog.get_logger(__name__)
-
-MOST_MESSAGES = 1_000
-"""The most messages that `?messages=` may ask for: the last ones."""
-_TOO_LARGE = problem(
-    507, "conversation_too_large", "This conversation is larger than HTTP_BUDGET_BYTES, and so cannot be shown."
-)
 
 
 class QueryService:
@@ -67,6 +62,10 @@ class QueryService:
             if not is_outage(error):
                 raise
             return cannot_read(error, request)
+
+    @http_batch("GET", "/openapi.json")
+    def describe(self, requests: Sequence[Request]) -> list[Response]:
+        return [Response(200, DOCUMENT)] * len(requests)
 
     @http_batch("GET", "/conversations/", headers=(*READER_HEADERS, IF_NONE_MATCH))
     def list_conversations(self, requests: Sequence[Request]) -> list[Response]:
@@ -148,7 +147,7 @@ class QueryService:
             elif view.messages:
                 body += msgspec.json.encode(view.messages)[1:] + b"}"
             if len(body) > self.settings.http_budget_bytes:
-                return _TOO_LARGE
+                return TOO_LARGE
         return Response(200, bytes(body), headers=headers) if body else NOT_FOUND
 
 

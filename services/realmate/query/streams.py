@@ -159,7 +159,7 @@ class Streams:
         self.tail = tail
         self._readers: dict[Reader, None] = {}
         self._behind: dict[Reader, None] = {}
-        """Those whose turn it is to read on, in its order."""
+        """The readers that are to read on, in the order of their turns."""
         self._reading = 0
 
     def open(self, db: Transactions, settings: Settings, asked: Asked) -> Streaming:

@@ -30,11 +30,19 @@ PREFIX = "rmt_"
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 
 
+Reason = Literal["missing", "invalid", "scope"]
+MESSAGES: dict[Reason, str] = {
+    "missing": "This needs a token: Authorization: Bearer ….",
+    "invalid": "This token is not, or not any more, known here.",
+    "scope": "This token may not do that: another scope is needed.",
+}
+
+
 class TokenRejected(Exception):
     """The request may not do what it asks for; the message is for its sender."""
 
-    def __init__(self, reason: Literal["missing", "invalid", "scope"], message: str) -> None:
-        super().__init__(message)
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(MESSAGES[reason])
         self.reason = reason
 
 
@@ -64,13 +72,13 @@ class Tokens:
     def holder(self, authorization: str | None, scope: Scope) -> Holder:
         """Whoever the Authorization header proves, if it has the scope. Raises TokenRejected."""
         if not authorization:
-            raise TokenRejected("missing", "This needs a token: Authorization: Bearer ….")
+            raise TokenRejected("missing")
         bearer = _BEARER.fullmatch(authorization)
         holder = self._holders.get(hashed(bearer.group(1))) if bearer else None
         if holder is None:
-            raise TokenRejected("invalid", "This token is not, or not any more, known here.")
+            raise TokenRejected("invalid")
         if scope not in holder.scopes:
-            raise TokenRejected("scope", f"This token has not the scope {scope}.")
+            raise TokenRejected("scope")
         return holder
 
 

@@ -21,7 +21,7 @@ _STATUS: dict[Verdict, int] = {
 HELD_RETRY_AFTER_S = 2
 """Each message waits for a few seconds only, so there is room again soon."""
 
-_REJECTIONS: dict[Verdict, str] = {
+REJECTIONS: dict[Verdict, str] = {
     Verdict.CONVERSATION_EXISTS: "Conversation {conversation} exists already.",
     Verdict.CONVERSATION_CLOSED: "Conversation {conversation} is closed; it takes no more messages.",
     Verdict.CONVERSATION_NOT_FOUND: "Conversation {conversation} does not exist.",
@@ -54,10 +54,10 @@ def answer(command: EventCommand, verdict: Verdict) -> Response:
 def rejected(command: EventCommand, verdict: Verdict) -> str:
     """Why it was rejected, for a person."""
     message = command.message_id if isinstance(command, MessageCommand) else None
-    return _REJECTIONS[verdict].format(conversation=command.conversation_id, message=message)
+    return REJECTIONS[verdict].format(conversation=command.conversation_id, message=message)
 
 
-MISMATCH = problem(400, Verdict.IDEMPOTENCY_MISMATCH, _REJECTIONS[Verdict.IDEMPOTENCY_MISMATCH])
+MISMATCH = problem(400, Verdict.IDEMPOTENCY_MISMATCH, REJECTIONS[Verdict.IDEMPOTENCY_MISMATCH])
 
 UNKNOWN_SOURCE = problem(
     404, "source_not_found", "There is no such source here. (The source of /webhook/ is called default.)"
