@@ -5,16 +5,16 @@ first to touch anything that eventlet patches.
 from __future__ import annotations
 
 import io
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from realmate.admin.moments import Moment
+from realmate.admin.reading import COMMANDS as READING
 from realmate.admin.waiting import patiently, wait_option, wait_s
 from realmate.errors import UserError
 from realmate.wire.printable import printable
@@ -71,6 +71,7 @@ def main() -> None:
       realmate up                     start everything on this machine: http://127.0.0.1:8000
       realmate send                   play a small conversation against it, in another terminal
       realmate send events.jsonl      or send your own events, one JSON object a line
+      realmate list                   the conversations; `realmate show ID` shows one, and `realmate tail` what changes
 
     \b
     As pods do it, with stores of your own:
@@ -81,6 +82,28 @@ def main() -> None:
     Every setting is an environment variable (PORT, HOST, DATABASE_URL, GROUP_WINDOW_S, LOG_LEVEL, …); the README lists
     them all.
     """
+
+
+for _command in READING:
+    main.add_command(_command)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete the commands and options of realmate.
+
+    \b
+    Examples:
+      echo 'eval "$(realmate completion bash)"' >> ~/.bashrc
+      echo 'eval "$(realmate completion zsh)"' >> ~/.zshrc
+      realmate completion fish > ~/.config/fish/completions/realmate.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    complete = get_completion_class(shell)
+    if complete is not None:
+        click.echo(complete(main, {}, "realmate", "_REALMATE_COMPLETE").source())
 
 
 @main.command()
@@ -213,28 +236,6 @@ def token(name: str, scopes: tuple[str, ...], sources: tuple[str, ...]) -> None:
     entry = tokens.entry(name, made, scopes or ("read",), sources)
     click.echo(entry)
     click.echo(f"The token, shown only now: {made}", err=True)
-
-
-class Moment(click.ParamType[datetime]):
-    """A moment as events have it, a day (its beginning, in UTC), or so long ago: 90s, 15m, 2h, 7d."""
-
-    name = "moment"
-    _units: ClassVar = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        from realmate.wire.moments import parse_moment
-
-        try:
-            if (unit := self._units.get(value[-1:])) is not None:
-                return datetime.now(UTC) - timedelta(**{unit: float(value[:-1])})
-            return parse_moment(f"{value}T00" if _is_day(value) else value)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no moment: 2026-01-31, 2026-01-31T12:00 or 2h (ago), for instance", param, ctx)
-
-
-_is_day = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:

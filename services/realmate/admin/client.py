@@ -63,10 +63,8 @@ class Server:
         self._wait_s = wait_s
         self.url = url.rstrip("/")
         self._read_url = (read_url or url).rstrip("/")
-        self._reader = {} if token is None else {"Authorization": f"Bearer {_clean(token)}"}
-        self._session = requests.Session()
-        # A proxy from the environment is for the world outside, never for this machine.
-        self._session.trust_env = _host(self.url) not in {"127.0.0.1", "::1", "localhost"}
+        self._reader = {} if token is None else {"Authorization": f"Bearer {clean_token(token)}"}
+        self._session = session_for(self.url)
 
     def post(self, event: bytes, *, source: Source = ANYONE, key: str | None = None) -> requests.Response:
         """The answer to one event of `source`, signed as it signs; `key` is an idempotency key.
@@ -113,6 +111,16 @@ def _is_not_connected(error: requests.ConnectionError) -> bool:
     return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
+def session_for(url: str) -> requests.Session:
+    """Return a session for a server. A proxy from the environment is for the world outside, never for this machine.
+
+    Raises SendError.
+    """
+    session = requests.Session()
+    session.trust_env = _host(url) not in {"127.0.0.1", "::1", "localhost"}
+    return session
+
+
 def _host(url: str) -> str | None:
     """Raises SendError."""
     try:
@@ -121,7 +129,7 @@ def _host(url: str) -> str | None:
         raise SendError(f"{url} is no URL: {error}") from None
 
 
-def _clean(token: str) -> str:
+def clean_token(token: str) -> str:
     """Return the token without a line end from a file. Raises SendError, which does not show the token."""
     cleaned = token.strip()
     if not (cleaned.isascii() and cleaned.isprintable()) or " " in cleaned:

@@ -64,7 +64,7 @@ WATCH_WRITERS = Statement(
     changed AS (
         UPDATE feed SET position = CASE WHEN older_writes THEN position ELSE position + 1 END,
             complete_from = CASE WHEN older_writes THEN NULL ELSE position + 1 END,
-            undated_from = CASE WHEN older_writes THEN 0 ELSE undated_from END
+            undated_from = CASE WHEN older_writes OR EXISTS (SELECT FROM conversations) THEN 0 END
         FROM seen WHERE older_writes = (complete_from IS NOT NULL)
         RETURNING complete_from
     ),

@@ -1,0 +1,82 @@
+"""Conversations and their messages, as a person or a program reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from realmate.wire.printable import printable, printable_json, printable_line
+
+
+def show_conversations(conversations: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Show a list, one conversation a row."""
+    if as_json:
+        for each in conversations:
+            click.echo(printable_json(json.dumps(each, ensure_ascii=False)))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("CONVERSATION", no_wrap=True)
+    table.add_column("SOURCE", no_wrap=True)
+    table.add_column("STATUS", no_wrap=True)
+    table.add_column("CHANGED", no_wrap=True)
+    table.add_column("LAST MESSAGE", no_wrap=True, overflow="ellipsis", ratio=1)
+    for each in conversations:
+        last = each["last_message"]
+        said = Text("(none)", style="dim") if last is None else _said(last["type"], last["excerpt"])
+        status = Text(each["status"], style="green" if each["status"] == "OPEN" else "dim")
+        table.add_row(each["id"], _line(each["source"]), status, local(each["updated_at"]), said)
+    _console().print(table if table.rows else "There is no such conversation.")
+
+
+def show_messages(conversation: Mapping[str, Any], *, as_json: bool) -> None:
+    """Show one conversation, one message a row."""
+    if as_json:
+        click.echo(printable_json(json.dumps(conversation, ensure_ascii=False)))
+        return
+    console = _console()
+    opened, changed = local(conversation["created_at"]), local(conversation["updated_at"])
+    console.print(Text(f"{conversation['id']}  {conversation['status']}", style="bold"))
+    console.print(f"opened {opened}, changed {changed}, {len(conversation['messages'])} messages shown\n", style="dim")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold", ratio=1)
+    for each in conversation["messages"]:
+        table.add_row(local(each["timestamp"]), _arrow(each["type"]), Text(printable(each["content"])))
+    console.print(table)
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    """Return one event of the feed in one line."""
+    message = event["data"].get("message")
+    content = f"  {printable_line(message['content'])}" if message else ""
+    where = f"{printable_line(event['source'])}  {event['conversation_id']}"
+    return f"{local(event['timestamp'])}  {where}  {event['type']}{content}"
+
+
+def local(moment: str) -> str:
+    """Return a moment of the API in this machine's time zone, to the second."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=False)
+
+
+def _said(kind: str, content: str) -> Text:
+    return Text.assemble(_arrow(kind), " ", _line(content))
+
+
+def _arrow(kind: str) -> Text:
+    return Text("<", style="cyan") if kind == "INBOUND" else Text(">", style="magenta")
+
+
+def _line(text: str) -> Text:
+    return Text(printable_line(text))
