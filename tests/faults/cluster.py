@@ -19,6 +19,7 @@ import redis
 import hostile
 from clocks import Clock, tidy_shared_memory
 from disk import Disk
+from feed_reader import FeedOrder, FeedReader
 from installation import environment_of
 from load import Load
 from proxies import Proxies
@@ -95,6 +96,10 @@ class Cluster:
             stack.enter_context(service)
         for service in (each for name in SERVICES for each in self.services[name]):
             service.wait_ready()
+        self.feed = self.directory / "feed.jsonl"
+        replicas = [each.url for each in self.services["query"]]
+        self.feed_reader = FeedReader(FeedOrder(str(self.feed), replicas), self.directory / "feed-reader.log")
+        stack.enter_context(self.feed_reader)
         self.load = stack.enter_context(Load(order, self.directory / "load.log"))
 
     def supervise(self) -> list[str]:

@@ -19,6 +19,7 @@ import stored
 from cases import Terms
 from cluster import TOLERANCE_S, WINDOW_S, Cluster
 from faults import CATALOGUE, Fault, different_parts
+from feed_reader import Told, read_journal
 from history import Follower, History
 from hostile import HOSTILE, LIMITED
 
@@ -32,6 +33,9 @@ OFTEN_TWO_AT_A_TIME = 0.3
 """In the second round and later."""
 CLOCK_MARGIN_S = 3.0
 TWO_AT_A_TIME = "two at a time"
+FEED_QUIET_S = 5.0
+OTHERS = (HOSTILE, LIMITED)
+"""The sources whose events nobody checks one by one."""
 
 
 class Blow(msgspec.Struct):
@@ -91,7 +95,18 @@ class Drill:
                 if blow.moves_database_clock
             ],
         )
-        return self._follower.catch_up(), stored.read_all(self._cluster.postgres.url, but_of=[HOSTILE, LIMITED]), terms
+        return self._follower.catch_up(), stored.read_all(self._cluster.postgres.url, but_of=OTHERS), terms
+
+    def told(self) -> list[Told]:
+        """Return what the reader of the feed was told, as soon as it hears nothing more."""
+        give_up_at = time.monotonic() + GIVE_UP_AFTER_S
+        size, quiet_since = 0, time.monotonic()
+        while time.monotonic() < min(give_up_at, quiet_since + FEED_QUIET_S):
+            time.sleep(LOOK_INTERVAL_S)
+            if (now := self._cluster.feed.stat().st_size) != size:
+                size, quiet_since = now, time.monotonic()
+        self._cluster.feed_reader.stop(DRAIN_TIMEOUT_S)
+        return read_journal(self._cluster.feed)
 
     def possible(self) -> tuple[list[Fault], dict[str, str]]:
         """(the faults this machine can have, why it cannot have the others)"""

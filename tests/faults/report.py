@@ -54,6 +54,8 @@ class Report(msgspec.Struct):
     """Blows after which the goals were missed, though all healed by itself."""
     requests: int
     retries: int
+    told: int = 0
+    """How many events a reader of the feed was told."""
 
     def table(self) -> str:
         heads = ("fault", "times", "sent", "answered", "lost", "duplicated", "wrong", "longest without a 2xx",

@@ -19,7 +19,8 @@ import pytest
 import lateness
 from checker import check
 from cluster import start_cluster
-from drill import Drill
+from drill import OTHERS, Drill
+from laws_of_feed import check_feed
 from needed import require_program
 from report import Report, late, late_neighbours, not_healed, rows
 
@@ -54,7 +55,8 @@ def drill(directory: Path, transport: str, seed: int) -> Report:
         drill = Drill(cluster, Random(seed), os.environ.get("FAULT_ONLY", ""))
         drill.run(SECONDS)
         history, stored, terms = drill.finish()
-        violations = check(history, stored, terms)
+        told = drill.told()
+        violations = check(history, stored, terms) + check_feed(told, stored, terms, but_of=OTHERS)
         attempts = sum(map(len, history.attempts.values()))
         found = rows(drill.blows, history, violations, lateness.replies(stored, terms))
         return Report(
@@ -68,6 +70,7 @@ def drill(directory: Path, transport: str, seed: int) -> Report:
             late=[*late(drill.blows, history), *late_neighbours(found)],
             requests=attempts,
             retries=attempts - len(history.events),
+            told=len(told),
         )
 
 
@@ -83,5 +86,10 @@ def summary(report: Report) -> str:
     left_out = [f"left out: {name}: {reason}" for name, reason in report.left_out.items()]
     findings = [*report.violations[:20], *report.not_healed, *(f"later than the goal: {each}" for each in report.late)]
     return "\n".join(
-        [report.table(), f"{report.requests} requests, {report.retries} of them again", *left_out, *findings]
+        [
+            report.table(),
+            f"{report.requests} requests, {report.retries} of them again; {report.told} events of the feed",
+            *left_out,
+            *findings,
+        ]
     )

@@ -30,27 +30,34 @@ class EventStream:
         version: str = "1.1",
         method: str = "GET",
         receive_buffer: int | None = None,
+        timeout_s: float = 20,
     ) -> None:
+        """Raises OSError where nobody answers, in time."""
         host, _, port = url.removeprefix("http://").partition(":")
         self._socket = socket.socket()
         if receive_buffer is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._socket.settimeout(20)
-        self._socket.connect((host, int(port)))
+        self._socket.settimeout(timeout_s)
         headers = [f"{method} /changes/?{query} HTTP/{version}", f"Host: {host}", "Accept: text/event-stream"]
         headers += [f"Authorization: Bearer {token}"] if token else []
         headers += [f"Last-Event-ID: {last_event_id}"] if last_event_id else []
-        self._socket.sendall(("\r\n".join(headers) + "\r\n\r\n").encode())
         self._received = b""
         self._text = b""
+        self._is_chunked = False
+        self.ended = False
         self.retries: list[int] = []
         self.comments = 0
         self.last_id = ""
-        head = self._read_until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        try:
+            self._socket.connect((host, int(port)))
+            self._socket.sendall(("\r\n".join(headers) + "\r\n\r\n").encode())
+            head = self._read_until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        except BaseException:
+            self._socket.close()
+            raise
         self.status = int(head[0].split()[1])
         self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
         self._is_chunked = self.headers.get("transfer-encoding") == "chunked"
-        self.ended = False
 
     def __enter__(self) -> Self:
         return self
@@ -135,12 +142,15 @@ class EventStream:
                 self._receive()
             self._text, self._received = self._text + self._received, b""
             return
-        size = int(self._read_until(b"\r\n"), 16)
-        while len(self._received) < size + 2:
+        while b"\r\n" not in self._received:
             self._receive()
-        piece, rest = self._received[:size], self._received[size:]
-        assert rest[:2] == b"\r\n"
-        self._received = rest[2:]
+        line, _, rest = self._received.partition(b"\r\n")
+        size = int(line, 16)
+        while len(rest) < size + 2:  # nothing is taken before it is whole: a timeout may come between
+            self._receive()
+            rest = self._received[len(line) + 2 :]
+        piece, end, self._received = rest[:size], rest[size : size + 2], rest[size + 2 :]
+        assert end == b"\r\n"
         self._text += piece
         if size == 0:
             self.ended = True
