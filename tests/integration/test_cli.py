@@ -189,7 +189,7 @@ def test_work_that_does_not_end_does_not_keep_a_process_alive(tmp_path: Path, re
         family = [postmaster, *postmaster.children()]
         for member in family[1:]:
             member.suspend()
-        time.sleep(1)  # ten times the sweep's pause: one is under way, and hangs
+        time.sleep(0.5)  # longer than the sweep's pause, shorter than its time limit: one is under way, and hangs
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=10)
         for member in family:

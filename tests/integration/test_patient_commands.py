@@ -31,7 +31,7 @@ OF_THE_DATABASE = [
     ["erase", "conversation", CONVERSATION, "--yes"],
 ]
 """Each needs nothing but the database."""
-NOT_WAITING = {"run", "up", "token", "operator run"}
+NOT_WAITING = {"run", "up", "token", "completion", "operator run"}
 """Services wait by themselves, and for ever (test_waiting.py); a token needs no server."""
 
 
@@ -68,6 +68,9 @@ def test_every_command_that_needs_a_server_can_wait() -> None:
     assert others == NOT_WAITING
     assert waiting == {" ".join(word for word in words[:2] if word.isalpha()) for words in OF_THE_DATABASE} | {
         "send",
+        "list",
+        "show",
+        "tail",
         "replay",
         "operator release",
     }
@@ -112,18 +115,20 @@ def test_replay_waits_for_the_database_and_for_the_server(tmp_path: Path) -> Non
         assert code == 0, (out, err)
 
 
-def test_send_waits_for_a_server_that_starts(tmp_path: Path) -> None:
+def test_send_and_list_wait_for_a_server_that_starts(tmp_path: Path) -> None:
     with Postgres(tmp_path / "postgres") as postgres, Valkey(tmp_path / "valkey") as valkey:
         environment = environment_of(postgres, valkey, tmp_path) | {"GROUP_WINDOW_S": "0.5"}
         Migration(environment, tmp_path / "migrate.log").start()
         webhook, query = free_port(), free_port()
         urls = ["--url", f"http://127.0.0.1:{webhook}", "--read-url", f"http://127.0.0.1:{query}"]
         command = start(["send", *urls, *WAIT, "--say", "Oi"], {**os.environ})
+        listing = start(["list", "--url", f"http://127.0.0.1:{query}", *WAIT], {**os.environ})
         assert f"nothing answers at http://127.0.0.1:{webhook}" in first_line(command)
+        assert f"nothing answers at http://127.0.0.1:{query}" in first_line(listing)
         writing = Service(["webhook", "conversations"], environment | {"PORT": str(webhook)}, tmp_path / "writing.log")
         with writing:
             while f"nothing answers at http://127.0.0.1:{query}" not in first_line(command):
                 assert command.poll() is None
             with Service(["query"], environment | {"PORT": str(query)}, tmp_path / "query.log"):
-                code, out, err = told(command)
-        assert code == 0, (out, err)
+                outcomes = [told(command), told(listing)]
+        assert [code for code, _, _ in outcomes] == [0, 0], outcomes

@@ -30,8 +30,8 @@ DRAIN_LOOK_S = 0.5
 """Whoever waits learns within so long that the process drains."""
 EVENTS_AT_ONCE = 1_000
 BYTES_AT_ONCE = 262_144
-KEPT_EVENTS = 50_000
-KEPT_BYTES = 33_554_432
+KEPT_EVENTS = KEPT_CHANGES = 50_000
+KEPT_BYTES = 16_777_216
 RECENT_CHANGES = 2_000
 """A tail begins with so much of the past: after a deploy all readers come back at once, and have missed little."""
 
@@ -182,10 +182,10 @@ class Tail:
         new = [Kept(event, cursor, frame(event, cursor)) for event, cursor in page.told]
         self._kept += new
         self._bytes += sum(len(each.frame) for each in new)
-        self._marks |= page.marks
+        self._marks |= {position: mark for position, mark in page.marks.items() if position <= page.cursor.position}
         self._to = page.cursor
         self._erase({_conversation(each.event) for each in new if each.event.type == ERASED_TYPE})
-        self._trim()
+        self._trim(page.cursor)
         self._tell(new)
 
     def _erase(self, erased: Collection[tuple[str, str]]) -> None:
@@ -194,14 +194,17 @@ class Tail:
             self._kept = [each for each in self._kept if not each.event.data or _conversation(each.event) not in erased]
             self._bytes = sum(len(each.frame) for each in self._kept)
 
-    def _trim(self) -> None:
-        """Forget the older half, once it is too much."""
-        if len(self._kept) > KEPT_EVENTS or self._bytes > KEPT_BYTES:
-            half = len(self._kept) // 2
-            self._from = start = self._kept[half].cursor
-            self._kept = self._kept[half + 1 :]
+    def _trim(self, end: Cursor) -> None:
+        """Forget the older half of the changes, as often as there is too much."""
+        while len(self._marks) > 1 and (
+            len(self._kept) > KEPT_EVENTS or self._bytes > KEPT_BYTES or len(self._marks) > KEPT_CHANGES
+        ):
+            changes = list(self._marks.items())
+            self._marks = dict(changes[len(changes) // 2 :])
+            position, mark = changes[len(changes) // 2]
+            self._from = start = Cursor(position, end.at, mark)
+            self._kept = [*self._behind(start)]
             self._bytes = sum(len(each.frame) for each in self._kept)
-            self._marks = {position: mark for position, mark in self._marks.items() if position >= start.position}
 
     def _tell(self, new: Sequence[Kept]) -> None:
         """Push the new events to all who follow, put together once for each group."""
