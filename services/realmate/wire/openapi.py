@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import msgspec
@@ -172,12 +171,12 @@ def _success(successes: Sequence[Success], status: int) -> tuple[str, dict[str, 
 
 def _by_status(problems: Sequence[Response]) -> list[tuple[str, dict[str, Any]]]:
     return [
-        (str(status), _problem(status, [each for each in problems if each.status == status]))
+        (str(status), _problem([each for each in problems if each.status == status]))
         for status in sorted({each.status for each in problems})
     ]
 
 
-def _problem(status: int, problems: Sequence[Response]) -> dict[str, Any]:
+def _problem(problems: Sequence[Response]) -> dict[str, Any]:
     bodies = [msgspec.json.decode(each.body) for each in problems]
     codes = {"type": "object", "properties": {"code": {"enum": sorted({body["code"] for body in bodies})}}}
     content = {
@@ -186,7 +185,8 @@ def _problem(status: int, problems: Sequence[Response]) -> dict[str, Any]:
             name: {"$ref": f"#/components/examples/{name}"} for name in sorted({_name(body) for body in bodies})
         },
     }
-    made: dict[str, Any] = {"description": HTTPStatus(status).phrase, "content": {PROBLEM_JSON: content}}
+    titles = " Or: ".join(sorted({f"{body['title']}." for body in bodies}))
+    made: dict[str, Any] = {"description": titles, "content": {PROBLEM_JSON: content}}
     if headers := {name for each in problems for name, _ in each.headers}:
         made["headers"] = _headers(headers)
     return made
