@@ -6,17 +6,19 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from event_streams import EventStream, Sent
 from installation import Installation, environment_of, event
 from moving_address import MovingAddress
 from realmate.local.ports import free_port
 from realmate.local.service import Migration, Service
 from realmate.local.valkey import Valkey
+from realmate.runtime.postgres import connect
 from replication import ReplicatedPostgres
 
 HEALS_WITHIN_S = 5.0
@@ -102,6 +104,46 @@ def test_after_a_switchover_events_and_reads_go_to_the_new_primary(pair: Pair) -
         assert time.monotonic() < give_up_at
     while not pair.is_ready():
         assert time.monotonic() < give_up_at
+
+
+def test_a_stream_survives_a_promotion_that_loses_transactions(pair: Pair) -> None:
+    """The standby lacks the last five. Their positions are given again, to others: what the stream has told is told
+    again, up to a minute of it, and nothing that is stored is missed."""
+
+    def opened(count: int) -> list[str]:
+        keys: list[str] = []
+        give_up_at = time.monotonic() + PATIENCE_S
+        while len(keys) < count:
+            assert time.monotonic() < give_up_at
+            if (key := pair.opens_conversation()) is not None:
+                keys.append(key)
+        return keys
+
+    while pair.installation.ask("GET", "/changes/")[0] != 200:
+        time.sleep(0.1)
+    with closing(connect(pair.first.url, "test")) as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE changes SET at = at - interval '1 hour'")  # else the minute goes back to before the feed
+        connection.commit()
+    with EventStream(pair.installation.intake.url, "after=oldest") as stream:
+        kept = opened(5)
+        assert [each.data["conversation_id"] for each in stream.take(5)] == kept
+        time.sleep(1)  # until the standby has them, and their positions
+        pair.second.stop()
+        lost = opened(5)
+        assert [each.data["conversation_id"] for each in stream.take(5)] == lost
+        pair.first.kill()
+        pair.second.start()
+        pair.second.promote()
+        pair.address.target = pair.second.port
+        new = opened(8)
+        told: list[Sent] = []
+        while not set(new) <= {each.data["conversation_id"] for each in told}:
+            told += stream.take(1)
+        again = [each.data["conversation_id"] for each in told if each.data["conversation_id"] not in new]
+        assert again == kept, "told again, in their order; what was lost is told no more"
+        assert [each.data["conversation_id"] for each in told if each.data["conversation_id"] in new] == new
+        page = pair.installation.ask("GET", "/conversations/?order=id")[1]
+        assert {each["id"] for each in page["items"]} == {*kept, *new}
 
 
 def test_a_first_host_that_hangs_does_not_keep_services_from_the_second(pair: Pair, tmp_path: Path) -> None:
