@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -22,16 +22,14 @@ def show_conversations(conversations: Iterable[Mapping[str, Any]], *, as_json: b
             click.echo(printable_json(json.dumps(each, ensure_ascii=False)))
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("CONVERSATION", no_wrap=True)
-    table.add_column("SOURCE", no_wrap=True)
-    table.add_column("STATUS", no_wrap=True)
-    table.add_column("CHANGED", no_wrap=True)
+    for name, width in (("CONVERSATION", 36), ("SOURCE", 7), ("STATUS", 6), ("AGE", 4)):
+        table.add_column(name, no_wrap=True, min_width=width)
     table.add_column("LAST MESSAGE", no_wrap=True, overflow="ellipsis", ratio=1)
     for each in conversations:
         last = each["last_message"]
         said = Text("(none)", style="dim") if last is None else _said(last["type"], last["excerpt"])
         status = Text(each["status"], style="green" if each["status"] == "OPEN" else "dim")
-        table.add_row(each["id"], _line(each["source"]), status, local(each["updated_at"]), said)
+        table.add_row(each["id"], _line(each["source"]), status, age(each["updated_at"]), said)
     _console().print(table if table.rows else "There is no such conversation.")
 
 
@@ -64,6 +62,15 @@ def event_line(event: Mapping[str, Any]) -> str:
 def local(moment: str) -> str:
     """Return a moment of the API in this machine's time zone, to the second."""
     return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def age(moment: str) -> str:
+    """Return how long ago a moment of the API was, in its largest unit: 5s, 3m, 2h, 4d."""
+    seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
 
 
 def _console() -> Console:
