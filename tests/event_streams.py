@@ -74,14 +74,14 @@ class EventStream:
         self._socket.shutdown(socket.SHUT_WR)
 
     def body(self) -> bytes:
-        """What follows the head, of an answer that is no stream."""
+        """Return what follows the head of an answer that is no stream."""
         length = int(self.headers["content-length"])
         while len(self._received) < length:
             self._receive()
         return self._received[:length]
 
     def next(self, timeout_s: float = 20) -> Sent:
-        """The next event, or notice. Raises TimeoutError, and EOFError where the stream ended in order."""
+        """Return the next event or notice. Raises TimeoutError, and EOFError where the stream ended in order."""
         give_up_at = time.monotonic() + timeout_s
         while True:
             block, found, rest = self._text.partition(b"\n\n")
@@ -95,7 +95,7 @@ class EventStream:
             self._read_more()
 
     def take(self, events: int, timeout_s: float = 20) -> list[Sent]:
-        """So many events of the feed; notices are left out."""
+        """Return the next events of the feed, so many. Notices are left out."""
         taken: list[Sent] = []
         give_up_at = time.monotonic() + timeout_s
         while len(taken) < events:
@@ -111,7 +111,7 @@ class EventStream:
         return taken
 
     def until_end(self, timeout_s: float = 20) -> list[Sent]:
-        """All that comes until the stream ends in order."""
+        """Return all that comes until the stream ends in order."""
         taken: list[Sent] = []
         try:
             while True:

@@ -7,21 +7,17 @@ from collections.abc import Iterator, Sequence
 
 from cases import Terms, Violation
 from feed_reader import Told
+from realmate.domain.changes import MESSAGE_TYPES
 from realmate.domain.model import MessageKind, Status
 from stored import Stored, StoredMessage
 
-TYPES = {
-    MessageKind.INBOUND: "message.received",
-    MessageKind.OUTBOUND: "reply.created",
-    MessageKind.EXPIRED: "message.expired",
-}
 OPENED, CLOSED = "conversation.opened", "conversation.closed"
 
 
 def the_feed_misses_nothing(told: Sequence[Told], stored: Stored, terms: Terms) -> Iterator[Violation]:
     messages = {(each.type, each.message) for each in told}
     for message in stored.messages.values():
-        kind = TYPES.get(message.kind)
+        kind = MESSAGE_TYPES.get(message.kind)
         if kind is not None and (kind, message.id) not in messages:
             yield Violation(
                 "lost", message.conversation, _at(message, terms), f"the feed never told {kind} {message.id}"
@@ -41,7 +37,7 @@ def the_feed_invents_nothing(told: Sequence[Told], stored: Stored, _terms: Terms
             here = (
                 None
                 if message is None
-                else (TYPES.get(message.kind), message.conversation, message.seq, message.content)
+                else (MESSAGE_TYPES.get(message.kind), message.conversation, message.seq, message.content)
             )
             if here != (each.type, each.conversation, each.position, each.content):
                 yield Violation(
@@ -59,7 +55,7 @@ def the_feed_keeps_each_conversation_s_order(
 ) -> Iterator[Violation]:
     last: defaultdict[str, int] = defaultdict(int)
     for each in told:
-        if each.message and each.type != TYPES[MessageKind.EXPIRED]:
+        if each.message and each.type != MESSAGE_TYPES[MessageKind.EXPIRED]:
             if each.position < last[each.conversation]:
                 yield Violation("wrong", each.conversation, each.at, f"the feed told {each.position} too late")
             last[each.conversation] = max(last[each.conversation], each.position)

@@ -20,7 +20,7 @@ from standardwebhooks.webhooks import Webhook
 
 from installation import Installation, event, start_installation
 from realmate.admin import reading
-from realmate.query.feed import EVENT_TYPES
+from realmate.domain.changes import EVENT_TYPES
 
 TIMEOUT_S = 60
 

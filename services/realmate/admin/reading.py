@@ -12,20 +12,12 @@ import click
 
 from realmate.admin.moments import Moment
 from realmate.admin.waiting import wait_option, wait_s
+from realmate.domain.changes import EVENT_TYPES
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from realmate.admin.api import Api
-
-EVENT_TYPES = (
-    "conversation.opened",
-    "message.received",
-    "reply.created",
-    "message.expired",
-    "conversation.closed",
-    "conversation.erased",
-)
 
 
 def _of_a_server(command: Callable[..., None]) -> Callable[..., None]:

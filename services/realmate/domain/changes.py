@@ -11,6 +11,8 @@ from enum import IntEnum
 from typing import NamedTuple
 from uuid import UUID
 
+from realmate.domain.model import MessageKind
+
 
 class What(IntEnum):
     """What happened to a conversation in one transaction: the numbers are bits of one number, and are stored.
@@ -25,6 +27,16 @@ class What(IntEnum):
     """Held messages waited in vain, in the range of the positions."""
     CLOSED = 8
     ERASED = 16
+
+
+MESSAGE_TYPES = {
+    MessageKind.INBOUND: "message.received",
+    MessageKind.OUTBOUND: "reply.created",
+    MessageKind.EXPIRED: "message.expired",
+}
+ERASED_TYPE = "conversation.erased"
+EVENT_TYPES = ("conversation.opened", *MESSAGE_TYPES.values(), "conversation.closed", ERASED_TYPE)
+"""What the events of the feed are called."""
 
 
 class Touched(NamedTuple):

@@ -8,14 +8,14 @@ from functools import partial
 
 import msgspec
 
+from realmate.domain.changes import EVENT_TYPES
 from realmate.http_server import Request, Streaming
-from realmate.http_server.readers import readers
 from realmate.http_server.rejections import TOO_MANY_WAIT
 from realmate.http_server.response_memory import Reservations
 from realmate.query import feed
 from realmate.query.cursors import Cursor, parse_cursor
-from realmate.query.feed import EVENT_TYPES, PAGE_BYTES, Event, Expired, FeedStarting, Filter, Page
-from realmate.query.parameters import INVALID_QUERY, InvalidQuery, Parameters, choice, number, whole
+from realmate.query.feed import PAGE_BYTES, Event, Expired, FeedStarting, Filter, Page
+from realmate.query.parameters import INVALID_QUERY, Parameters, choice, number, whole
 from realmate.query.problems import READ_PROBLEMS, STARTING, cursor_expired, feed_starting
 from realmate.query.streams import PORTION_BYTES, Streams
 from realmate.query.streams import Asked as StreamAsked
@@ -49,6 +49,7 @@ class ChangesPage(msgspec.Struct):
 
 class _Asked(msgspec.Struct):
     holder: Holder
+    is_stream: bool
     after: Cursor | str | None
     """A cursor, OLDEST, or None: from now on."""
     wanted: Filter
@@ -56,20 +57,16 @@ class _Asked(msgspec.Struct):
     wait_s: float
 
 
-def answer(
-    streams: Streams, db: Transactions, room: Reservations, settings: Settings, request: Request
+def answer(  # noqa: PLR0913, PLR0917 (the service's dependencies, and who asks for what)
+    streams: Streams, db: Transactions, room: Reservations, settings: Settings, request: Request, holder: Holder
 ) -> Response | Streaming:
-    """Return the page that the request asks for, as soon as there is one, or a stream. Raises what an outage raises."""
-    holder = readers.admit(request, "read")
-    if isinstance(holder, Response):
-        return holder
+    """Return the page that the request asks for, as soon as there is one, or a stream. Raises InvalidQuery,
+    MemoryExhausted, and what an outage raises."""
+    asked = _asked(request, holder)
     try:
-        asked = _asked(request, holder)
-        if _wants_stream(request):
+        if asked.is_stream:
             return _stream(streams, db, room, settings, asked)
         return _page(db, streams.tail, room, settings, asked, until=request.arrived_at + asked.wait_s)
-    except InvalidQuery as error:
-        return error.response
     except FeedStarting as error:
         return feed_starting(str(error))
 
@@ -123,10 +120,12 @@ def _encoded(page: Page) -> Response:
 
 def _asked(request: Request, holder: Holder) -> _Asked:
     """Raises InvalidQuery."""
-    parameters = Parameters(request.query, STREAM_KNOWN if _wants_stream(request) else KNOWN)
+    is_stream = "text/event-stream" in request.headers.get("accept", "")
+    parameters = Parameters(request.query, STREAM_KNOWN if is_stream else KNOWN)
     after = parameters.one("after", _after, None)
-    last_event_id = request.headers.get(LAST_EVENT_ID) if _wants_stream(request) else None
-    if last_event_id:  # a client that comes back is further than where it once began
+    if is_stream and (
+        last_event_id := request.headers.get(LAST_EVENT_ID)
+    ):  # a client that comes back is further than where it once began
         after = parameters.header(LAST_EVENT_ID, last_event_id, parse_cursor, after)
     limit = parameters.one("limit", whole(1, MOST), LIMIT)
     wait_s = parameters.one("wait", number(0, LONGEST_WAIT_S), 0.0)
@@ -134,11 +133,7 @@ def _asked(request: Request, holder: Holder) -> _Asked:
     types = parameters.several("type", choice(_TYPES), len(_TYPES))
     conversations = parameters.several("conversation", parse_uuid, MOST_CONVERSATIONS)
     parameters.check()
-    return _Asked(holder, after, Filter(sources, conversations, types), limit, wait_s)
-
-
-def _wants_stream(request: Request) -> bool:
-    return "text/event-stream" in request.headers.get("accept", "")
+    return _Asked(holder, is_stream, after, Filter(sources, conversations, types), limit, wait_s)
 
 
 def _after(text: str) -> Cursor | str | None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _FORM = struct.Struct(">Bqqiii")
 _VERSION = 1
 BEFORE, END = -1, 2**31 - 1
 """Values of `Cursor.place`: before the first event of an entry, and behind its last."""
 LAST_ENTRY = 2**31 - 1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Cursor(NamedTuple):
@@ -38,20 +38,39 @@ class Cursor(NamedTuple):
         return self.position, self.entry, self.place
 
     def text(self) -> str:
-        moment_us = (self.at - _EPOCH) // timedelta(microseconds=1)
-        packed = _FORM.pack(_VERSION, self.position, moment_us, self.mark, self.entry, self.place)
-        return urlsafe_b64encode(packed).rstrip(b"=").decode()
+        return packed(_FORM, _VERSION, self.position, to_us(self.at), self.mark, self.entry, self.place)
 
 
 def parse_cursor(text: str) -> Cursor:
     """Read what `Cursor.text` made. Raises ValueError."""
     try:
-        version, position, moment_us, mark, entry, place = _FORM.unpack(
-            urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        )
-        at = _EPOCH + timedelta(microseconds=moment_us)
-    except (ValueError, struct.error, OverflowError):
+        version, position, moment_us, mark, entry, place = unpacked(_FORM, text)
+        at = from_us(moment_us)
+    except (ValueError, OverflowError):
         raise ValueError("is no cursor of this API") from None
     if version != _VERSION or position < 0 or entry < 0 or place < BEFORE:
         raise ValueError("is no cursor of this API")
     return Cursor(position, at, mark, entry, place)
+
+
+def packed(form: struct.Struct, *values: object) -> str:
+    """Return the values as a text that may stand in a query string."""
+    return urlsafe_b64encode(form.pack(*values)).rstrip(b"=").decode()
+
+
+def unpacked(form: struct.Struct, text: str) -> tuple[Any, ...]:
+    """Read what `packed` made. Raises ValueError."""
+    try:
+        return form.unpack(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except struct.error as error:
+        raise ValueError(str(error)) from None
+
+
+def to_us(moment: datetime) -> int:
+    """Return a moment as microseconds since 1970."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def from_us(moment_us: int) -> datetime:
+    """Return the moment that `to_us` was given. Raises OverflowError."""
+    return EPOCH + timedelta(microseconds=moment_us)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from realmate.domain.changes import Touched, What, decode
+from realmate.domain.changes import ERASED_TYPE, EVENT_TYPES, MESSAGE_TYPES, Touched, What, decode
 from realmate.domain.model import MessageKind
 from realmate.query.cursors import BEFORE, END, Cursor
 from realmate.query.problems import STARTING
@@ -27,15 +27,8 @@ ROWS_SCANNED = 20_000
 """How many changes one answer looks through at most. It may then have fewer events than it was asked for, or none."""
 LOST_AT_MOST = timedelta(seconds=60)
 """How far back a reader is led where the log was rewritten: more than a standby that may be promoted lags behind."""
-TYPES = {
-    MessageKind.INBOUND: "message.received",
-    MessageKind.OUTBOUND: "reply.created",
-    MessageKind.EXPIRED: "message.expired",
-}
 OPENED, CLOSED, ERASED = 0, END - 2, END - 1
 """The places of the events that are not a message's, before and behind all positions of messages."""
-ERASED_TYPE = "conversation.erased"
-EVENT_TYPES = ("conversation.opened", *TYPES.values(), "conversation.closed", ERASED_TYPE)
 
 STATE_COLUMNS = ("complete_from", "position", "at", "mark", "now", "first")
 STATE = """
@@ -72,7 +65,7 @@ class MessageEvent(msgspec.Struct):
     """A message, as an event and a page of messages show it."""
 
     id: str
-    type: Annotated[str, msgspec.Meta(extra_json_schema={"enum": [kind.name for kind in TYPES]})]
+    type: Annotated[str, msgspec.Meta(extra_json_schema={"enum": [kind.name for kind in MESSAGE_TYPES]})]
     content: str
     timestamp: datetime
     position: int
@@ -146,7 +139,7 @@ class Filter(NamedTuple):
 
     @property
     def any_message(self) -> bool:
-        return self.types is None or not self.types.isdisjoint(TYPES.values())
+        return self.types is None or not self.types.isdisjoint(MESSAGE_TYPES.values())
 
 
 class State(NamedTuple):
@@ -365,8 +358,8 @@ def _message_event(entry: _Entry, message: _Message) -> Event | None:
         return None
     kind = MessageKind(message.kind)
     told = MessageEvent(message.id, kind.name, message.content, message.timestamp, message.seq)
-    id_ = _event_id(entry.source, message.id, TYPES[kind])
-    return Event(id_, TYPES[kind], entry.end.at, entry.source, entry.touched.conversation_id, {"message": told})
+    id_ = _event_id(entry.source, message.id, MESSAGE_TYPES[kind])
+    return Event(id_, MESSAGE_TYPES[kind], entry.end.at, entry.source, entry.touched.conversation_id, {"message": told})
 
 
 def _event_id(*parts: str) -> str:

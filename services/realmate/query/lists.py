@@ -7,7 +7,6 @@ then follows the feed from the first page's `changes` on, misses nothing.
 from __future__ import annotations
 
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -18,17 +17,18 @@ import msgspec
 
 from realmate.domain.model import ACTIVE_LAG_S, MessageKind, Status
 from realmate.http_server import Request
-from realmate.http_server.readers import readers
 from realmate.http_server.response_memory import Reservations
 from realmate.query import feed
+from realmate.query.cursors import EPOCH, from_us, packed, to_us, unpacked
 from realmate.query.entity_tags import IF_NONE_MATCH, answer_unless_known, tag
 from realmate.query.feed import FeedStarting
-from realmate.query.parameters import INVALID_QUERY, InvalidQuery, Parameters, choice, whole
+from realmate.query.parameters import INVALID_QUERY, Parameters, choice, links, whole
 from realmate.query.problems import READ_PROBLEMS, STARTING, lists_starting
 from realmate.query.reads import OPENED, VISIBLE, ConversationStatus, MessageType
 from realmate.runtime.database import patiently
 from realmate.runtime.settings import Settings
 from realmate.runtime.transaction import Statement, Transactions
+from realmate.sources.tokens import Holder
 from realmate.wire.moments import parse_moment
 from realmate.wire.openapi import Operation, Parameter, Success
 from realmate.wire.responses import Response
@@ -150,7 +150,6 @@ _FIRST = {
     BY_ID: _Place(datetime.max.replace(tzinfo=UTC), "0" * 32, -(2**31)),
 }
 _LONG_AGO = datetime.min.replace(tzinfo=UTC) + timedelta(days=366)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FORM = struct.Struct(">B4sq16si")
 _VERSION = 1
 
@@ -167,19 +166,14 @@ class _Asked(msgspec.Struct):
     """What tells one list from another: a cursor is good for its own list only."""
 
 
-def answer(db: Transactions, room: Reservations, settings: Settings, request: Request) -> Response:
-    """Return the page that the request asks for. Raises MemoryExhausted, and what an outage raises."""
-    reader = readers.admit(request, "read")
-    if isinstance(reader, Response):
-        return reader
+def answer(db: Transactions, room: Reservations, settings: Settings, request: Request, holder: Holder) -> Response:
+    """Return the page that the request asks for. Raises InvalidQuery, MemoryExhausted, and what an outage raises."""
+    asked = _asked(request, holder.sources)
+    deadline = request.arrived_at + settings.command_timeout_s
     try:
-        asked = _asked(request, reader.sources)
-        deadline = request.arrived_at + settings.command_timeout_s
         with room.of((asked.limit + 1) * ITEM_BYTES, deadline):
             rows = patiently(lambda _attempt: _rows(db, asked), deadline)
             return _answer(request, asked, rows)
-    except InvalidQuery as error:
-        return error.response
     except FeedStarting as error:
         return lists_starting(str(error))
 
@@ -226,11 +220,12 @@ def _answer(request: Request, asked: _Asked, rows: Sequence[tuple[Any, ...]]) ->
         last = found[asked.limit - 1]
         following = _next(asked, _Place(items[-1].active_at, items[-1].id, last[1]))
     elif edge_id is not None:
-        following = _next(asked, _Place(_EPOCH, edge_id, edge_source))
-    link = (("Link", f'<{following}>; rel="next"'),) if following else ()
+        following = _next(asked, _Place(EPOCH, edge_id, edge_source))
     body = msgspec.json.encode(ConversationList(items, following, state.last.text()))
     # Any change anywhere moves the feed's end: a list that a reader has already is the same without it.
-    return answer_unless_known(request, tag(msgspec.json.encode((items, following))), Response(200, body, headers=link))
+    return answer_unless_known(
+        request, tag(msgspec.json.encode((items, following))), Response(200, body, headers=links(following))
+    )
 
 
 def _item(row: Sequence[Any]) -> ListedConversation:
@@ -245,18 +240,17 @@ def _item(row: Sequence[Any]) -> ListedConversation:
 
 
 def _next(asked: _Asked, place: _Place) -> str:
-    moment_us = (place.active_at - _EPOCH) // timedelta(microseconds=1)
-    packed = _FORM.pack(_VERSION, asked.digest, moment_us, UUID(place.id).bytes, place.source_id)
-    cursor = urlsafe_b64encode(packed).rstrip(b"=").decode()
+    key = UUID(place.id).bytes
+    cursor = packed(_FORM, _VERSION, asked.digest, to_us(place.active_at), key, place.source_id)
     return f"/conversations/?{asked.parameters.but(cursor=cursor)}"
 
 
 def _parse_place(text: str, digest: bytes) -> _Place:
     """Read what `_next` made. Raises ValueError."""
     try:
-        version, made_for, moment_us, key, source_id = _FORM.unpack(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        active_at = _EPOCH + timedelta(microseconds=moment_us)
-    except (ValueError, struct.error, OverflowError):
+        version, made_for, moment_us, key, source_id = unpacked(_FORM, text)
+        active_at = from_us(moment_us)
+    except (ValueError, OverflowError):
         raise ValueError("is no cursor of this list") from None
     if version != _VERSION:
         raise ValueError("is no cursor of this list")

@@ -13,15 +13,15 @@ import msgspec
 
 from realmate.domain.model import MessageKind
 from realmate.http_server import Request
-from realmate.http_server.readers import readers
 from realmate.http_server.response_memory import Reservations
 from realmate.query.feed import PAGE_BYTES, MessageEvent
-from realmate.query.parameters import ID, INVALID_QUERY, SOURCE, InvalidQuery, Parameters, choice, whole
+from realmate.query.parameters import ID, INVALID_QUERY, SOURCE, Parameters, choice, links, whole
 from realmate.query.problems import NOT_FOUND, READ_PROBLEMS, ambiguous
 from realmate.query.reads import OPENED, VISIBLE, with_contents
 from realmate.runtime.database import patiently
 from realmate.runtime.settings import Settings
 from realmate.runtime.transaction import Statement, Transactions
+from realmate.sources.tokens import Holder
 from realmate.wire.ids import parse_uuid
 from realmate.wire.openapi import Operation, Parameter, Success
 from realmate.wire.responses import Response
@@ -79,15 +79,10 @@ class _Asked(msgspec.Struct):
         return self.before is not None and self.after is None
 
 
-def answer(db: Transactions, room: Reservations, settings: Settings, request: Request) -> Response:
-    """Return the page that the request asks for. Raises MemoryExhausted, and what an outage raises."""
-    reader = readers.admit(request, "read")
-    if isinstance(reader, Response):
-        return reader
+def answer(db: Transactions, room: Reservations, settings: Settings, request: Request, holder: Holder) -> Response:
+    """Return the page that the request asks for. Raises InvalidQuery, MemoryExhausted, and what an outage raises."""
     try:
-        asked = _asked(request, reader.sources)
-    except InvalidQuery as error:
-        return error.response
+        asked = _asked(request, holder.sources)
     except ValueError:
         return NOT_FOUND
     deadline = request.arrived_at + settings.command_timeout_s
@@ -145,8 +140,7 @@ def _answer(asked: _Asked, rows: Sequence[tuple[Any, ...]]) -> Response:
         query = asked.parameters.but(**{"before" if asked.goes_back else "after": items[-1].position})
         following = f"/conversations/{asked.conversation_id}/messages/?{query}"
     items.sort(key=attrgetter("position"))
-    link = (("Link", f'<{following}>; rel="next"'),) if following else ()
-    return Response(200, msgspec.json.encode(MessagesPage(items, following)), headers=link)
+    return Response(200, msgspec.json.encode(MessagesPage(items, following)), headers=links(following))
 
 
 OPERATION = Operation(

@@ -26,7 +26,12 @@ class InvalidQuery(Exception):
 ID = Parameter("id", {"type": "string"}, "The conversation, as a UUID.", place="path")
 SOURCE = Parameter("source", {"type": "string"}, "The source, where several have a conversation of this id.")
 INVALID_QUERY = InvalidQuery([FieldError("limit", "must be a whole number from 1 to 200")]).response
-"""An example."""
+"""This is an example, for the API's document."""
+
+
+def links(following: str | None) -> tuple[tuple[str, str], ...]:
+    """Return the header that leads to the next page, if there is one."""
+    return (("Link", f'<{following}>; rel="next"'),) if following else ()
 
 
 class Parameters:

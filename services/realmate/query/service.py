@@ -53,9 +53,15 @@ class QueryService:
         return self._read_for(request, partial(changes.answer, self.streams))
 
     def _read_for(self, request: Request, answer: Callable[..., R]) -> R | Response:
-        """Return what `answer(db, room, settings, request)` makes of a request, or a 503 in an outage."""
+        """Return what `answer(db, room, settings, request, holder)` makes of a request; or else why it makes nothing of
+        it: the token, the query, or an outage."""
+        holder = readers.admit(request, "read")
+        if isinstance(holder, Response):
+            return holder
         try:
-            return answer(self.db, self.room, self.settings, request)
+            return answer(self.db, self.room, self.settings, request, holder)
+        except InvalidQuery as error:
+            return error.response
         except MemoryExhausted as error:
             return unavailable(str(error))
         except Exception as error:

@@ -15,10 +15,11 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from realmate.domain.changes import ERASED_TYPE
 from realmate.query import feed
 from realmate.query.cursors import Cursor
 from realmate.query.event_stream import frame
-from realmate.query.feed import ERASED_TYPE, Event, Expired, FeedStarting, Filter, Page
+from realmate.query.feed import Event, Expired, FeedStarting, Filter, Page
 from realmate.runtime.database import is_outage
 from realmate.runtime.health import health
 from realmate.runtime.lookout import Lookout

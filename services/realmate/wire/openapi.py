@@ -121,9 +121,8 @@ def _name(body: Mapping[str, Any]) -> str:
 
 def _types(operations: Iterable[Operation]) -> list[Any]:
     found = [each.type for operation in operations for each in operation.successes] + [each.body for each in operations]
-    return list(
-        {id(each): each for each in found if isinstance(each, type) and issubclass(each, msgspec.Struct)}.values()
-    )
+    structs = [each for each in found if isinstance(each, type) and issubclass(each, msgspec.Struct)]
+    return list(dict.fromkeys(structs))
 
 
 def _schema(of: Any) -> dict[str, Any]:
