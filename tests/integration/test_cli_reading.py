@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
+import click
 import pytest
 from standardwebhooks.webhooks import Webhook
 
@@ -221,7 +222,9 @@ def test_what_is_wrong_is_one_line(cli: Cli, arguments: tuple[str, ...], said: s
 
 
 def test_the_types_are_those_that_there_are() -> None:
-    assert set(reading.EVENT_TYPES) == set(EVENT_TYPES)
+    [option] = [each for each in reading.tail.params if each.name == "types"]
+    assert isinstance(option.type, click.Choice)
+    assert set(option.type.choices) == set(EVENT_TYPES)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

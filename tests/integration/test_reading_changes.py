@@ -19,21 +19,16 @@ from uuid import uuid4
 import pytest
 import requests
 
-from installation import Installation, event, start_installation
-from realmate.sources import tokens
+from installation import start_installation
+from reading import Client, start_with_readers
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "reading.md"
-SOURCES = "[sources.default]\n[sources.shop]\n[sources.store]\n"
 WINDOW_S = 0.5
 
 
-class Reader:
-    def __init__(self, installation: Installation, token: str) -> None:
-        self.url = installation.intake.url
-        self.headers = {"Authorization": f"Bearer {token}"}
-
+class Reader(Client):
     def get(self, **parameters: Any) -> requests.Response:
-        return requests.get(f"{self.url}/changes/", params=parameters, headers=self.headers, timeout=60)
+        return self.fetch("/changes/", **parameters)
 
     def page(self, **parameters: Any) -> dict[str, Any]:
         answer = self.get(**parameters)
@@ -43,15 +38,6 @@ class Reader:
 
     def now(self) -> str:
         return str(self.page()["cursor"])
-
-    def post(self, kind: str, source: str = "default", **data: str) -> None:
-        body = json.dumps(event(kind, **data))
-        assert requests.post(f"{self.url}/webhook/{source}/", data=body, timeout=15).ok
-
-    def opened(self, source: str = "default") -> str:
-        conversation_id = str(uuid4())
-        self.post("NEW_CONVERSATION", source, id=conversation_id)
-        return conversation_id
 
     def until(self, after: str, most: int, **parameters: Any) -> list[dict[str, Any]]:
         """The events after a cursor, as soon as there are so many."""
@@ -68,23 +54,9 @@ class Reader:
 @pytest.fixture(scope="module")
 def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Reader, Reader]]:
     """One that may read everything, and one that may read the source `shop`."""
-    directory = tmp_path_factory.mktemp("changes")
-    everyone, shop = tokens.make(), tokens.make()
-    entries = tokens.entry("everyone", everyone, ["read"], []), tokens.entry("shop", shop, ["read"], ["shop"])
-    (directory / "sources.toml").write_text(SOURCES)
-    (directory / "tokens.toml").write_text("\n\n".join(entries))
-    settings: dict[str, Any] = {
-        "SOURCES_FILE": str(directory / "sources.toml"),
-        "TOKENS_FILE": str(directory / "tokens.toml"),
-        "GROUP_WINDOW_S": str(WINDOW_S),
-    }
-    with start_installation(directory, **settings) as installation:
-        reader = Reader(installation, everyone)
-        give_up_at = time.monotonic() + 20
-        while reader.get().status_code == 503:  # the feed begins within a second
-            assert time.monotonic() < give_up_at
-            time.sleep(0.1)
-        yield reader, Reader(installation, shop)
+    directory, sources = tmp_path_factory.mktemp("changes"), ("default", "shop", "store")
+    with start_with_readers(directory, *sources, GROUP_WINDOW_S=str(WINDOW_S)) as (installation, everyone, shop):
+        yield Reader(installation, everyone), Reader(installation, shop)
 
 
 @pytest.fixture

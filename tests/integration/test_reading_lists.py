@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -13,21 +12,14 @@ import psycopg2
 import pytest
 import requests
 
-from installation import Installation, event, start_installation
-from realmate.sources import tokens
+from reading import Client, start_with_readers
 
-SOURCES = "[sources.default]\n[sources.shop]\n[sources.store]\n[sources.walked]\n[sources.sparse]\n"
+SOURCES = ("default", "shop", "store", "walked", "sparse")
 
 
-class Reader:
-    def __init__(self, installation: Installation, token: str) -> None:
-        self.url = installation.intake.url
-        self.database_url = installation.postgres.url
-        self.headers = {"Authorization": f"Bearer {token}"}
-
+class Reader(Client):
     def get(self, path: str, tag: str = "", **parameters: Any) -> requests.Response:
-        headers = self.headers | ({"If-None-Match": tag} if tag else {})
-        return requests.get(self.url + path, params=parameters, headers=headers, timeout=30)
+        return self.fetch(path, tag=tag, **parameters)
 
     def page(self, path: str = "/conversations/", **parameters: Any) -> dict[str, Any]:
         answer = self.get(path, **parameters)
@@ -46,22 +38,18 @@ class Reader:
             items += page["items"]
         return list(items)
 
-    def post(self, kind: str, source: str, **data: str) -> None:
-        body = json.dumps(event(kind, **data))
-        assert requests.post(f"{self.url}/webhook/{source}/", data=body, timeout=15).ok
-
     def execute(self, sql: str, *values: object) -> None:
-        with closing(psycopg2.connect(self.database_url)) as connection, connection, connection.cursor() as cursor:
+        with (
+            closing(psycopg2.connect(self.installation.postgres.url)) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(sql, values)
 
-    def say(self, key: str, source: str, content: str) -> None:
-        self.post("NEW_MESSAGE", source, id=str(uuid4()), conversation_id=key, content=content)
-
     def conversation(self, source: str, *contents: str, key: str = "", closed: bool = False) -> str:
-        key = key or str(uuid4())
-        self.post("NEW_CONVERSATION", source, id=key)
+        key = self.opened(source, key)
         for content in contents:
-            self.say(key, source, content)
+            self.say(key, content, source)
         if closed:
             self.post("CLOSE_CONVERSATION", source, id=key)
         return key
@@ -71,12 +59,7 @@ class Reader:
 def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Reader, Reader]]:
     """One that may read everything, and one that may read the source `shop`."""
     directory = tmp_path_factory.mktemp("lists")
-    everyone, shop = tokens.make(), tokens.make()
-    entries = tokens.entry("everyone", everyone, ["read"], []), tokens.entry("shop", shop, ["read"], ["shop"])
-    (directory / "sources.toml").write_text(SOURCES)
-    (directory / "tokens.toml").write_text("\n\n".join(entries))
-    files: dict[str, Any] = {name.upper() + "_FILE": str(directory / f"{name}.toml") for name in ("sources", "tokens")}
-    with start_installation(directory, GROUP_WINDOW_S="600", **files) as installation:
+    with start_with_readers(directory, *SOURCES, GROUP_WINDOW_S="600") as (installation, everyone, shop):
         reader = Reader(installation, everyone)
         reader.conversation("default", key="00000000-0000-4000-8000-000000000001")
         yield reader, Reader(installation, shop)
@@ -155,7 +138,7 @@ def test_what_changed_within_a_group_is_listed_by_its_last_change(everyone: Read
     """`active_at` stays where it is then, and the list is complete all the same."""
     key = everyone.conversation("store", "um")
     before = everyone.page(limit=1)["items"][0]
-    everyone.say(key, "store", "dois")
+    everyone.say(key, "dois", "store")
     after = next(each for each in everyone.walk(source="store") if each["id"] == key)
     assert after["active_at"] == before["active_at"] < after["updated_at"]
     assert key in ids(everyone.walk(source="store", updated_since=after["updated_at"]))
@@ -218,7 +201,7 @@ def test_who_has_a_conversation_already_gets_no_second_one(everyone: Reader) -> 
     assert everyone.get(path, '"other"').status_code == 200
     assert everyone.get(path, tag, messages=1).status_code == 200, "that is another answer"
     for change in (
-        lambda: everyone.say(key, "default", "dois"),
+        lambda: everyone.say(key, "dois"),
         lambda: everyone.post("CLOSE_CONVERSATION", "default", id=key),
     ):
         change()

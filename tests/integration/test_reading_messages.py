@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import requests
 
-from installation import event, start_installation
-from realmate.sources import tokens
+from reading import Client, start_with_readers
 
 MESSAGES = 7
 
 
-class Pages:
-    def __init__(self, url: str, token: str) -> None:
-        self.url = url
-        self.headers = {"Authorization": f"Bearer {token}"}
-
-    def post(self, kind: str, source: str = "default", **data: str) -> None:
-        body = json.dumps(event(kind, **data))
-        assert requests.post(f"{self.url}/webhook/{source}/", data=body, timeout=15).ok
-
+class Pages(Client):
     def conversation(self, source: str = "default", *, contents: tuple[str, ...], key: str = "") -> str:
-        key = key or str(uuid4())
-        self.post("NEW_CONVERSATION", source, id=key)
+        key = self.opened(source, key)
         for content in contents:
-            self.post("NEW_MESSAGE", source, id=str(uuid4()), conversation_id=key, content=content)
+            self.say(key, content, source)
         return key
 
     def get(self, path: str, **parameters: Any) -> requests.Response:
-        return requests.get(self.url + path, params=parameters, headers=self.headers, timeout=30)
+        return self.fetch(path, **parameters)
 
     def page(self, key: str, **parameters: Any) -> dict[str, Any]:
         answer = self.get(f"/conversations/{key}/messages/", **parameters)
@@ -59,14 +47,9 @@ def positions(page: dict[str, Any]) -> list[int]:
 @pytest.fixture(scope="module")
 def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pages, Pages]]:
     """One that may read everything, and one that may read the source `shop`."""
-    directory = tmp_path_factory.mktemp("messages")
-    everyone, shop = tokens.make(), tokens.make()
-    entries = tokens.entry("everyone", everyone, ["read"], []), tokens.entry("shop", shop, ["read"], ["shop"])
-    (directory / "sources.toml").write_text("[sources.default]\n[sources.shop]\n[sources.store]\n")
-    (directory / "tokens.toml").write_text("\n\n".join(entries))
-    files: dict[str, Any] = {name.upper() + "_FILE": str(directory / f"{name}.toml") for name in ("sources", "tokens")}
-    with start_installation(directory, GROUP_WINDOW_S="600", **files) as installation:
-        yield Pages(installation.intake.url, everyone), Pages(installation.intake.url, shop)
+    directory, sources = tmp_path_factory.mktemp("messages"), ("default", "shop", "store")
+    with start_with_readers(directory, *sources, GROUP_WINDOW_S="600") as (installation, everyone, shop):
+        yield Pages(installation, everyone), Pages(installation, shop)
 
 
 @pytest.fixture

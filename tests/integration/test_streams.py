@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import requests
 
 from event_streams import EventStream, Sent
-from installation import Installation, event, start_installation
+from installation import Installation, start_installation
+from reading import Client
 from realmate.conversations.erasing import erase_conversation
 from realmate.domain.model import DEFAULT_SOURCE_ID
 from realmate.sources import tokens
@@ -28,12 +28,11 @@ WINDOW_S = 0.3
 HARD = 'linha um\nlinha dois\r\n\u2028\u2029\x85 "aspas" \\ é 🙂 data: x\n\nid: y'
 
 
-class Place:
+class Place(Client):
     """One installation, with tokens in a file that tests may change."""
 
     def __init__(self, installation: Installation, directory: Path) -> None:
-        self.installation = installation
-        self.url = installation.intake.url
+        super().__init__(installation)
         self._file = directory / "tokens.toml"
         self._entries: dict[str, str] = {}
 
@@ -49,18 +48,6 @@ class Place:
 
     def write_tokens(self) -> None:
         self._file.write_text("\n\n".join(self._entries.values()))
-
-    def post(self, kind: str, source: str = "default", **data: str) -> None:
-        body = json.dumps(event(kind, **data))
-        assert requests.post(f"{self.url}/webhook/{source}/", data=body, timeout=30).ok
-
-    def opened(self, source: str = "default") -> str:
-        key = str(uuid4())
-        self.post("NEW_CONVERSATION", source, id=key)
-        return key
-
-    def say(self, key: str, content: str = "Olá", source: str = "default") -> None:
-        self.post("NEW_MESSAGE", source, id=str(uuid4()), conversation_id=key, content=content)
 
     def pages(self, token: str, after: str = "oldest", limit: int = 7) -> list[dict[str, Any]]:
         """All events from the cursor to the end of the feed, page by page."""
