@@ -90,13 +90,14 @@ def cli(installation: Installation, tmp_path: Path) -> Cli:
 
 
 def test_conversations_are_listed_as_a_table_and_as_json(cli: Cli) -> None:
-    first, second = cli.conversation("Olá"), cli.conversation("Tem\nvaranda? \x1b[31m")
+    first, second = cli.conversation("Olá"), cli.conversation("Tem\nvaranda? \x1b[31m" + 10 * " Muito obrigado!")
     head, *rows = cli.told("list", "--limit", "2").splitlines()
     assert head.split() == ["CONVERSATION", "SOURCE", "STATUS", "AGE", "LAST", "MESSAGE"]
     assert [row.split()[0] for row in rows] == [second, first]
     assert r"< Tem\nvaranda? \x1b[31m" in rows[0]
     narrow = cli.run("list", "--limit", "2", COLUMNS="80").stdout.splitlines()[1:]
     assert [re.split(r"\s+", row)[:3] for row in narrow] == [[key, "default", "OPEN"] for key in (second, first)]
+    assert max(map(len, narrow)) <= 80
     assert [each["id"] for each in cli.objects("list", "--limit", "2")] == [second, first]
     assert cli.objects("list", "--status", "CLOSED") == []
     assert "no such conversation" in cli.told("list", "--source", "nobody")

@@ -14,6 +14,11 @@ from rich.text import Text
 
 from realmate.wire.printable import printable, printable_json, printable_line
 
+GAP = 2
+"""The width between two columns."""
+LEAST = 12
+"""The least width of the last message. A narrower terminal breaks the lines."""
+
 
 def show_conversations(conversations: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
     """Show a list, one conversation a row."""
@@ -21,16 +26,19 @@ def show_conversations(conversations: Iterable[Mapping[str, Any]], *, as_json: b
         for each in conversations:
             click.echo(printable_json(json.dumps(each, ensure_ascii=False)))
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, width in (("CONVERSATION", 36), ("SOURCE", 7), ("STATUS", 6), ("AGE", 4)):
-        table.add_column(name, no_wrap=True, min_width=width)
-    table.add_column("LAST MESSAGE", no_wrap=True, overflow="ellipsis", ratio=1)
-    for each in conversations:
+    console, rows = _console(), list(conversations)
+    widths = {"CONVERSATION": 36, "SOURCE": max([6, *(len(each["source"]) for each in rows)]), "STATUS": 6, "AGE": 4}
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
+    for name, width in widths.items():
+        table.add_column(name, no_wrap=True, min_width=width, max_width=width)
+    rest = console.width - sum(widths.values()) - len(widths) * GAP
+    table.add_column("LAST MESSAGE", no_wrap=True, overflow="ellipsis", max_width=max(LEAST, rest))
+    for each in rows:
         last = each["last_message"]
         said = Text("(none)", style="dim") if last is None else _said(last["type"], last["excerpt"])
         status = Text(each["status"], style="green" if each["status"] == "OPEN" else "dim")
         table.add_row(each["id"], _line(each["source"]), status, age(each["updated_at"]), said)
-    _console().print(table if table.rows else "There is no such conversation.")
+    console.print(table if rows else "There is no such conversation.", crop=False)
 
 
 def show_messages(conversation: Mapping[str, Any], *, as_json: bool) -> None:
