@@ -107,7 +107,7 @@ class Edge(Child):
         self._servers = replicas.directory / "servers.cfg"
         self.port = free_port()
         self._completeness_port = free_port()
-        backends = [_backend("webhook", replicas.webhook), _backend("query", replicas.query)]
+        backends = [_backend("webhook", "edge", replicas.webhook), _backend("query", "readers", replicas.query)]
         self._servers.write_text("\n".join([*backends, _completeness(self._completeness_port)]))
 
     def start(self) -> None:
@@ -122,9 +122,9 @@ class Edge(Child):
         self._wait_until(lambda: is_ready(self._completeness_port))
 
 
-def _backend(name: str, services: list[Service]) -> str:
+def _backend(name: str, defaults: str, services: list[Service]) -> str:
     lines = [f"    server {name}-{number} 127.0.0.1:{service.port}" for number, service in enumerate(services)]
-    return "\n".join([f"backend {name} from edge", *lines, ""])
+    return "\n".join([f"backend {name} from {defaults}", *lines, ""])
 
 
 def _completeness(port: int) -> str:

@@ -20,7 +20,7 @@ EDGE = Path(__file__).parents[2] / "edge"
 UNREACHABLE = """
 backend webhook from edge
     server webhook-1 127.0.0.1:9
-backend query from edge
+backend query from readers
     server query-1 127.0.0.1:9
 """
 PATIENCE_S = 30.0

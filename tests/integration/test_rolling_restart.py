@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import requests
 
+from event_streams import EventStream
 from replicas import Edge, Endpoints, Replicas, restart, start_replicas
 from traffic import Ledger, traffic
 
@@ -82,6 +85,66 @@ def test_behind_the_edge_the_death_of_a_replica_fails_no_request(tmp_path: Path,
         assert ledger.failures == []
         assert set(ledger.answers) - DONE_ALREADY == SUCCESS
         assert_kept(ledger, edge.port)
+
+
+def test_behind_the_edge_a_reader_of_changes_misses_nothing(tmp_path: Path) -> None:
+    """It knows one address, and goes on from its last event when a stream ends, or breaks off with its replica."""
+    with behind_the_edge(tmp_path, "redis") as (replicas, edge):
+        told: list[str] = []
+        over = threading.Event()
+        reader = threading.Thread(target=follow, args=[f"http://127.0.0.1:{edge.port}", told, over])
+        with traffic(lambda: edge.port, lambda: edge.port) as ledger:
+            reader.start()
+            for wave in replicas.waves:
+                restart(wave)
+                edge.wait_complete()
+            for service in replicas.query:
+                service.kill()
+                service.start()
+                service.wait_ready()
+                edge.wait_complete()
+        assert_kept(ledger, edge.port)
+        stored = events(edge.port)
+        give_up_at = time.monotonic() + SETTLED_WITHIN_S
+        while len(told) < len(stored) and time.monotonic() < give_up_at:
+            time.sleep(0.1)
+        over.set()
+        reader.join()
+        assert len(stored) > len(ledger.promised)
+        assert told == stored
+
+
+def test_behind_the_edge_a_silent_stream_lives_on(tmp_path: Path) -> None:
+    """The edge gives up a service that owes an answer for 7 s. A stream is silent for up to 15 s."""
+    with behind_the_edge(tmp_path, "redis") as (_, edge), EventStream(f"http://127.0.0.1:{edge.port}") as stream:
+        stream.until_caught_up()
+        comments = stream.comments
+        with pytest.raises(TimeoutError):
+            stream.next(timeout_s=20)
+        assert stream.comments > comments, "the heartbeat came"
+
+
+def follow(url: str, told: list[str], over: threading.Event) -> None:
+    """Note the ids of all events from the oldest on."""
+    last = ""
+    while not over.is_set():
+        with suppress(OSError, EOFError), EventStream(url, "after=oldest", last_event_id=last) as stream:
+            while stream.status == http.client.OK and not over.is_set():
+                with suppress(TimeoutError):
+                    told += [each.data["id"] for each in stream.take(1, timeout_s=0.5)]
+                    last = stream.last_id
+        time.sleep(0.05)
+
+
+def events(port: int) -> list[str]:
+    """Return the ids of all events of the feed, page by page."""
+    found: list[str] = []
+    after, caught_up = "oldest", False
+    while not caught_up:
+        answer = requests.get(f"http://127.0.0.1:{port}/changes/", params={"after": after}, timeout=30).json()
+        found += [each["id"] for each in answer["items"]]
+        after, caught_up = answer["cursor"], answer["caught_up"]
+    return found
 
 
 def assert_kept(ledger: Ledger, port: int) -> None:

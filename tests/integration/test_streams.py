@@ -6,20 +6,26 @@ import json
 import random
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 import requests
 
 from event_streams import EventStream, Sent
 from installation import Installation, start_installation
 from reading import Client
+from realmate.conversations.change_statements import touched
 from realmate.conversations.erasing import erase_conversation
+from realmate.domain.changes import What
 from realmate.domain.model import DEFAULT_SOURCE_ID
+from realmate.query import tail
 from realmate.sources import tokens
 from store import QUICK, open_store
 
@@ -88,6 +94,16 @@ def token(place: Place) -> str:
         assert time.monotonic() < give_up_at
         time.sleep(0.1)
     return made
+
+
+def begun(installation: Installation) -> str:
+    """Return the URL of an installation without tokens, when its feed has begun."""
+    url = installation.intake.url
+    give_up_at = time.monotonic() + 20
+    while requests.get(f"{url}/changes/", timeout=15).status_code == 503:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.1)
+    return url
 
 
 def types(sent: list[Sent]) -> list[str]:
@@ -327,13 +343,52 @@ def test_a_cursor_that_is_too_old_is_told_so_and_the_stream_goes_on_from_now(pla
         ]
 
 
+def test_transactions_that_stay_open_hold_no_stream_up(place: Place, token: str) -> None:
+    """One that has written, and one that still looks at an old snapshot: neither is any of ours."""
+    with ExitStack() as stack:
+        writer, reader = (stack.enter_context(closing(psycopg2.connect(place.installation.postgres.url))) for _ in "ab")
+        writer.cursor().execute("CREATE TABLE foreign_to_us AS SELECT pg_current_xact_id()")
+        reader.set_session(isolation_level="REPEATABLE READ")
+        reader.cursor().execute("SELECT count(*) FROM changes")
+        stream = stack.enter_context(EventStream(place.url, token=token))
+        stream.until_caught_up()
+        keys = [place.opened() for _ in range(3)]
+        assert [each.data["conversation_id"] for each in stream.take(3)] == keys
+        with EventStream(place.url, f"after={stream.last_id}", token=token) as later:
+            key = place.opened()
+            assert later.take(1)[0].data["conversation_id"] == key
+
+
+PAST = (
+    "INSERT INTO changes (at, touched) SELECT clock_timestamp(), "  # noqa: S608 (constants of ours)
+    + touched("CAST(md5(CAST(number AS text)) AS uuid)", str(DEFAULT_SOURCE_ID), "0", What.OPENED)
+    + " FROM generate_series(1, {count}) AS number ORDER BY number"
+)
+"""This statement adds so many changes, each of one conversation that was opened."""
+
+
+def test_a_long_past_is_told_in_order_while_others_write(tmp_path: Path) -> None:
+    """It is longer than what a process keeps in memory."""
+    count = tail.KEPT_EVENTS + 10_000
+    with start_installation(tmp_path) as installation:
+        url = begun(installation)
+        with open_store(installation.postgres.url, QUICK) as store:
+            store.execute(PAST.format(count=count))
+        expected = [
+            str(uuid.UUID(md5(str(number).encode(), usedforsecurity=False).hexdigest()))
+            for number in range(1, count + 1)
+        ]
+        client = Client(installation)
+        with EventStream(url, "after=oldest") as stream, ThreadPoolExecutor(1) as pool:
+            opened = pool.submit(lambda: [client.opened() for _ in range(50)])
+            told = [each.data["conversation_id"] for each in stream.take(count + 50, timeout_s=60)]
+        assert told[:count] == expected
+        assert told[count:] == opened.result()
+
+
 def test_streams_have_a_limit_and_end_in_order_when_the_process_stops(tmp_path: Path) -> None:
     with start_installation(tmp_path, STREAMS_MAX="3", DRAIN_DELAY_S="2") as installation, ExitStack() as stack:
-        url = installation.intake.url
-        give_up_at = time.monotonic() + 20
-        while requests.get(f"{url}/changes/", timeout=15).status_code == 503:
-            assert time.monotonic() < give_up_at
-            time.sleep(0.1)
+        url = begun(installation)
         streams = [stack.enter_context(EventStream(url)) for _ in range(3)]
         for stream in streams:
             stream.until_caught_up()
