@@ -360,30 +360,49 @@ def test_transactions_that_stay_open_hold_no_stream_up(place: Place, token: str)
 
 
 PAST = (
-    "INSERT INTO changes (at, touched) SELECT clock_timestamp(), "  # noqa: S608 (constants of ours)
+    "INSERT INTO changes (at, touched) SELECT clock_timestamp(), string_agg("  # noqa: S608 (constants of ours)
     + touched("CAST(md5(CAST(number AS text)) AS uuid)", str(DEFAULT_SOURCE_ID), "0", What.OPENED)
-    + " FROM generate_series(1, {count}) AS number ORDER BY number"
+    + ", CAST('' AS bytea) ORDER BY number) FROM generate_series(0, {last}) AS number"
+    " GROUP BY number / {each} ORDER BY min(number)"
 )
-"""This statement adds so many changes, each of one conversation that was opened."""
+"""This statement adds changes, with so many conversations each that were opened."""
+
+
+def past(last: int) -> list[str]:
+    """Return the ids of those conversations, in their order."""
+    digests = (md5(str(number).encode(), usedforsecurity=False).hexdigest() for number in range(last + 1))
+    return [str(uuid.UUID(digest)) for digest in digests]
+
+
+@pytest.mark.parametrize("each", [1, 500], ids=["many small changes", "few large ones"])
+def test_a_stream_says_that_it_is_at_the_end_when_it_is(tmp_path: Path, each: int) -> None:
+    """The first reader comes when the process has nothing of the feed in memory yet."""
+    last = 12_000
+    with start_installation(tmp_path) as installation:
+        url = begun(installation)
+        with open_store(installation.postgres.url, QUICK) as store:
+            store.execute(PAST.format(last=last, each=each))
+            give_up_at = time.monotonic() + 20
+            while store.scalar("SELECT EXISTS (SELECT FROM changes WHERE position IS NULL)"):
+                assert time.monotonic() < give_up_at
+                time.sleep(0.05)
+        with EventStream(url, "after=oldest") as stream:
+            told = [sent.data["conversation_id"] for sent in stream.until_caught_up()]
+        assert told == past(last)
 
 
 def test_a_long_past_is_told_in_order_while_others_write(tmp_path: Path) -> None:
     """It is longer than what a process keeps in memory."""
-    count = tail.KEPT_EVENTS + 10_000
+    last = tail.KEPT_EVENTS + 10_000
     with start_installation(tmp_path) as installation:
         url = begun(installation)
         with open_store(installation.postgres.url, QUICK) as store:
-            store.execute(PAST.format(count=count))
-        expected = [
-            str(uuid.UUID(md5(str(number).encode(), usedforsecurity=False).hexdigest()))
-            for number in range(1, count + 1)
-        ]
-        client = Client(installation)
+            store.execute(PAST.format(last=last, each=1))
+        client, expected = Client(installation), past(last)
         with EventStream(url, "after=oldest") as stream, ThreadPoolExecutor(1) as pool:
             opened = pool.submit(lambda: [client.opened() for _ in range(50)])
-            told = [each.data["conversation_id"] for each in stream.take(count + 50, timeout_s=60)]
-        assert told[:count] == expected
-        assert told[count:] == opened.result()
+            told = [each.data["conversation_id"] for each in stream.take(len(expected) + 50, timeout_s=60)]
+        assert told == expected + opened.result()
 
 
 def test_streams_have_a_limit_and_end_in_order_when_the_process_stops(tmp_path: Path) -> None:

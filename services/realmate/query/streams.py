@@ -69,7 +69,8 @@ class Reader:
         self._streams = streams
         self._stream = stream
         self._sent_at = time.monotonic()
-        self._was_at_the_end = False
+        self.was_at_the_end = False
+        """Whether the reader was told that it has caught up."""
         self._probes = 0
         stream.on_drained = self._drained
         stream.on_half_closed = self._probe
@@ -97,8 +98,8 @@ class Reader:
 
     def follow(self) -> None:
         """All up to the tail's end is told. The tail tells the rest."""
-        if not self._was_at_the_end:
-            self._was_at_the_end = True
+        if not self.was_at_the_end:
+            self.was_at_the_end = True
             self.take(notice("caught_up", self.cursor), self.cursor)
         if self._stream.is_open:
             self.follows = True
@@ -205,11 +206,13 @@ class Streams:
         pause_s = 0.0
         try:
             if self.tail.covers(reader.cursor):
-                data, cursor, is_end = self.tail.read(reader.cursor, reader.wanted, PORTION_BYTES)
+                data, cursor, is_all = self.tail.read(reader.cursor, reader.wanted, PORTION_BYTES)
                 reader.take(data, cursor)
-                if is_end and reader.may_take_more:
-                    reader.follow()
-                    return
+                if is_all and reader.may_take_more:
+                    if reader.was_at_the_end or self.tail.is_at_the_end:
+                        reader.follow()
+                        return
+                    pause_s = LOOK_PAUSE_S
             else:
                 pause_s = self._read_past(reader)
         except (FeedStarting, MemoryExhausted):

@@ -73,6 +73,8 @@ class Tail:
         self._from: Cursor | None = None
         """The place behind which all is in `_kept`; None while nobody looks."""
         self._to: Cursor | None = None
+        self.is_at_the_end = False
+        """Whether the last look found nothing that is not told. A tail that has just begun lags."""
         self._groups: dict[Filter, dict[Follower, None]] = {}
         self._by_conversation: defaultdict[str | None, set[Filter]] = defaultdict(set)
         """The filters of the groups by the conversations that they name; by None those that name none."""
@@ -109,7 +111,7 @@ class Tail:
 
     def read(self, cursor: Cursor, wanted: Filter, limit_bytes: int) -> tuple[bytes, Cursor, bool]:
         """Return the next events for this reader, of about so many bytes, the place behind them, and whether that is
-        the end. The cursor must be covered."""
+        all there is in memory. The cursor must be covered."""
         frames: list[bytes] = []
         size = 0
         for each in self._behind(cursor):
@@ -169,6 +171,7 @@ class Tail:
             self._lookout.tell()
         start, last = self._to, feed.state(db).last
         if (start.key, start.mark) == (last.key, last.mark):
+            self.is_at_the_end = True
             return False
         page = feed.read(db, start, Filter(), EVENTS_AT_ONCE, BYTES_AT_ONCE)
         if isinstance(page, Expired) or page.start != start:
@@ -185,6 +188,7 @@ class Tail:
         self._bytes += sum(len(each.frame) for each in new)
         self._marks |= {position: mark for position, mark in page.marks.items() if position <= page.cursor.position}
         self._to = page.cursor
+        self.is_at_the_end = page.caught_up
         self._erase({_conversation(each.event) for each in new if each.event.type == ERASED_TYPE})
         self._trim(page.cursor)
         self._tell(new)
@@ -222,6 +226,7 @@ class Tail:
 
     def _forget(self) -> None:
         self._from = self._to = None
+        self.is_at_the_end = False
         self._kept, self._marks, self._bytes = [], {}, 0
         for follower in [each for group in self._groups.values() for each in group]:
             follower.read_on()
