@@ -11,6 +11,7 @@ import pytest
 
 from realmate.runtime.health import Health
 from realmate.runtime.loops import Loops
+from realmate.runtime.timers import Periodic
 
 FAIL = """
 import eventlet
@@ -101,3 +102,14 @@ def test_a_loop_that_fails_ends_its_process_at_once() -> None:
     assert ended.returncode == 1
     assert "deliver" in ended.stdout + ended.stderr
     assert "nobody foresaw this" in ended.stdout + ended.stderr
+
+
+def test_a_timer_that_pauses_for_long_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[None] = []
+    monkeypatch.setattr("realmate.runtime.timers.loops.heartbeat", lambda: beats.append(None))
+    monkeypatch.setattr("realmate.runtime.timers.HEARTBEAT_PAUSE_S", 0.01)
+    timer = Periodic(pause_s=lambda _settings: 3600.0)
+    pausing = eventlet.spawn(timer._pause, 3600.0)  # noqa: SLF001 (a run needs a whole service)
+    eventlet.sleep(0.1)
+    pausing.kill()
+    assert len(beats) > 2

@@ -29,6 +29,7 @@ from realmate.runtime.settings import Settings
 LONGEST_PAUSE_S = 5.0
 """The longest pause after failures, so that a lasting fault does not fill the log."""
 LOOK_AGAIN_S = 1.0
+HEARTBEAT_PAUSE_S = 10.0
 WORKS_WITHIN_S = 60.0
 WORKS_WITHIN_PAUSES = 3
 """A method that has not succeeded for the longer of the two makes the process unready."""
@@ -128,7 +129,14 @@ class Periodic(Entrypoint):
             self.container.spawn_worker(self, (), {}, handle_result=partial(_tell, done))
             failed = self._failed(done)
             pause_s = min(2 * pause_s, max(LONGEST_PAUSE_S, self._pause_s)) if failed else self._pause_s
-            with eventlet.Timeout(pause_s, exception=False):
+            self._pause(pause_s)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, and send heartbeats: a long pause is no hang."""
+        until = time.monotonic() + seconds
+        while not self._stopping.ready() and (left_s := until - time.monotonic()) > 0:
+            loops.heartbeat()
+            with eventlet.Timeout(min(left_s, HEARTBEAT_PAUSE_S), exception=False):
                 self._stopping.wait()
 
     def _failed(self, done: Event) -> bool:
