@@ -26,6 +26,9 @@ HERE = Path(__file__).resolve().parent
 SECTIONS = {
     "rates": "events a second by connections, beside pgbench with the same statements",
     "reads": "GETs of one conversation, beside pgbench selecting the same",
+    "lists": "pages of 50 out of 1,000,000 conversations: one reader, 64 readers, page 1,000",
+    "streams": "what 2,000 idle streams cost, and how late streams are told",
+    "catching-up": "one stream from the oldest change on",
     "latency": "at a fixed rate: 30, 50, 70 and 90 % of the peak",
     "replies": "how late replies are with 100,000 groups due over 10 s",
     "long": "a message to a conversation of 100,000, beside one to a new one",
@@ -39,7 +42,7 @@ BY_DEFAULT = ("rates", "reads", "latency", "replies", "long")
 
 
 def measure(section: str, options: Options, output: Path) -> None:
-    find: Callable[[Options], Findings] = import_module(f"sections.{section}").find
+    find: Callable[[Options], Findings] = import_module(f"sections.{section.replace('-', '_')}").find
     click.echo(f"\n{section}: {SECTIONS[section]}")
     taken_at = datetime.now(UTC)
     findings = find(options)
@@ -70,7 +73,7 @@ def _connection_counts(_context: click.Context, _parameter: click.Parameter, val
 
 
 def _sections_help(command: Callable[..., Any]) -> Callable[..., Any]:
-    lines = "\n".join(f"  {name:10} {says}" for name, says in SECTIONS.items())
+    lines = "\n".join(f"  {name:11} {says}" for name, says in SECTIONS.items())
     command.__doc__ = f"{command.__doc__}\n\n    \b\nSections, the first five if none is named:\n{lines}"
     return command
 

@@ -56,6 +56,11 @@ def get(url: str, *, connections: int, seconds: int, count: int) -> Load:
     return _run("get.lua", url, [str(secrets.randbits(48)), "1", str(count)], connections, seconds)
 
 
+def list_(url: str, query: str, *, connections: int, seconds: int) -> Load:
+    """GETs of one page of the list of conversations."""
+    return _run("list.lua", url, [query], connections, seconds)
+
+
 def _run(script: str, url: str, arguments: list[str], connections: int, seconds: int) -> Load:
     options = [f"-t{THREADS}", f"-c{connections}", f"-d{seconds}s", f"--timeout={TIMEOUT_S}s", "-s", script]
     ran = subprocess.run(
