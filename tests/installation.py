@@ -82,9 +82,14 @@ def environment_of(postgres: Postgres, broker: Broker | None, directory: Path) -
 
 @contextmanager
 def start_installation(
-    directory: Path, transport: str = "redis", *, make_postgres: Callable[[Path], Postgres] = Postgres, **settings: str
+    directory: Path,
+    transport: str = "redis",
+    *,
+    make_postgres: Callable[[Path], Postgres] = Postgres,
+    console: bool = False,
+    **settings: str,
 ) -> Iterator[Installation]:
-    """Everything started and ready; `settings` are the services' environment variables."""
+    """Everything started and ready, and the console if it is wanted; `settings` are the services' environment."""
     with ExitStack() as stack:
         postgres = stack.enter_context(make_postgres(directory / "postgres"))
         broker: Broker = stack.enter_context(TRANSPORTS[transport](directory / "broker"))
@@ -92,12 +97,14 @@ def start_installation(
         Migration(environment, directory / "migrate.log").start()
 
         def start(*names: str, log: str) -> Service:
-            service = Service(names, environment | {"PORT": str(free_port())}, directory / log)
+            port = str(free_port())
+            own = {"PORT": port, "WEBHOOK_URL": f"http://127.0.0.1:{port}"}
+            service = Service(names, environment | own, directory / log)
             stack.enter_context(service)
             return service
 
         state = [start("conversations", log=f"conversations-{number}.log") for number in range(2)]
-        intake = start("webhook", "query", log="intake.log")
+        intake = start("webhook", "query", *(["console"] if console else []), log="intake.log")
         for service in (*state, intake):
             service.wait_ready()
         if transport == "amqp":

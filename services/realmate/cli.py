@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 RATE = click.FloatRange(min=0.001)
 PATH = click.Path(dir_okay=False, path_type=Path)
 PORT = click.IntRange(1, 65535)
-SERVICE_NAMES = ("webhook", "conversations", "query")
+SERVICE_NAMES = ("webhook", "conversations", "query", "console")
 
 
 def _message_of(error: Exception) -> str:
@@ -154,7 +154,7 @@ def migrate() -> None:
 @main.command()
 @click.argument("services", nargs=-1, required=True, type=click.Choice(SERVICE_NAMES), metavar="SERVICE...")
 def run(services: tuple[str, ...]) -> None:
-    """Run services in this process, as a pod does: webhook, conversations, query.
+    """Run services in this process, as a pod does: webhook, conversations, query, console.
 
     Usually one a process. Several share the process and its port: `realmate run webhook query`.
     """
@@ -215,7 +215,9 @@ def send(
 
 @main.command()
 @click.argument("name")
-@click.option("--scope", "scopes", multiple=True, type=click.Choice(["read", "admin"]), help="Default: read.")
+@click.option(
+    "--scope", "scopes", multiple=True, type=click.Choice(["read", "operate", "admin"]), help="Default: read."
+)
 @click.option(
     "--source", "sources", multiple=True, help="Whose conversations it may read; can be repeated. Default: all."
 )

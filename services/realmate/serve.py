@@ -34,6 +34,7 @@ SERVICES = {
     "webhook": "realmate.webhook.service:WebhookService",
     "conversations": "realmate.conversations.service:ConversationsService",
     "query": "realmate.query.service:QueryService",
+    "console": "realmate.console.service:ConsoleService",
 }
 
 GC_YOUNG_OBJECTS = 20_000

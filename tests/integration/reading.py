@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,26 @@ def start_with_readers(directory: Path, *sources: str, **settings: Any) -> Itera
     """
     everyone, shop = tokens.make(), tokens.make()
     entries = tokens.entry("everyone", everyone, ["read"], []), tokens.entry("shop", shop, ["read"], ["shop"])
-    (directory / "sources.toml").write_text("".join(f"[sources.{name}]\n" for name in sources))
+    document = "".join(f"[sources.{name}]\n" for name in sources)
+    with begun_with_tokens(directory, document, entries, everyone, **settings) as installation:
+        yield installation, everyone, shop
+
+
+@contextmanager
+def begun_with_tokens(
+    directory: Path, sources: str, entries: Sequence[str], token: str, **settings: Any
+) -> Iterator[Installation]:
+    """Start everything with this file of sources and these tokens. `token` is one of them, which may read all.
+
+    The feed has begun, and lists can be read.
+    """
+    (directory / "sources.toml").write_text(sources)
     (directory / "tokens.toml").write_text("\n\n".join(entries))
     files: dict[str, Any] = {name.upper() + "_FILE": str(directory / f"{name}.toml") for name in ("sources", "tokens")}
     with start_installation(directory, **settings, **files) as installation:
-        client = Client(installation, everyone)
+        client = Client(installation, token)
         give_up_at = time.monotonic() + 20
         while client.fetch("/conversations/").status_code == 503:  # the feed begins within a second
             assert time.monotonic() < give_up_at
             time.sleep(0.1)
-        yield installation, everyone, shop
+        yield installation

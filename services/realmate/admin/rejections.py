@@ -23,7 +23,8 @@ class Filter(NamedTuple):
     until: datetime | None = None
     conversation: str | None = None
     unreplayed: bool = False
-    """Only those that `realmate replay` has not sent yet."""
+    """Only those that no replay has sent yet."""
+    ids: tuple[int, ...] | None = None
 
     def where(self) -> tuple[str, dict[str, Any]]:
         """Return the filter as SQL, with its parameters."""
@@ -33,11 +34,12 @@ class Filter(NamedTuple):
             "at >= :since": self.since,
             "at < :until": self.until,
             "conversation_id = CAST(:conversation AS uuid)": self.conversation,
+            "rejection.id = ANY(:ids)": self.ids,
         }
         given = {condition: value for condition, value in conditions.items() if value is not None}
         parts = [*given, *(["replayed_at IS NULL"] if self.unreplayed else [])]
         values = {name: value for name, value in self._asdict().items() if value is not None}
-        return " AND ".join(parts) or "true", values | {"codes": list(self.codes)}
+        return " AND ".join(parts) or "true", values | {"codes": list(self.codes), "ids": list(self.ids or ())}
 
 
 class Rejection(msgspec.Struct):

@@ -8,7 +8,7 @@ writes it. `entrypoints` makes Nameko extensions of all this.
 from __future__ import annotations
 
 from realmate.http_server.batches import NOT_YET
-from realmate.http_server.entrypoints import HealthServer, http_batch, http_waiting
+from realmate.http_server.entrypoints import HealthServer, http_batch, http_tree, http_waiting
 from realmate.http_server.isolation import isolated
 from realmate.http_server.rejections import FAILED
 from realmate.http_server.request import Request
@@ -25,6 +25,7 @@ __all__ = [
     "Stream",
     "Streaming",
     "http_batch",
+    "http_tree",
     "http_waiting",
     "isolated",
 ]

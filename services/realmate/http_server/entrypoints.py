@@ -26,6 +26,7 @@ from nameko.extensions import DependencyProvider, Entrypoint
 
 from realmate.http_server.batches import BatchQueue, RequestBatch
 from realmate.http_server.request import Request
+from realmate.http_server.routes import Routes
 from realmate.http_server.server import HttpServer, share
 from realmate.http_server.streams import Streaming
 from realmate.http_server.waiting import Waiting, WaitingRoute
@@ -70,6 +71,24 @@ def http_waiting(method: str, path: str, *, headers: Iterable[str] = ()) -> Call
     `health.draining`.
     """
     register: Callable[[WaitingMethod], WaitingMethod] = WaitingHttp.decorator(method, path, headers=headers)
+
+    def decorate(service_method: WaitingMethod) -> WaitingMethod:
+        return register(_always_ending(service_method))
+
+    return decorate
+
+
+def http_tree(
+    path: str, *, most_at_work: int, most_bytes: int, headers: Iterable[str] = ()
+) -> Callable[[WaitingMethod], WaitingMethod]:
+    """Decorate a service method to answer every method at this path and below it, as in `/admin/`.
+
+    It routes by itself. Each request has a worker of its own, `most_at_work` at a time, and a body of at most
+    `most_bytes`; beyond that it gets a 503, or a 413.
+    """
+    register: Callable[[WaitingMethod], WaitingMethod] = TreeHttp.decorator(
+        path, most_at_work=most_at_work, most_bytes=most_bytes, headers=headers
+    )
 
     def decorate(service_method: WaitingMethod) -> WaitingMethod:
         return register(_always_ending(service_method))
@@ -132,7 +151,10 @@ class _Route(_ServerUser, Entrypoint):
         settings = settings_of(self.container)
         self._server = share(settings, self)
         self._handler = self._make_handler(settings)
-        self._server.routes.add(self._method, self._path, self._handler, headers=self._headers)
+        self._add(self._server.routes)
+
+    def _add(self, routes: Routes) -> None:
+        routes.add(self._method, self._path, self._handler, headers=self._headers)
 
     def _make_handler(self, settings: Settings) -> BatchQueue | WaitingRoute:
         raise NotImplementedError
@@ -209,6 +231,21 @@ class WaitingHttp(_Route):
             waiting.begin(streaming)
         except Exception as error:  # noqa: BLE001 (the request must be answered, or its stream ended; logged there)
             waiting.fail("its stream could not begin", error)
+
+
+class TreeHttp(WaitingHttp):
+    """Use `http_tree`."""
+
+    def __init__(self, path: str, *, most_at_work: int, most_bytes: int, **kwargs: Any) -> None:
+        self._most_at_work = most_at_work
+        self._most_bytes = most_bytes
+        super().__init__("*", path, **kwargs)
+
+    def _make_handler(self, _settings: Settings) -> WaitingRoute:
+        return WaitingRoute(self._path, self._spawn, self._most_at_work, most_bytes=self._most_bytes)
+
+    def _add(self, routes: Routes) -> None:
+        routes.add_tree(self._path.strip("/"), self._handler, headers=self._headers)
 
 
 class _Injected:

@@ -38,6 +38,8 @@ class Request(msgspec.Struct):
     """The bytes that it holds until it has its response: head, body and a little more."""
     handler: Any = None
     """The handler, which the server finds when the head is complete."""
+    peer: str = ""
+    """The address that the request came from, where its route asks for it (`http_tree`)."""
     rejection: Response | None = None
     """The answer, where the head alone was enough to reject the request. Then its body was dropped."""
 

@@ -1,4 +1,7 @@
-"""The routes: each method and path has a handler. The last segment of a path, or the one before it, may be `{…}`."""
+"""The routes: each method and path has a handler. The last segment of a path, or the one before it, may be `{…}`.
+
+A tree is a first segment with everything below it, for a handler that routes by itself.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,9 @@ class ResponseSink(Protocol):
 
 class Client(ResponseSink, StreamSink, Protocol):
     """The connection, where the response may be a stream."""
+
+    peer: str
+    """The address of the other end, as the limit of connections counts it."""
 
 
 class Handler(Protocol):
@@ -41,6 +47,7 @@ class Routes:
         self._exact: dict[str, _Methods] = {}
         self._under: dict[str, _Methods] = {}
         self._within: dict[tuple[str, str], _Methods] = {}
+        self._trees: dict[str, Handler] = {}
         self.headers = headers_kept(OWN_HEADERS)
         """The headers that the server or one of its handlers reads."""
 
@@ -55,6 +62,16 @@ class Routes:
         methods[method] = handler
         self.headers |= headers_kept(headers)
 
+    def add_tree(self, first_segment: str, handler: Handler, *, headers: Iterable[str] = ()) -> None:
+        """Add a handler for every method and path that begins with this segment. Other routes go before it.
+
+        Raises ValueError if the tree is taken.
+        """
+        if first_segment in self._trees:
+            raise ValueError(f"two handlers for all below /{first_segment}/")
+        self._trees[first_segment] = handler
+        self.headers |= headers_kept(headers)
+
     def match(self, request: Request) -> Handler | Response:
         """The request's handler, with `request.param` filled in, or a 404 or 405 problem."""
         path = request.path.removesuffix("/")
@@ -67,6 +84,9 @@ class Routes:
                 parent, _, request.param = parent.rpartition("/")
                 methods = self._within.get((parent, param))
         if not methods:
+            tree = self._trees.get(path.split("/", 2)[1]) if path else None
+            if tree is not None:
+                return tree
             return problem(404, "not_found", "There is nothing at this path.")
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         return handler or _method_not_allowed(methods)

@@ -63,21 +63,23 @@ class Waiting:
 class WaitingRoute(DrainingHandler):
     """The handler behind such a route. `spawn(waiting)` starts a worker, without blocking."""
 
-    def __init__(self, template: str, spawn: Callable[[Waiting], None], most: int) -> None:
-        """At most `most` requests are at work."""
+    def __init__(self, template: str, spawn: Callable[[Waiting], None], most: int, *, most_bytes: int = 0) -> None:
+        """At most `most` requests are at work, each with a body of at most `most_bytes`."""
         super().__init__(template)
         self._spawn = spawn
         self._most = most
+        self._most_bytes = most_bytes
         self._at_work: set[Waiting] = set()
 
     def admit(self, _request: Request, _announced_bytes: int | None) -> int:
-        return 0  # nothing that waits has a use for a body
+        return self._most_bytes
 
     def submit(self, request: Request, connection: Client) -> Response | None:
         if self._stopping:
             return self._reject(STOPPING, "stopping")
         if len(self._at_work) >= self._most:
             return self._reject(TOO_MANY_WAIT, "too_many_wait")
+        request.peer = connection.peer
         waiting = Waiting(request, connection, self)
         self._at_work.add(waiting)
         try:

@@ -26,8 +26,7 @@ class Service(Child):
 
     @property
     def url(self) -> str:
-        host = self._reachable_host()
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return url_of(self._environment["HOST"], self.port)
 
     def start(self) -> None:
         """Start the process and return at once; see `wait_ready`."""
@@ -41,7 +40,9 @@ class Service(Child):
 
     def is_ready(self) -> bool:
         """Whether /readyz says 200 now. This looks once; `wait_ready` waits."""
-        connection = http.client.HTTPConnection(self._reachable_host(), self.port, timeout=READY_TIMEOUT_S)
+        connection = http.client.HTTPConnection(
+            reachable(self._environment["HOST"]), self.port, timeout=READY_TIMEOUT_S
+        )
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == http.client.OK
@@ -50,9 +51,16 @@ class Service(Child):
         finally:
             connection.close()
 
-    def _reachable_host(self) -> str:
-        """Return where a client on this machine reaches a server that listens on HOST."""
-        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host := self._environment["HOST"], host)  # noqa: S104
+
+def reachable(host: str) -> str:
+    """Return where a client on this machine reaches a server that listens on this host."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the URL of a server that listens on this host and port, for a client on this machine."""
+    host = reachable(host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class Migration(Child):

@@ -24,7 +24,7 @@ from realmate.local.passwords import kept_password
 from realmate.local.ports import check_free, free_port
 from realmate.local.postgres import Postgres
 from realmate.local.restarts import Restarter
-from realmate.local.service import Migration, Service
+from realmate.local.service import Migration, Service, url_of
 from realmate.local.valkey import Valkey
 from realmate.runtime.settings import Settings
 from realmate.sources.configuration import ConfigurationError
@@ -143,9 +143,11 @@ class Installation:
         owner = environment.pop("DATABASE_URL")
         internal["DATABASE_URL"] = environment.pop("DATABASE_WRITER_URL", "") or owner
         public["DATABASE_URL"] = environment.pop("DATABASE_READER_URL", "") or owner
+        public["DATABASE_WRITER_URL"] = internal["DATABASE_URL"]  # for the console, in the same process
+        public["WEBHOOK_URL"] = url_of(self._settings.host, self._port)
         self._services = [
             Service(["conversations"], environment | internal, self._log("conversations")),
-            Service(["webhook", "query"], environment | public, self._log("webhook-query")),
+            Service(["webhook", "query", "console"], environment | public, self._log("webhook-query-console")),
         ]
         for service in self._services:
             service.start()

@@ -51,6 +51,10 @@ RIGHTS = {
     "rejections": Rights(CHANGE),
     "erasures": Rights(CHANGE),
     "reply_calls": Rights(CHANGE),
+    "audit": Rights(ADD),
+    "jobs": Rights(CHANGE),
+    "source_hours": Rights(CHANGE),
+    "counted_changes": Rights(CHANGE),
 }
 
 # Postgres lets everybody store large objects. Only a superuser can take that away.

@@ -50,8 +50,10 @@ class Schema:
 class Database(nameko_sqlalchemy.Database):
     """Injects the way to transactions: `with db.begin() as transaction: …`."""
 
-    def __init__(self, *, read_only: bool = False) -> None:
+    def __init__(self, *, read_only: bool = False, part: str = "database") -> None:
+        """`part` is its name in the readiness of a process, where several services may have a database each."""
         self.read_only = read_only
+        self._part = part
         self._was_primary = False
         super().__init__(Schema)
 
@@ -61,7 +63,7 @@ class Database(nameko_sqlalchemy.Database):
         if ignored := forget_libpq_environment():
             log.warning("libpq's variables are ignored: DATABASE_URL says everything", ignored=ignored)
         options = engine_options(
-            settings.database,
+            settings.database if self.read_only else settings.writer_database,
             f"realmate-{name}" if self.read_only else f"{WRITER_NAME}/{SCHEMA_REVISION}",
             session=_session(settings.command_timeout_s, read_only=self.read_only),
             network={"tcp_user_timeout": int(settings.command_timeout_s * 1000)},
@@ -79,7 +81,7 @@ class Database(nameko_sqlalchemy.Database):
         }
         super().setup()
         self._transactions = Transactions(self.engine)
-        health.register("database", self.ping)
+        health.register(self._part, self.ping)
 
     def stop(self) -> None:
         if hasattr(self, "engine"):  # Nameko kills a dying service's extensions even after it has stopped them

@@ -61,7 +61,8 @@ class Settings(BaseSettings):
     database_writer_url: str | None = Field(
         None,
         description="For `realmate migrate` and `realmate up`: the `DATABASE_URL` that conversations is given."
-        " `migrate` makes the role that it names and gives it the rights of the writer: docs/privileges.md.",
+        " `migrate` makes the role that it names and gives it the rights of the writer: docs/privileges.md. A service"
+        " that writes uses it instead of `DATABASE_URL`, as console does where it shares a process with query.",
     )
     database_reader_url: str | None = Field(
         None, description="The same for query, whose role may only read, and only conversations."
@@ -158,6 +159,11 @@ class Settings(BaseSettings):
         le=8_760,
         description="For how many hours changes are kept for readers of `/changes/`. A reader that was away longer is"
         " told so, and lists the conversations anew.",
+    )
+
+    webhook_url: str = Field(
+        "http://127.0.0.1:8000",
+        description="For console: where replayed events are sent, `http://host:port`, as any sender sends them.",
     )
 
     transport_keys_file: Path | None = Field(
@@ -341,6 +347,11 @@ class Settings(BaseSettings):
         if self.database_url is None:
             raise SettingsError("DATABASE_URL is not set, and this service needs it")
         return self.database_url
+
+    @property
+    def writer_database(self) -> str:
+        """The URL for a service that writes. Raises SettingsError when neither is set."""
+        return self.database_writer_url or self.database
 
 
 def load(given: Mapping[str, Any] | None = None) -> Settings:

@@ -22,8 +22,9 @@ import msgspec
 from realmate.sources.configuration import ConfigurationError, ConfigurationFile, convert
 from realmate.sources.file import is_name
 
-Scope = Literal["read", "admin"]
-"""`read`: GET of conversations. `admin`: the metrics."""
+Scope = Literal["read", "operate", "admin"]
+"""`read`: GET of conversations and changes. `operate`: rejections and replays of its sources. `admin`: the metrics, the
+audit, erasing, and all that `operate` allows."""
 
 PREFIX = "rmt_"
 """The prefix by which people, and scanners for secrets, recognise a Realmate token."""
@@ -55,6 +56,12 @@ class Holder:
     sources: frozenset[str] | None = None
     """The sources whose conversations it may read; None: all."""
 
+    def has(self, scope: Scope) -> bool:
+        return scope in self.scopes or (scope == "operate" and "admin" in self.scopes)
+
+    def may_see(self, source: str) -> bool:
+        return self.sources is None or source in self.sources
+
 
 class Tokens:
     """The holders of the moment, by their tokens' hashes."""
@@ -69,15 +76,15 @@ class Tokens:
     def names(self) -> list[str]:
         return sorted(holder.name for holder in self._holders.values())
 
-    def holder(self, authorization: str | None, scope: Scope) -> Holder:
-        """Whoever the Authorization header proves, if it has the scope. Raises TokenRejected."""
+    def holder(self, authorization: str | None, scope: Scope | None = None) -> Holder:
+        """Whoever the Authorization header proves, if it has the scope, or any. Raises TokenRejected."""
         if not authorization:
             raise TokenRejected("missing")
         bearer = _BEARER.fullmatch(authorization)
         holder = self._holders.get(hashed(bearer.group(1))) if bearer else None
         if holder is None:
             raise TokenRejected("invalid")
-        if scope not in holder.scopes:
+        if scope is not None and not holder.has(scope):
             raise TokenRejected("scope")
         return holder
 

@@ -1,0 +1,129 @@
+"""`/admin/erasures/`: erases a conversation, or all of a source; and the history of what was erased."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+
+from realmate.console import jobs
+from realmate.console.calls import (
+    NOT_FOUND,
+    Audit,
+    Call,
+    InvalidBody,
+    answered,
+    cursor_of,
+    packed_cursor,
+    page,
+    record,
+)
+from realmate.console.jobs import Job
+from realmate.conversations.erasing import Erased, erase_conversation, erase_source
+from realmate.query.parameters import whole
+from realmate.runtime.transaction import Transactions
+from realmate.wire.ids import parse_uuid
+from realmate.wire.responses import Response
+
+KIND = "erasure"
+LIMIT, MOST = 50, 200
+
+
+class Asked(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /admin/erasures/: one conversation, or a whole source, whose name is given twice then."""
+
+    source: str
+    conversation: str | None = None
+    confirm: str | None = None
+
+
+def create(call: Call) -> Response:
+    asked = call.body(Asked)
+    if asked.conversation is None and asked.confirm != asked.source:
+        raise InvalidBody("must be the name of the source, to erase all of it", "confirm")
+    request: dict[str, Any] = {"source": asked.source}
+    if asked.conversation is not None:
+        try:
+            request["conversation"] = parse_uuid(asked.conversation)
+        except ValueError:
+            raise InvalidBody("must be a UUID", "conversation") from None
+    with call.session() as session:
+        if _number(session, asked.source) is None:
+            raise InvalidBody("is no source that ever sent anything", "source")
+        progress = {"erased": Erased()._asdict()}
+        job, is_new = jobs.create(session, call, KIND, request, progress)
+        if is_new:
+            record(session, call, Audit("erasure.start", request.get("conversation", job.id), asked.source))
+    return answered(job.shown(), 202, (("Location", f"/admin/erasures/{job.id}/"),))
+
+
+def show(call: Call, job_id: str) -> Response:
+    with call.session() as session:
+        try:
+            job = jobs.find(session, KIND, parse_uuid(job_id))
+        except ValueError:
+            job = None
+    return NOT_FOUND if job is None else answered(job.shown())
+
+
+def cancel(call: Call, job_id: str) -> Response:
+    """Stop it. What was erased stays erased."""
+    with call.session() as session:
+        try:
+            job = jobs.find(session, KIND, parse_uuid(job_id))
+        except ValueError:
+            job = None
+        if job is None:
+            return NOT_FOUND
+        cancelled = jobs.cancel(session, job)
+        record(session, call, Audit("erasure.cancel", job.id, job.source, cancelled.state))
+    return answered(cancelled.shown())
+
+
+def list_erasures(call: Call) -> Response:
+    """Return the history: what was erased by retention, on the command line, or here; the newest first."""
+    asked = call.parameters("limit", "cursor")
+    limit = asked.one("limit", whole(1, MOST), LIMIT)
+    after = asked.one("cursor", cursor_of(int), None)
+    asked.check()
+    with call.session() as session:
+        rows = session.execute(
+            text(
+                "SELECT erasures.id, started_at, finished_at, name AS source, reason, conversations, messages,"
+                " rejections"
+                " FROM erasures JOIN sources ON sources.id = source_id"
+                " WHERE CAST(:after AS bigint) IS NULL OR erasures.id < :after ORDER BY erasures.id DESC LIMIT :limit"
+            ),
+            {"after": None if after is None else after[0], "limit": limit + 1},
+        ).mappings()
+        found = [dict(row) for row in rows]
+    following = None
+    if len(found) > limit:
+        following = f"/admin/erasures/?{asked.but(cursor=packed_cursor(found[limit - 1]['id']))}"
+    return page(found[:limit], following)
+
+
+def work(open_session: Callable[[], Any], transactions: Transactions, job: Job, may_go_on: Callable[[], bool]) -> bool:
+    """Erase what is left of a job. Return whether all is done."""
+    with open_session() as session:
+        source_id = _number(session, job.request["source"])
+    if source_id is None:
+        return True
+    erased = Erased(**job.progress["erased"])
+    if "conversation" in job.request:
+        erased += erase_conversation(transactions, source_id, job.request["conversation"])
+        job.progress["erased"] = erased._asdict()
+        return True
+    for portion in erase_source(transactions, source_id):
+        erased += portion
+        job.progress["erased"] = erased._asdict()
+        if not may_go_on():
+            return False
+    return True
+
+
+def _number(session: Any, source: str) -> int | None:
+    number: int | None = session.execute(text("SELECT id FROM sources WHERE name = :name"), {"name": source}).scalar()
+    return number

@@ -1,0 +1,162 @@
+"""`/admin/rejections/`: what was rejected or expired, newest first, and one of them with its event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+
+from realmate.admin.replay import ReplayAction, action_for
+from realmate.console.calls import NOT_FOUND, Audit, Call, answered, cursor_of, packed_cursor, page, record
+from realmate.query.parameters import choice, whole
+from realmate.wire.ids import parse_uuid
+from realmate.wire.moments import parse_moment
+from realmate.wire.responses import FieldError, Response
+
+KNOWN = ("source", "code", "since", "until", "conversation", "replayed", "limit", "cursor")
+LIMIT, MOST = 50, 200
+MOST_NAMED = 20
+_COLUMNS = """
+    rejection.id, at, source.name AS source, code, detail, request_id, CAST(conversation_id AS text) AS conversation_id,
+    CAST(message_id AS text) AS message_id, replayed_at, replay_status, replay_code
+"""
+
+
+class Replayed(msgspec.Struct):
+    """What became of a replay."""
+
+    at: datetime
+    status: int
+    code: str | None
+
+
+class Listed(msgspec.Struct):
+    """One rejection, in a list."""
+
+    id: int
+    at: datetime
+    source: str
+    code: str
+    detail: str
+    request_id: str | None
+    conversation_id: str | None
+    message_id: str | None
+    replayable: bool
+    """Whether sending it again can bring another answer."""
+    replay: Replayed | None
+
+
+def list_rejections(call: Call) -> Response:
+    asked = call.parameters(*KNOWN)
+    sources = asked.sources(call.holder.sources, MOST_NAMED)
+    codes = asked.several("code", str, MOST_NAMED)
+    limit = asked.one("limit", whole(1, MOST), LIMIT)
+    after = asked.one("cursor", cursor_of(str, int), None)
+    values: dict[str, Any] = {
+        "since": asked.one("since", parse_moment, None),
+        "until": asked.one("until", parse_moment, None),
+        "conversation": asked.one("conversation", parse_uuid, None),
+        "at": None if after is None else after[0],
+        "id": None if after is None else after[1],
+    }
+    replayed = asked.one("replayed", choice({"true": True, "false": False}), None)
+    asked.check()
+    conditions = _conditions(values, replayed)
+    with call.session() as session:
+        rows = session.execute(
+            text(_newest(conditions, by_source=sources is not None, by_code=codes is not None)),
+            values | {"sources": sorted(sources or ()), "codes": sorted(codes or ()), "limit": limit + 1},
+        ).all()
+    items = [_listed(row) for row in rows[:limit]]
+    following = None
+    if len(rows) > limit:
+        cursor = packed_cursor(items[-1].at.astimezone(UTC).isoformat(), items[-1].id)
+        following = f"/admin/rejections/?{asked.but(cursor=cursor)}"
+    return page(items, following)
+
+
+def _conditions(values: Mapping[str, Any], replayed: bool | None) -> str:  # noqa: FBT001 (three values)
+    conditions = {
+        "since": "at >= :since",
+        "until": "at < :until",
+        "conversation": "conversation_id = CAST(:conversation AS uuid)",
+        "at": "(at, rejection.id) < (CAST(:at AS timestamptz), :id)",
+    }
+    said = [condition for name, condition in conditions.items() if values[name] is not None]
+    if replayed is not None:
+        said.append(f"replayed_at IS {'NOT ' if replayed else ''}NULL")
+    return " AND ".join(["true", *said])
+
+
+def _newest(conditions: str, *, by_source: bool, by_code: bool) -> str:
+    """Return SQL for the newest ones. Each named source, or else each named code, is one walk along an index."""
+    walk = f"FROM rejections AS rejection WHERE {conditions}"
+    if by_code:
+        walk += " AND code = ANY (:codes)" if by_source else " AND code = wanted.chosen"
+    if by_source:
+        walk += " AND source_id = wanted.chosen"
+    order = "ORDER BY at DESC, rejection.id DESC LIMIT :limit"
+    found = f"(SELECT rejection.* {walk} {order}) AS rejection"
+    if by_source:
+        chosen = f"(SELECT id FROM sources WHERE name = ANY (:sources)) AS wanted (chosen) CROSS JOIN LATERAL {found}"
+    elif by_code:
+        chosen = f"unnest(CAST(:codes AS text[])) AS wanted (chosen) CROSS JOIN LATERAL {found}"
+    else:
+        chosen = found
+    return f"SELECT {_COLUMNS} FROM {chosen} JOIN sources AS source ON source.id = source_id {order}"
+
+
+def list_codes(call: Call) -> Response:
+    """Return the codes that there are, each found by one step along the index of codes."""
+    with call.session() as session:
+        codes = session.execute(
+            text(
+                "WITH RECURSIVE codes AS (SELECT (SELECT min(code) FROM rejections) AS code UNION ALL"
+                " SELECT (SELECT min(code) FROM rejections WHERE code > codes.code) FROM codes WHERE code IS NOT NULL)"
+                " SELECT code FROM codes WHERE code IS NOT NULL"
+            )
+        ).scalars()
+        return answered({"items": list(codes)})
+
+
+def show_rejection(call: Call, number: int) -> Response:
+    """Return one with its event, and write down that somebody looked at it."""
+    with call.session() as session:
+        row = session.execute(
+            text(
+                f"SELECT {_COLUMNS}, body FROM rejections AS rejection"
+                " JOIN sources AS source ON source.id = source_id WHERE rejection.id = :id"
+            ),
+            {"id": number},
+        ).first()
+        if row is None or not call.holder.may_see(row.source):
+            return NOT_FOUND
+        record(session, call, Audit("rejection.read", str(number), row.source))
+    shown = msgspec.structs.asdict(_listed(row))
+    body = bytes(row.body).decode(errors="replace")
+    return answered(shown | {"body": body, "errors": _errors(row.detail)})
+
+
+def _errors(detail: str) -> list[FieldError]:
+    """Return the fields that a rejection's reason names, as `summary_of` wrote them."""
+    parts = [part.partition(": ") for part in detail.split("; ")]
+    return [FieldError(field, message) for field, _, message in parts if message and " " not in field]
+
+
+def _listed(row: Any) -> Listed:
+    replay = None if row.replayed_at is None else Replayed(row.replayed_at, row.replay_status, row.replay_code)
+    return Listed(
+        row.id,
+        row.at,
+        row.source,
+        row.code,
+        row.detail,
+        row.request_id,
+        row.conversation_id,
+        row.message_id,
+        action_for(row.code) is not ReplayAction.NOT_SENT,
+        replay,
+    )

@@ -1,0 +1,105 @@
+"""Signing in to the page: a reader's token, kept in a cookie that no script can read (docs/adr/0021).
+
+The cookie has the token itself, so every service checks it against the file of tokens each time, and a token that is
+taken away ends what it signed in. Over TLS it is `__Host-realmate`; without TLS it is `realmate`, on loopback alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from werkzeug.http import dump_cookie
+from werkzeug.wrappers import Request
+
+from realmate.http_server.readers import COOKIES, readers
+from realmate.sources.limits import LocalRateLimiter, RateLimit
+from realmate.sources.tokens import Holder
+from realmate.wire.responses import Response, problem
+
+LASTS_S = 12 * 3600
+TRIES = RateLimit(events_per_s=10 / 60, burst=10)
+REMEMBERED_ADDRESSES = 10_000
+OWN_HEADER = "X-Realmate-Console"
+"""The header that the page sends with whatever changes something. No other page can send it here without our leave."""
+_OVER_TLS, _ON_LOOPBACK = COOKIES
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class Entry(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /console/session."""
+
+    token: str
+
+
+def refusal(request: Request, host: str) -> Response | None:
+    """Return why nothing of the console is served to this request, or None.
+
+    Without a file of tokens it is served on loopback alone. Its names must be loopback's, too: else a page elsewhere
+    could have its own name lead here (DNS rebinding).
+    """
+    if not readers.is_open:
+        return None
+    if host in _LOOPBACK and _hostname(request) in _LOOPBACK:
+        return None
+    detail = "The console needs TOKENS_FILE, unless it is on 127.0.0.1 and asked for by that name (docs/console.md)."
+    return problem(403, "tokens_needed", detail)
+
+
+def forgery(request: Request) -> Response | None:
+    """Return why a request that changes something may come from another page, or None."""
+    if request.method in ("GET", "HEAD", "OPTIONS") or request.headers.get("Authorization"):
+        return None
+    origin = request.headers.get("Origin")
+    is_ours = origin is None or urlsplit(origin).netloc in _own_hosts(request)
+    if is_ours and request.headers.get(OWN_HEADER):
+        return None
+    return problem(403, "not_from_the_page", f"Send {OWN_HEADER}: 1, from the console's own page, or a token.")
+
+
+def shown(holder: Holder) -> dict[str, Any]:
+    """Return who is signed in, as the page needs it."""
+    sources = None if holder.sources is None else sorted(holder.sources)
+    return {"name": holder.name, "scopes": sorted(holder.scopes), "sources": sources, "open": readers.is_open}
+
+
+def cookie_of(request: Request, token: str) -> str | None:
+    """Return the cookie that signs in, or None where it could be read on its way: no TLS, and not on this machine."""
+    if request.headers.get("X-Forwarded-Proto", "http") == "https":
+        return dump_cookie(_OVER_TLS, token, max_age=LASTS_S, httponly=True, secure=True, samesite="Strict", path="/")
+    if _hostname(request) in _LOOPBACK:
+        return dump_cookie(_ON_LOOPBACK, token, max_age=LASTS_S, httponly=True, samesite="Strict", path="/")
+    return None
+
+
+def cookies_out() -> list[str]:
+    """Return the cookies that sign out."""
+    return [
+        dump_cookie(name, "", max_age=0, httponly=True, secure=name == _OVER_TLS, samesite="Strict", path="/")
+        for name in COOKIES
+    ]
+
+
+class Tries:
+    """Counts the tries to sign in from each address, in this process."""
+
+    def __init__(self) -> None:
+        self._limiter = LocalRateLimiter()
+        self._seen: set[str] = set()
+
+    def retry_after_s(self, address: str) -> int:
+        """Count one try. Return after how many seconds the next one is right, or 0 where this one is."""
+        if len(self._seen) >= REMEMBERED_ADDRESSES:
+            self._limiter, self._seen = LocalRateLimiter(), set()
+        self._seen.add(address)
+        allowance = self._limiter.admit({address: (TRIES, 1)})[address]
+        return 0 if allowance.allowed else max(1, int(allowance.retry_after_s + 1))
+
+
+def _hostname(request: Request) -> str:
+    return urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+
+
+def _own_hosts(request: Request) -> set[str]:
+    return {request.headers.get("Host", ""), request.headers.get("X-Forwarded-Host", "")} - {""}

@@ -1,0 +1,161 @@
+"""`/admin/sources/`: how each source is set up and how it fares; and what a source would say to a request."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+
+from realmate.console.calls import NOT_FOUND, Call, answered
+from realmate.domain.model import Rules
+from realmate.sources.model import DAY_S, Source
+from realmate.sources.signing import SignatureRejected, Verifier
+from realmate.wire.answers import PAUSED, rejection, too_large, unproven
+from realmate.wire.responses import Response, summary_of
+from realmate.wire.webhook import InvalidEvent, InvalidJson, parse_event
+
+HOURS = 24
+
+
+class Limit(msgspec.Struct):
+    events_per_s: float
+    burst: int
+
+
+class Accepted(msgspec.Struct):
+    hour: int
+    day: int
+    hours: list[int]
+    """The events of each of the last 24 hours, the oldest first. The last one is the hour that has begun."""
+
+
+class Rejected(msgspec.Struct):
+    hour: dict[str, int]
+    """The rejections of the last hour that has begun, by their codes."""
+    day: dict[str, int]
+    hours: list[int]
+
+
+class Shown(msgspec.Struct):
+    """A source, without any secret."""
+
+    name: str
+    enabled: bool
+    paused: bool
+    signature: str | None
+    limit: Limit | None
+    window_s: float
+    tolerance_s: float
+    reply: str
+    reply_url: str | None
+    retention_days: float | None
+    last_event_at: datetime | None
+    accepted: Accepted
+    rejected: Rejected
+
+
+def list_sources(call: Call) -> Response:
+    now_hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    since = now_hour - timedelta(hours=HOURS - 1)
+    with call.session() as session:
+        names = dict(session.execute(text("SELECT id, name FROM sources")).tuples().all())
+        accepted = session.execute(
+            text("SELECT source_id, hour, accepted, last_at FROM source_hours WHERE hour >= :since"), {"since": since}
+        ).all()
+        rejected = session.execute(
+            text(
+                "SELECT source_id, date_trunc('hour', at) AS hour, code, count(*) AS events FROM rejections"
+                " WHERE at >= :since GROUP BY 1, 2, 3"
+            ),
+            {"since": since},
+        ).all()
+        last = session.execute(text("SELECT source_id, max(last_at) FROM source_hours GROUP BY source_id"))
+        last_at = {names.get(source): at for source, at in last.all()}
+    accepted_hours: defaultdict[str, list[int]] = defaultdict(lambda: [0] * HOURS)
+    rejected_hours: defaultdict[str, list[Counter[str]]] = defaultdict(lambda: [Counter() for _ in range(HOURS)])
+    for row in accepted:
+        accepted_hours[names.get(row.source_id, "")][_place(row.hour, since)] += row.accepted
+    for row in rejected:
+        rejected_hours[names.get(row.source_id, "")][_place(row.hour, since)][row.code] += row.events
+    shown = [
+        _shown(call, name, last_at.get(name), accepted_hours[name], rejected_hours[name])
+        for name in sorted({*call.lent.sources, *names.values()})
+        if call.holder.may_see(name)
+    ]
+    return answered({"items": shown})
+
+
+def _place(hour: datetime, since: datetime) -> int:
+    """Return the number of an hour among the last 24. (A clock that is set back must not break the page.)"""
+    return max(0, min(HOURS - 1, int((hour - since) / timedelta(hours=1))))
+
+
+def _shown(call: Call, name: str, last_at: datetime | None, accepted: list[int], rejected: list[Counter[str]]) -> Shown:
+    source = call.lent.sources.get(name)
+    known = source or Source(name)
+    settings = call.lent.settings
+    default = Rules(
+        group_window=timedelta(seconds=settings.group_window_s),
+        hold_tolerance=timedelta(seconds=settings.hold_tolerance_s),
+    )
+    rules = known.rules(default)
+    retention_s = known.retention_s or settings.retention_s
+    return Shown(
+        name,
+        source is not None,
+        known.paused,
+        _scheme(known.verifier),
+        None if known.limit is None else Limit(known.limit.events_per_s, known.limit.burst),
+        rules.group_window.total_seconds(),
+        rules.hold_tolerance.total_seconds(),
+        "none" if not rules.replies else "ids" if known.responder is None else "http",
+        None if known.responder is None else known.responder.url,
+        None if retention_s is None else retention_s / DAY_S,
+        last_at,
+        Accepted(accepted[-1], sum(accepted), accepted),
+        Rejected(dict(rejected[-1]), dict(sum(rejected, Counter())), [each.total() for each in rejected]),
+    )
+
+
+def _scheme(verifier: Verifier | None) -> str | None:
+    """Return the scheme's name, as the file of sources has it."""
+    return None if verifier is None else "standard-webhooks" if verifier.signs_key else "x-hub-signature-256"
+
+
+class Tried(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /admin/sources/{name}/verify: a request as it was, or would be, sent."""
+
+    headers: dict[str, str] = {}
+    body: str = ""
+
+
+def verify(call: Call, name: str) -> Response:
+    """Say whether the source would take this request, and else exactly why not. Nothing is kept of it."""
+    tried = call.body(Tried)
+    source = call.lent.sources.get(name)
+    if source is None or not call.holder.may_see(name):
+        return NOT_FOUND
+    rejected = _rejection_of(source, tried.body.encode(), {key.lower(): value for key, value in tried.headers.items()})
+    if rejected is None:
+        detail = "Its signature is right, and so is its body." if source.verifier else "Its body is right."
+        return answered({"accepted": True, "detail": detail})
+    code, detail = summary_of(rejected)
+    return answered({"accepted": False, "code": code, "detail": detail})
+
+
+def _rejection_of(source: Source, body: bytes, headers: Mapping[str, Any]) -> Response | None:
+    if source.max_body_bytes is not None and len(body) > source.max_body_bytes:
+        return too_large(source.max_body_bytes)
+    try:
+        if source.verifier is not None:
+            source.verifier.verify(body, headers)
+        parse_event(body, request_id="")
+    except SignatureRejected as rejected:
+        return unproven(str(rejected))
+    except (InvalidJson, InvalidEvent) as error:
+        return rejection(error)
+    return PAUSED if source.paused else None
