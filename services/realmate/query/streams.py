@@ -65,6 +65,8 @@ class Reader:
         self.ends_at: float | None = None
         """When the stream is to end, since the process drains."""
         self.follows = False
+        self.is_being_read_for = False
+        """Whether a portion for it is on its way. A second one at the same time would be the same one."""
         self._holder = asked.holder
         self._streams = streams
         self._stream = stream
@@ -178,7 +180,9 @@ class Streams:
         return Streaming(CONTENT_TYPE, follow, headers=(("X-Accel-Buffering", "no"),))
 
     def schedule(self, reader: Reader) -> None:
-        """Let this reader read on as soon as it is its turn."""
+        """Let this reader read on as soon as it is its turn, unless it does already: then it goes on by itself."""
+        if reader.is_being_read_for:
+            return
         self._behind[reader] = None
         if self._reading < READERS_AT_ONCE:
             self._reading += 1
@@ -197,7 +201,11 @@ class Streams:
                 reader = next(iter(self._behind))
                 del self._behind[reader]
                 if reader.may_take_more and not reader.follows:
-                    self._read_on(reader)
+                    reader.is_being_read_for = True
+                    try:
+                        self._read_on(reader)
+                    finally:
+                        reader.is_being_read_for = False
         finally:
             self._reading -= 1
 
