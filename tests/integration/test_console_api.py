@@ -145,8 +145,8 @@ def test_behind_tls_the_cookie_is_for_tls_alone_and_without_it_there_is_none(con
     cookie = sign_in(**{"X-Forwarded-Proto": "https", "Host": "realmate.example"}).headers["set-cookie"]
     assert cookie.startswith("__Host-realmate=rmt_")
     assert "Secure" in cookie.split("; ")
-    refused = sign_in(Host="realmate.example")
-    assert (refused.status_code, refused.json()["code"]) == (403, "tls_needed")
+    rejected = sign_in(Host="realmate.example")
+    assert (rejected.status_code, rejected.json()["code"]) == (403, "tls_needed")
 
 
 def test_another_page_can_change_nothing(console: Console) -> None:

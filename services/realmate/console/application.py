@@ -66,9 +66,9 @@ class Application:
         lent: Resources,
     ) -> WsgiResponse:
         request = Request(environ)
-        refused = sign_in.refusal(request, self._settings.host)
-        if refused is not None:
-            return _wsgi(refused)
+        rejection = sign_in.closed_to(request, self._settings.host)
+        if rejection is not None:
+            return _wsgi(rejection)
         try:
             endpoint, values = self._routes.bind_to_environ(environ).match()
         except HTTPException as error:

@@ -41,7 +41,7 @@ _ACTION_NAMES = {
 
 
 class Chosen(msgspec.Struct, forbid_unknown_fields=True):
-    """Which rejections are meant. What is empty or null chooses all."""
+    """The choice of rejections. What is empty or null chooses all."""
 
     source: str | None = None
     codes: list[str] = []

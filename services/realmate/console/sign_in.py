@@ -33,7 +33,7 @@ class Entry(msgspec.Struct, forbid_unknown_fields=True):
     token: str
 
 
-def refusal(request: Request, host: str) -> Response | None:
+def closed_to(request: Request, host: str) -> Response | None:
     """Return why nothing of the console is served to this request, or None.
 
     Without a file of tokens it is served on loopback alone. Its names must be loopback's, too: else a page elsewhere
