@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from realmate.migrations.indexes import create_concurrently
+
 revision = "0010"
 down_revision = "0009"
 
@@ -29,11 +31,7 @@ def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")  # rather fail, and be run again, than queue everybody up behind us
     for statement in _COLUMNS:
         op.execute(statement)
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = '5s'")
-        for name, columns in _INDEXES.items():
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # of an attempt that failed
-            op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {columns}")
+    create_concurrently(_INDEXES)
 
 
 def downgrade() -> None:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from alembic import op
 
+from realmate.migrations.indexes import create_concurrently
+
 revision = "0015"
 down_revision = "0014"
 
-_INDEX = "conversations_active ON conversations (source_id, status, active_at, id) WHERE status > 0"
+_INDEXES = {"conversations_active": "conversations (source_id, status, active_at, id) WHERE status > 0"}
 
 
 def upgrade() -> None:
@@ -29,10 +31,7 @@ def upgrade() -> None:
         "COMMENT ON COLUMN feed.undated_from IS 'the block of conversations from which on active_at may be wrong; null:"
         " it is right everywhere'"
     )
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = '5s'")
-        op.execute("DROP INDEX CONCURRENTLY IF EXISTS conversations_active")  # of an attempt that failed
-        op.execute(f"CREATE INDEX CONCURRENTLY {_INDEX}")
+    create_concurrently(_INDEXES)
 
 
 def downgrade() -> None:

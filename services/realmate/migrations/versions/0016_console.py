@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from realmate.migrations.indexes import create_concurrently
+
 revision = "0016"
 down_revision = "0015"
 
@@ -88,11 +90,7 @@ def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     for statement in _STATEMENTS:
         op.execute(statement)
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = '5s'")
-        for name, columns in _INDEXES.items():
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # of an attempt that failed
-            op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {columns}")
+    create_concurrently(_INDEXES)
 
 
 def downgrade() -> None:
