@@ -7,7 +7,7 @@ sick database from hanging a worker for ever: the server's timeouts below, and `
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -39,6 +39,7 @@ BESIDE_BATCHES = 8
 """Connections for what is not a batch: six timers, and two sources that are swept apart."""
 WRITER_NAME = "realmate-conversations"
 """The name of a writer's sessions. A slash and its revision of the schema follow, for others to see how old it is."""
+WRITER_SESSION = f"{WRITER_NAME}/{SCHEMA_REVISION}"
 
 
 class Schema:
@@ -47,7 +48,41 @@ class Schema:
     metadata = MetaData()
 
 
-class Database(nameko_sqlalchemy.Database):
+class Engine(nameko_sqlalchemy.Database):
+    """The common part of the providers: an engine of the service's own, which no worker closes."""
+
+    def open(self, url: str, name: str, *, session: Mapping[str, str], **options: Any) -> None:
+        """Open it, for sessions of this name. `options` are SQLAlchemy's."""
+        settings = settings_of(self.container)
+        engine = engine_options(
+            url,
+            name,
+            session=session,
+            network={"tcp_user_timeout": int(settings.command_timeout_s * 1000)},
+            bounded=_bounded,
+        )
+        key = f"{self.container.service_name}:{self.declarative_base.__name__}"
+        self.container.config.setdefault(DB_URIS_KEY, {})[key] = engine.pop("url")
+        self.engine_options = {
+            **engine,
+            "max_overflow": 0,
+            "pool_timeout": settings.command_timeout_s,
+            "pool_recycle": settings.database_max_age_s,
+            **options,
+        }
+        super().setup()
+
+    def stop(self) -> None:
+        if hasattr(self, "engine"):  # Nameko kills a dying service's extensions even after it has stopped them
+            super().stop()
+
+    kill = stop
+
+    def worker_teardown(self, worker_ctx: Any) -> None:
+        """Nothing to do: a transaction, or a session, ends with its block and not with the worker."""
+
+
+class Database(Engine):
     """Injects the way to transactions: `with db.begin() as transaction: …`."""
 
     def __init__(self, *, read_only: bool = False, part: str = "database") -> None:
@@ -62,38 +97,19 @@ class Database(nameko_sqlalchemy.Database):
         name = self.container.service_name
         if ignored := forget_libpq_environment():
             log.warning("libpq's variables are ignored: DATABASE_URL says everything", ignored=ignored)
-        options = engine_options(
+        self.open(
             settings.database if self.read_only else settings.writer_database,
-            f"realmate-{name}" if self.read_only else f"{WRITER_NAME}/{SCHEMA_REVISION}",
+            f"realmate-{name}" if self.read_only else WRITER_SESSION,
             session=_session(settings.command_timeout_s, read_only=self.read_only),
-            network={"tcp_user_timeout": int(settings.command_timeout_s * 1000)},
-            bounded=_bounded,
+            pool_size=BESIDE_BATCHES + max(settings.http_batches_in_flight, settings.consumer_batches_in_all),
+            isolation_level="AUTOCOMMIT",  # `Transactions` says BEGIN, COMMIT and ROLLBACK itself
+            pool_reset_on_return=None,
         )
-        self.container.config.setdefault(DB_URIS_KEY, {})[f"{name}:{Schema.__name__}"] = options.pop("url")
-        self.engine_options = {
-            **options,
-            "pool_size": BESIDE_BATCHES + max(settings.http_batches_in_flight, settings.consumer_batches_in_all),
-            "max_overflow": 0,
-            "isolation_level": "AUTOCOMMIT",  # `Transactions` says BEGIN, COMMIT and ROLLBACK itself
-            "pool_reset_on_return": None,
-            "pool_timeout": settings.command_timeout_s,
-            "pool_recycle": settings.database_max_age_s,
-        }
-        super().setup()
         self._transactions = Transactions(self.engine)
         health.register(self._part, self.ping)
 
-    def stop(self) -> None:
-        if hasattr(self, "engine"):  # Nameko kills a dying service's extensions even after it has stopped them
-            super().stop()
-
-    kill = stop
-
     def get_dependency(self, worker_ctx: Any) -> Transactions:  # noqa: ARG002 (Nameko's signature)
         return self._transactions
-
-    def worker_teardown(self, worker_ctx: Any) -> None:
-        """Nothing to do: a transaction ends with its block, not with the worker."""
 
     def ping(self) -> None:
         """Raise unless this service's work can be done in the database as it is, and in its schema.
