@@ -8,6 +8,21 @@ import time
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import requests
+
+
+def feed_pages(url: str, *, token: str = "", after: str = "oldest", limit: int = 1000) -> list[dict[str, Any]]:
+    """Return all events from the cursor to the end of the feed, read page by page."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    events: list[dict[str, Any]] = []
+    while True:
+        parameters = {"after": after, "limit": str(limit)}
+        answer = requests.get(f"{url}/changes/", params=parameters, headers=headers, timeout=30).json()
+        events += answer["items"]
+        if answer["caught_up"]:
+            return events
+        after = answer["cursor"]
+
 
 class Sent(NamedTuple):
     """One event of the stream, as the server sent it."""

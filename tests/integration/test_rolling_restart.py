@@ -14,9 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-import requests
 
-from event_streams import EventStream
+from event_streams import EventStream, feed_pages
 from replicas import Edge, Endpoints, Replicas, restart, start_replicas
 from traffic import Ledger, traffic
 
@@ -92,7 +91,8 @@ def test_behind_the_edge_a_reader_of_changes_misses_nothing(tmp_path: Path) -> N
     with behind_the_edge(tmp_path, "redis") as (replicas, edge):
         told: list[str] = []
         over = threading.Event()
-        reader = threading.Thread(target=follow, args=[f"http://127.0.0.1:{edge.port}", told, over])
+        url = f"http://127.0.0.1:{edge.port}"
+        reader = threading.Thread(target=follow, args=[url, told, over])
         with traffic(lambda: edge.port, lambda: edge.port) as ledger:
             reader.start()
             for wave in replicas.waves:
@@ -104,7 +104,7 @@ def test_behind_the_edge_a_reader_of_changes_misses_nothing(tmp_path: Path) -> N
                 service.wait_ready()
                 edge.wait_complete()
         assert_kept(ledger, edge.port)
-        stored = events(edge.port)
+        stored = [each["id"] for each in feed_pages(url)]
         give_up_at = time.monotonic() + SETTLED_WITHIN_S
         while len(told) < len(stored) and time.monotonic() < give_up_at:
             time.sleep(0.1)
@@ -134,17 +134,6 @@ def follow(url: str, told: list[str], over: threading.Event) -> None:
                     told += [each.data["id"] for each in stream.take(1, timeout_s=0.5)]
                     last = stream.last_id
         time.sleep(0.05)
-
-
-def events(port: int) -> list[str]:
-    """Return the ids of all events of the feed, page by page."""
-    found: list[str] = []
-    after, caught_up = "oldest", False
-    while not caught_up:
-        answer = requests.get(f"http://127.0.0.1:{port}/changes/", params={"after": after}, timeout=30).json()
-        found += [each["id"] for each in answer["items"]]
-        after, caught_up = answer["cursor"], answer["caught_up"]
-    return found
 
 
 def assert_kept(ledger: Ledger, port: int) -> None:

@@ -18,7 +18,7 @@ import psycopg2
 import pytest
 import requests
 
-from event_streams import EventStream, Sent
+from event_streams import EventStream, Sent, feed_pages
 from installation import Installation, start_installation
 from reading import Client
 from realmate.conversations.change_statements import touched
@@ -57,18 +57,7 @@ class Place(Client):
 
     def pages(self, token: str, after: str = "oldest", limit: int = 7) -> list[dict[str, Any]]:
         """All events from the cursor to the end of the feed, page by page."""
-        events: list[dict[str, Any]] = []
-        while True:
-            answer = requests.get(
-                f"{self.url}/changes/",
-                params={"after": after, "limit": str(limit)},
-                headers={"Authorization": f"Bearer {token}"},
-                timeout=30,
-            ).json()
-            events += answer["items"]
-            after = answer["cursor"]
-            if answer["caught_up"]:
-                return events
+        return feed_pages(self.url, token=token, after=after, limit=limit)
 
 
 @pytest.fixture(scope="module")
@@ -86,21 +75,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def token(place: Place) -> str:
     made = place.token("everyone")
-    give_up_at = time.monotonic() + 20
-    headers = {"Authorization": f"Bearer {made}"}
-    while (
-        requests.get(f"{place.url}/changes/", headers=headers, timeout=15).status_code != 200
-    ):  # file read, feed begun
-        assert time.monotonic() < give_up_at
-        time.sleep(0.1)
+    begun(place.installation, made)
     return made
 
 
-def begun(installation: Installation) -> str:
-    """Return the URL of an installation without tokens, when its feed has begun."""
+def begun(installation: Installation, token: str = "") -> str:
+    """Return the URL of an installation when its feed has begun, and the token is known there."""
     url = installation.intake.url
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     give_up_at = time.monotonic() + 20
-    while requests.get(f"{url}/changes/", timeout=15).status_code == 503:
+    while requests.get(f"{url}/changes/", headers=headers, timeout=15).status_code != 200:
         assert time.monotonic() < give_up_at
         time.sleep(0.1)
     return url
