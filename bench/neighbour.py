@@ -11,14 +11,13 @@ import requests
 
 from database import Database
 from installation import BenchError
-from outcome import Load
+from outcome import Load, percentiles
 
 SOURCE = "neighbour"
 RATE = 20.0
 """Conversations a second, each with one message."""
 LOOK_INTERVAL_S = 0.02
 PATIENCE_S = 60.0
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 _REPLIED = f"""
     SELECT CAST(reply.conversation_id AS text),
@@ -40,11 +39,11 @@ def lateness(url: str, database: Database, *, seconds: float, window_s: float) -
         for conversation, after_s in database.all(_REPLIED):
             seen_s.setdefault(conversation, after_s - window_s)
         time.sleep(LOOK_INTERVAL_S)
-    late_ms = sorted(1e3 * each for each in seen_s.values())
+    late_ms = [1e3 * each for each in seen_s.values()]
     return Load(
         events=len(late_ms),
         per_second=len(late_ms) / seconds,
-        latency_ms={name: late_ms[round(share * (len(late_ms) - 1))] for name, share in PERCENTILES.items()},
+        latency_ms=percentiles(late_ms),
         non_2xx=sender.rejected,
     )
 

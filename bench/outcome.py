@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+
+
+def percentiles(values: Iterable[float]) -> dict[str, float]:
+    """Return the percentiles of these values, of which there is one at least, by their names."""
+    known = sorted(values)
+    return {name: known[round(share * (len(known) - 1))] for name, share in PERCENTILES.items()}
 
 
 @dataclass(frozen=True)

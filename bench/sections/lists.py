@@ -11,7 +11,7 @@ import wrk
 from bench import Bench, Options, started
 from findings import Findings
 from measurement import Measurement, kind, ratio
-from outcome import Load
+from outcome import Load, percentiles
 
 CONVERSATIONS = 1_000_000
 SOURCES = 10
@@ -87,11 +87,7 @@ def _get_again(session: requests.Session, url: str, seconds: int) -> Load:
     while (began := time.monotonic()) < until:
         session.get(url, timeout=TIMEOUT_S).raise_for_status()
         took_ms.append(1e3 * (time.monotonic() - began))
-    took_ms.sort()
-    latency_ms = {
-        name: took_ms[int(share * len(took_ms))] for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
-    }
-    return Load(len(took_ms), len(took_ms) / seconds, latency_ms)
+    return Load(len(took_ms), len(took_ms) / seconds, percentiles(took_ms))
 
 
 def _page(bench: Bench, session: requests.Session) -> str:

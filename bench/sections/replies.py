@@ -12,7 +12,7 @@ from database import Database
 from findings import Findings
 from installation import BenchError
 from measurement import Spread
-from outcome import Load
+from outcome import PERCENTILES, Load, percentiles
 
 HEAD_START_S = 3.0
 """From the last group stored to the first that ends. More than storing them takes, or BenchError."""
@@ -22,7 +22,6 @@ HOLD_TOLERANCE_S = 3600
 """Realmate settles what is due further ahead than twice its longest wait: it takes its clock to have been set back."""
 LOOK_INTERVAL_S = 0.01
 GIVE_UP_AFTER_S = 120.0
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 _FIRST_DUE = "SELECT min(due_at) FROM conversations WHERE due_at IS NOT NULL"
 _REPLIES = "SELECT count(*) FROM messages WHERE kind = 2"
@@ -103,8 +102,7 @@ def _percentiles_ms(watermark: Watermark, groups: stored.Groups) -> dict[str, fl
         while watermark.answered_until_s[look] <= end_s:
             look += 1
         late_ms.append(1e3 * (watermark.at_s[look] - end_s))
-    late_ms.sort()
-    return {name: late_ms[round(share * (len(late_ms) - 1))] for name, share in PERCENTILES.items()}
+    return percentiles(late_ms)
 
 
 def _made_ms(database: Database) -> dict[str, float]:

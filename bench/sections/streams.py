@@ -12,7 +12,7 @@ from cpu import cpu_seconds
 from findings import Findings
 from followers import Heard, Stream, opened, said
 from measurement import Measurement, Spread
-from outcome import Load
+from outcome import Load, percentiles
 
 IDLE = 2_000
 QUIET_S = 4.0
@@ -88,9 +88,6 @@ async def _tell(bench: Bench, wanted: str, keys: list[str], per_second: int) -> 
     for listener, stream in zip(listeners, streams, strict=True):
         listener.cancel()
         stream.close()
-    late_ms = sorted(heard.late_ms) or [float("nan")]
     expected = events if each_its_own else events * len(streams)
-    latency_ms = {
-        name: late_ms[int(share * (len(late_ms) - 1))] for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
-    }
+    latency_ms = percentiles(heard.late_ms or [float("nan")])
     return Load(events, events / took_s, latency_ms, unsent=expected - len(heard.late_ms))
