@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -12,8 +14,8 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Request
 from werkzeug.wrappers import Response as WsgiResponse
 
-from realmate.console import erasures, exporting, overview, rejections, replays, sign_in, sources
-from realmate.console.calls import Audit, Call, InvalidBody, Resources, Route, answered, record_for
+from realmate.console import erasures, exporting, jobs, overview, rejections, replays, sign_in, sources
+from realmate.console.calls import Audit, Call, InvalidBody, Resources, Route, answered, record
 from realmate.http_server.readers import readers
 from realmate.query.parameters import InvalidQuery
 from realmate.runtime.database import is_outage
@@ -27,15 +29,15 @@ API = (
     Route("GET", "/admin/rejections/<int:number>/", "operate", rejections.show_rejection),
     Route("POST", "/admin/replays/", "operate", replays.create),
     Route("GET", "/admin/replays/", "operate", replays.list_replays),
-    Route("GET", "/admin/replays/<job_id>/", "operate", replays.show),
-    Route("DELETE", "/admin/replays/<job_id>/", "operate", replays.cancel),
+    Route("GET", "/admin/replays/<job_id>/", "operate", partial(jobs.show, replays.KIND)),
+    Route("DELETE", "/admin/replays/<job_id>/", "operate", partial(jobs.stop, replays.KIND)),
     Route("GET", "/admin/sources/", "operate", sources.list_sources),
     Route("POST", "/admin/sources/<name>/verify", "operate", sources.verify),
     Route("GET", "/admin/overview", "operate", overview.show_overview),
     Route("POST", "/admin/erasures/", "admin", erasures.create),
     Route("GET", "/admin/erasures/", "admin", erasures.list_erasures),
-    Route("GET", "/admin/erasures/<job_id>/", "admin", erasures.show),
-    Route("DELETE", "/admin/erasures/<job_id>/", "admin", erasures.cancel),
+    Route("GET", "/admin/erasures/<job_id>/", "admin", partial(jobs.show, erasures.KIND)),
+    Route("DELETE", "/admin/erasures/<job_id>/", "admin", partial(jobs.stop, erasures.KIND)),
     Route("GET", "/admin/conversations/<source>/<conversation>/export", "admin", exporting.export),
     Route("GET", "/admin/audit/", "admin", overview.list_audit),
 )
@@ -60,11 +62,7 @@ class Application:
         ]
         self._routes = Map([Rule(route.path, methods=[route.method], endpoint=route) for route in (*API, *own)])
 
-    def respond(
-        self,
-        environ: dict[str, Any],
-        lent: Resources,
-    ) -> WsgiResponse:
+    def respond(self, environ: dict[str, Any], lent: Resources) -> WsgiResponse:
         request = Request(environ)
         rejection = sign_in.closed_to(request, self._settings.host)
         if rejection is not None:
@@ -77,7 +75,7 @@ class Application:
 
     def _call(self, request: Request, route: Route, values: Mapping[str, Any], lent: Resources) -> Response:
         holder: Holder | Response = (
-            NOBODY if route.scope is None else readers.admit_headers(_lower(request), route.scope)
+            NOBODY if route.scope is None else readers.admit_headers(request.environ["realmate.headers"], route.scope)
         )
         if isinstance(holder, Response):
             return holder
@@ -96,7 +94,7 @@ class Application:
             return FAILED
 
     def _show_session(self, call: Call) -> Response:
-        holder = readers.identify(_lower(call.request))
+        holder = readers.identify(call.request.environ["realmate.headers"])
         return holder if isinstance(holder, Response) else answered(sign_in.shown(holder))
 
     def _sign_in(self, call: Call) -> Response:
@@ -107,28 +105,21 @@ class Application:
         try:
             holder = readers.holder_of(token)
         except TokenRejected:
-            return self._rejected(call)
+            with call.session() as session:
+                record(session, call, Audit("session.begin", outcome="token_invalid"))
+            return problem(401, "token_invalid", "This token is not known here.")
         cookie = sign_in.cookie_of(call.request, token)
         if cookie is None:
             return problem(403, "tls_needed", "Sign in over https: without it the token could be read on its way.")
         with call.session() as session:
-            record_for(session, holder.name, call.address, Audit("session.begin"))
+            record(session, replace(call, holder=holder), Audit("session.begin"))
         return answered(sign_in.shown(holder), headers=(("Set-Cookie", cookie),))
-
-    def _rejected(self, call: Call) -> Response:
-        with call.session() as session:
-            record_for(session, "nobody", call.address, Audit("session.begin", outcome="token_invalid"))
-        return problem(401, "token_invalid", "This token is not known here.")
 
     def _sign_out(self, _call: Call) -> Response:
         return Response(204, b"", headers=tuple(("Set-Cookie", cookie) for cookie in sign_in.cookies_out()))
 
 
 NOBODY = Holder("nobody", frozenset())
-
-
-def _lower(request: Request) -> dict[str, str]:
-    return {name.lower(): value for name, value in request.headers.items()}
 
 
 def _unrouted(error: HTTPException, request: Request) -> WsgiResponse:
@@ -146,6 +137,6 @@ def _wsgi(response: Response) -> WsgiResponse:
     return WsgiResponse(
         response.body,
         response.status,
-        [*response.headers, ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")],
+        [*response.headers, ("X-Content-Type-Options", "nosniff")],
         content_type=response.content_type if response.body else None,
     )

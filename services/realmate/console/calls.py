@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Request
 
-from realmate.query.parameters import Parameters
+from realmate.query.cursors import decoded, encoded
+from realmate.query.parameters import Parameters, links, whole
 from realmate.runtime.settings import Settings
 from realmate.runtime.transaction import Transactions
 from realmate.sources.model import Source
 from realmate.sources.tokens import Holder, Scope
+from realmate.wire.ids import parse_uuid
 from realmate.wire.responses import FieldError, Response, problem
 
 T = TypeVar("T")
@@ -91,23 +92,48 @@ def answered(value: object, status: int = 200, headers: tuple[tuple[str, str], .
     return Response(status, msgspec.json.encode(value), headers=headers)
 
 
-def page(items: Sequence[object], following: str | None) -> Response:
-    """Return one page of a list."""
-    links = (("Link", f'<{following}>; rel="next"'),) if following else ()
-    return answered({"items": items, "next": following}, headers=links)
+class Paging(NamedTuple):
+    """The part of a list that is asked for: the parameters `limit` and `cursor`."""
+
+    limit: int
+    after: Sequence[Any] | None
+    """The place behind which it begins, as the page before gave it; None: at the beginning."""
+
+    @property
+    def one_more(self) -> int:
+        """How many rows to read: one more than is shown tells whether there is another page."""
+        return self.limit + 1
+
+    def page(
+        self, call: Call, asked: Parameters, rows: Sequence[T], place: Callable[[T], tuple[object, ...]]
+    ) -> Page[T]:
+        """Return the page of these rows, the first `one_more` of those that are there. `place` is behind a row."""
+        shown = rows[: self.limit]
+        if len(rows) <= self.limit:
+            return Page(shown, None)
+        cursor = encoded(json.dumps(place(shown[-1])).encode())
+        return Page(shown, f"{call.request.path}?{asked.but(cursor=cursor)}")
 
 
-def packed_cursor(*values: object) -> str:
-    """Return the place behind a row as a text that may stand in a query string."""
-    return urlsafe_b64encode(json.dumps(values).encode()).rstrip(b"=").decode()
+class Page(NamedTuple, Generic[T]):
+    rows: Sequence[T]
+    following: str | None
+    """The path and the query of the next page, if there is one."""
+
+    def answer(self, items: Sequence[object]) -> Response:
+        """Return it with its rows as `items` shows them."""
+        return answered({"items": items, "next": self.following}, headers=links(self.following))
 
 
-def cursor_of(*kinds: type) -> Callable[[str], list[Any]]:
-    """Return a reader of such cursors, with values of these types."""
+def paging(asked: Parameters, usual: int, most: int, *kinds: type) -> Paging:
+    """Take `limit` and `cursor` from the parameters. A cursor has values of these types."""
+    return Paging(asked.one("limit", whole(1, most), usual), asked.one("cursor", _cursor_of(*kinds), None))
 
-    def read(cursor: str) -> list[Any]:
+
+def _cursor_of(*kinds: type) -> Callable[[str], Sequence[Any]]:
+    def read(cursor: str) -> Sequence[Any]:
         try:
-            values = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+            values = json.loads(decoded(cursor))
         except ValueError:
             values = None
         if not isinstance(values, list) or [type(value) for value in values] != list(kinds):
@@ -115,6 +141,14 @@ def cursor_of(*kinds: type) -> Callable[[str], list[Any]]:
         return values
 
     return read
+
+
+def named_uuid(text_: str, field: str) -> str:
+    """Read a UUID of the body. Raises InvalidBody."""
+    try:
+        return parse_uuid(text_)
+    except ValueError:
+        raise InvalidBody("must be a UUID", field) from None
 
 
 class Audit(NamedTuple):
@@ -128,14 +162,10 @@ class Audit(NamedTuple):
 
 def record(session: Session, call: Call, line: Audit) -> None:
     """Add a line to the audit, in the transaction of what it tells of."""
-    record_for(session, call.holder.name, call.address, line)
-
-
-def record_for(session: Session, who: str, address: str, line: Audit) -> None:
     session.execute(
         text(
             "INSERT INTO audit (who, address, action, source, target, outcome)"
             " VALUES (:who, :address, :action, :source, :target, :outcome)"
         ),
-        {"who": who, "address": address, **line._asdict()},
+        {"who": call.holder.name, "address": call.address, **line._asdict()},
     )

@@ -9,22 +9,10 @@ import msgspec
 from sqlalchemy import text
 
 from realmate.console import jobs
-from realmate.console.calls import (
-    NOT_FOUND,
-    Audit,
-    Call,
-    InvalidBody,
-    answered,
-    cursor_of,
-    packed_cursor,
-    page,
-    record,
-)
+from realmate.console.calls import Audit, Call, InvalidBody, named_uuid, paging, record
 from realmate.console.jobs import Job
 from realmate.conversations.erasing import Erased, erase_conversation, erase_source
-from realmate.query.parameters import whole
 from realmate.runtime.transaction import Transactions
-from realmate.wire.ids import parse_uuid
 from realmate.wire.responses import Response
 
 KIND = "erasure"
@@ -45,10 +33,7 @@ def create(call: Call) -> Response:
         raise InvalidBody("must be the name of the source, to erase all of it", "confirm")
     request: dict[str, Any] = {"source": asked.source}
     if asked.conversation is not None:
-        try:
-            request["conversation"] = parse_uuid(asked.conversation)
-        except ValueError:
-            raise InvalidBody("must be a UUID", "conversation") from None
+        request["conversation"] = named_uuid(asked.conversation, "conversation")
     with call.session() as session:
         if _number(session, asked.source) is None:
             raise InvalidBody("is no source that ever sent anything", "source")
@@ -56,37 +41,13 @@ def create(call: Call) -> Response:
         job, is_new = jobs.create(session, call, KIND, request, progress)
         if is_new:
             record(session, call, Audit("erasure.start", request.get("conversation", job.id), asked.source))
-    return answered(job.shown(), 202, (("Location", f"/admin/erasures/{job.id}/"),))
-
-
-def show(call: Call, job_id: str) -> Response:
-    with call.session() as session:
-        try:
-            job = jobs.find(session, KIND, parse_uuid(job_id))
-        except ValueError:
-            job = None
-    return NOT_FOUND if job is None else answered(job.shown())
-
-
-def cancel(call: Call, job_id: str) -> Response:
-    """Stop it. What was erased stays erased."""
-    with call.session() as session:
-        try:
-            job = jobs.find(session, KIND, parse_uuid(job_id))
-        except ValueError:
-            job = None
-        if job is None:
-            return NOT_FOUND
-        cancelled = jobs.cancel(session, job)
-        record(session, call, Audit("erasure.cancel", job.id, job.source, cancelled.state))
-    return answered(cancelled.shown())
+    return jobs.started(KIND, job)
 
 
 def list_erasures(call: Call) -> Response:
     """Return the history: what was erased by retention, on the command line, or here; the newest first."""
     asked = call.parameters("limit", "cursor")
-    limit = asked.one("limit", whole(1, MOST), LIMIT)
-    after = asked.one("cursor", cursor_of(int), None)
+    part = paging(asked, LIMIT, MOST, int)
     asked.check()
     with call.session() as session:
         rows = session.execute(
@@ -96,13 +57,10 @@ def list_erasures(call: Call) -> Response:
                 " FROM erasures JOIN sources ON sources.id = source_id"
                 " WHERE CAST(:after AS bigint) IS NULL OR erasures.id < :after ORDER BY erasures.id DESC LIMIT :limit"
             ),
-            {"after": None if after is None else after[0], "limit": limit + 1},
+            {"after": part.after and part.after[0], "limit": part.one_more},
         ).mappings()
-        found = [dict(row) for row in rows]
-    following = None
-    if len(found) > limit:
-        following = f"/admin/erasures/?{asked.but(cursor=packed_cursor(found[limit - 1]['id']))}"
-    return page(found[:limit], following)
+        found = part.page(call, asked, [dict(row) for row in rows], lambda row: (row["id"],))
+    return found.answer(found.rows)
 
 
 def work(open_session: Callable[[], Any], transactions: Transactions, job: Job, may_go_on: Callable[[], bool]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +17,12 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from realmate.console.calls import Call, InvalidBody
+from realmate.console.calls import NOT_FOUND, Audit, Call, InvalidBody, answered, record
 from realmate.errors import UserError
 from realmate.runtime.database import is_outage
 from realmate.runtime.health import health
+from realmate.wire.ids import parse_uuid
+from realmate.wire.responses import Response
 
 LEASE_S = 120.0
 """Longer than one event may take to be sent, with all its retries."""
@@ -96,7 +98,7 @@ def find(session: Session, kind: str, job_id: str) -> Job | None:
     return None if row is None else _job(row)
 
 
-def newest(session: Session, kind: str, limit: int, after: tuple[str, str] | None) -> list[Job]:
+def newest(session: Session, kind: str, limit: int, after: Sequence[str] | None) -> list[Job]:
     """Return the newest jobs, the newest first, behind a moment and an id."""
     at, job_id = after or (None, None)
     rows = session.execute(
@@ -110,8 +112,44 @@ def newest(session: Session, kind: str, limit: int, after: tuple[str, str] | Non
     return [_job(row) for row in rows]
 
 
+def show(kind: str, call: Call, job_id: str) -> Response:
+    """Answer GET of one job."""
+    with call.session() as session:
+        job = _of(kind, call, session, job_id)
+    return NOT_FOUND if job is None else answered(job.shown())
+
+
+def stop(kind: str, call: Call, job_id: str) -> Response:
+    """Answer DELETE: stop it, after what is under way. What was done stays done."""
+    with call.session() as session:
+        job = _of(kind, call, session, job_id)
+        if job is None:
+            return NOT_FOUND
+        cancelled = cancel(session, job)
+        record(session, call, Audit(f"{kind}.cancel", job.id, job.source, cancelled.state))
+    return answered(cancelled.shown())
+
+
+def _of(kind: str, call: Call, session: Session, job_id: str) -> Job | None:
+    """Return the job, if there is one that this token may see."""
+    try:
+        job = find(session, kind, parse_uuid(job_id))
+    except ValueError:
+        return None
+    return job if job is not None and may_see(call, job) else None
+
+
+def may_see(call: Call, job: Job) -> bool:
+    return call.holder.sources is None or (job.source is not None and call.holder.may_see(job.source))
+
+
+def started(kind: str, job: Job) -> Response:
+    """Answer the POST that made a job."""
+    return answered(job.shown(), 202, (("Location", f"/admin/{kind}s/{job.id}/"),))
+
+
 def cancel(session: Session, job: Job) -> Job:
-    """Stop a job that runs, after the slice that is at work."""
+    """Stop a job that runs."""
     row = session.execute(
         text(
             "UPDATE jobs SET state = 'cancelled', finished_at = clock_timestamp()"

@@ -6,11 +6,10 @@ from importlib.metadata import version
 
 from sqlalchemy import text
 
-from realmate.console.calls import Call, answered, cursor_of, packed_cursor, page
+from realmate.console.calls import Call, answered, paging
 from realmate.conversations.change_statements import FEED_STATE
 from realmate.conversations.statements import BACKLOG, HELD_OF_SOURCES
 from realmate.domain.model import Status
-from realmate.query.parameters import whole
 from realmate.runtime.database_readiness import SCHEMA_REVISION
 from realmate.wire.responses import Response
 
@@ -50,12 +49,11 @@ def show_overview(call: Call) -> Response:
 
 def list_audit(call: Call) -> Response:
     asked = call.parameters("who", "action", "limit", "cursor")
-    limit = asked.one("limit", whole(1, MOST), LIMIT)
-    after = asked.one("cursor", cursor_of(int), None)
+    part = paging(asked, LIMIT, MOST, int)
     values = {
         "who": asked.one("who", str, None),
         "action": asked.one("action", str, None),
-        "after": None if after is None else after[0],
+        "after": part.after and part.after[0],
     }
     asked.check()
     conditions = {"who": "who = :who", "action": "action = :action", "after": "id < :after"}
@@ -63,14 +61,10 @@ def list_audit(call: Call) -> Response:
     with call.session() as session:
         rows = session.execute(
             text(
-                "SELECT id, at, who, address, action, source, target, outcome FROM audit"
+                'SELECT id, at, who, address AS "from", action, source, target, outcome FROM audit'
                 f" WHERE {where} ORDER BY id DESC LIMIT :limit"
             ),
-            values | {"limit": limit + 1},
+            values | {"limit": part.one_more},
         ).mappings()
-        found = [dict(row) for row in rows]
-    items = [{("from" if name == "address" else name): value for name, value in row.items()} for row in found[:limit]]
-    following = None
-    if len(found) > limit:
-        following = f"/admin/audit/?{asked.but(cursor=packed_cursor(items[-1]['id']))}"
-    return page(items, following)
+        found = part.page(call, asked, [dict(row) for row in rows], lambda row: (row["id"],))
+    return found.answer(found.rows)

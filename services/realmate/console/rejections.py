@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import text
 
+from realmate.admin.rejections import find
 from realmate.admin.replay import ReplayAction, action_for
-from realmate.console.calls import NOT_FOUND, Audit, Call, answered, cursor_of, packed_cursor, page, record
-from realmate.query.parameters import choice, whole
+from realmate.console.calls import NOT_FOUND, Audit, Call, answered, paging, record
+from realmate.query.parameters import choice
 from realmate.wire.ids import parse_uuid
 from realmate.wire.moments import parse_moment
 from realmate.wire.responses import FieldError, Response
@@ -53,14 +54,14 @@ def list_rejections(call: Call) -> Response:
     asked = call.parameters(*KNOWN)
     sources = asked.sources(call.holder.sources, MOST_NAMED)
     codes = asked.several("code", str, MOST_NAMED)
-    limit = asked.one("limit", whole(1, MOST), LIMIT)
-    after = asked.one("cursor", cursor_of(str, int), None)
+    part = paging(asked, LIMIT, MOST, str, int)
+    at, number = part.after or (None, None)
     values: dict[str, Any] = {
         "since": asked.one("since", parse_moment, None),
         "until": asked.one("until", parse_moment, None),
         "conversation": asked.one("conversation", parse_uuid, None),
-        "at": None if after is None else after[0],
-        "id": None if after is None else after[1],
+        "at": at,
+        "id": number,
     }
     replayed = asked.one("replayed", choice({"true": True, "false": False}), None)
     asked.check()
@@ -68,14 +69,10 @@ def list_rejections(call: Call) -> Response:
     with call.session() as session:
         rows = session.execute(
             text(_newest(conditions, by_source=sources is not None, by_code=codes is not None)),
-            values | {"sources": sorted(sources or ()), "codes": sorted(codes or ()), "limit": limit + 1},
+            values | {"sources": sorted(sources or ()), "codes": sorted(codes or ()), "limit": part.one_more},
         ).all()
-    items = [_listed(row) for row in rows[:limit]]
-    following = None
-    if len(rows) > limit:
-        cursor = packed_cursor(items[-1].at.astimezone(UTC).isoformat(), items[-1].id)
-        following = f"/admin/rejections/?{asked.but(cursor=cursor)}"
-    return page(items, following)
+    newest = part.page(call, asked, rows, lambda row: (row.at.astimezone(UTC).isoformat(), row.id))
+    return newest.answer([_listed(row) for row in newest.rows])
 
 
 def _conditions(values: Mapping[str, Any], replayed: bool | None) -> str:  # noqa: FBT001 (three values)
@@ -125,19 +122,13 @@ def list_codes(call: Call) -> Response:
 def show_rejection(call: Call, number: int) -> Response:
     """Return one with its event, and write down that somebody looked at it."""
     with call.session() as session:
-        row = session.execute(
-            text(
-                f"SELECT {_COLUMNS}, body FROM rejections AS rejection"
-                " JOIN sources AS source ON source.id = source_id WHERE rejection.id = :id"
-            ),
-            {"id": number},
-        ).first()
-        if row is None or not call.holder.may_see(row.source):
+        rejection = find(session.connection(), number)
+        if rejection is None or not call.holder.may_see(rejection.source):
             return NOT_FOUND
-        record(session, call, Audit("rejection.read", str(number), row.source))
-    shown = msgspec.structs.asdict(_listed(row))
-    body = bytes(row.body).decode(errors="replace")
-    return answered(shown | {"body": body, "errors": _errors(row.detail)})
+        record(session, call, Audit("rejection.read", str(number), rejection.source))
+    shown = msgspec.structs.asdict(_listed(rejection))
+    body = rejection.body.decode(errors="replace")
+    return answered(shown | {"body": body, "errors": _errors(rejection.detail)})
 
 
 def _errors(detail: str) -> list[FieldError]:
@@ -147,6 +138,7 @@ def _errors(detail: str) -> list[FieldError]:
 
 
 def _listed(row: Any) -> Listed:
+    """Return how a row, or a whole rejection, stands in a list."""
     replay = None if row.replayed_at is None else Replayed(row.replayed_at, row.replay_status, row.replay_code)
     return Listed(
         row.id,

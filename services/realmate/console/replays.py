@@ -14,21 +14,9 @@ from realmate.admin.client import Server
 from realmate.admin.rejections import Filter, count, find, mark_replayed
 from realmate.admin.replay import Replay, ReplayAction, action_for
 from realmate.console import jobs
-from realmate.console.calls import (
-    NOT_FOUND,
-    Audit,
-    Call,
-    InvalidBody,
-    answered,
-    cursor_of,
-    packed_cursor,
-    page,
-    record,
-)
+from realmate.console.calls import Audit, Call, InvalidBody, answered, named_uuid, paging, record
 from realmate.console.jobs import Job
-from realmate.query.parameters import whole
 from realmate.sources.model import Source
-from realmate.wire.ids import parse_uuid
 from realmate.wire.responses import Response
 
 KIND = "replay"
@@ -81,7 +69,7 @@ def create(call: Call) -> Response:
         job, is_new = jobs.create(session, call, KIND, request, progress)
         if is_new:
             record(session, call, Audit("replay.start", job.id, asked.source, f"{to_send} to send"))
-    return answered(job.shown(), 202, (("Location", f"/admin/replays/{job.id}/"),))
+    return jobs.started(KIND, job)
 
 
 def _chosen(call: Call, asked: Asked) -> Filter:
@@ -96,12 +84,7 @@ def _chosen(call: Call, asked: Asked) -> Filter:
 
 
 def _told(asked: Chosen) -> dict[str, Any]:
-    conversation = asked.conversation
-    if conversation is not None:
-        try:
-            conversation = parse_uuid(conversation)
-        except ValueError:
-            raise InvalidBody("must be a UUID", "conversation") from None
+    conversation = asked.conversation and named_uuid(asked.conversation, "conversation")
     return {
         "source": asked.source,
         "codes": asked.codes,
@@ -121,51 +104,17 @@ def _filter(told: Mapping[str, Any], *, again: bool) -> Filter:
 
 def list_replays(call: Call) -> Response:
     asked = call.parameters("limit", "cursor")
-    limit = asked.one("limit", whole(1, MOST), LIMIT)
-    after = asked.one("cursor", cursor_of(str, str), None)
+    part = paging(asked, LIMIT, MOST, str, str)
     asked.check()
     with call.session() as session:
-        found = jobs.newest(session, KIND, limit + 1, None if after is None else (after[0], after[1]))
-    following = None
-    if len(found) > limit:
-        last = found[limit - 1]
-        cursor = packed_cursor(last.created_at.astimezone(UTC).isoformat(), last.id)
-        following = f"/admin/replays/?{asked.but(cursor=cursor)}"
-    return page([job.shown() for job in found[:limit] if _may_see(call, job)], following)
-
-
-def show(call: Call, job_id: str) -> Response:
-    with call.session() as session:
-        job = _find(call, session, job_id)
-    return NOT_FOUND if job is None else answered(job.shown())
-
-
-def cancel(call: Call, job_id: str) -> Response:
-    """Stop it, after the second that is at work. What was sent stays sent."""
-    with call.session() as session:
-        job = _find(call, session, job_id)
-        if job is None:
-            return NOT_FOUND
-        cancelled = jobs.cancel(session, job)
-        record(session, call, Audit("replay.cancel", job.id, job.source, cancelled.state))
-    return answered(cancelled.shown())
-
-
-def _find(call: Call, session: Any, job_id: str) -> Job | None:
-    try:
-        job = jobs.find(session, KIND, parse_uuid(job_id))
-    except ValueError:
-        return None
-    return job if job is not None and _may_see(call, job) else None
-
-
-def _may_see(call: Call, job: Job) -> bool:
-    return call.holder.sources is None or (job.source is not None and call.holder.may_see(job.source))
+        found = jobs.newest(session, KIND, part.one_more, part.after)
+    newest = part.page(call, asked, found, lambda job: (job.created_at.astimezone(UTC).isoformat(), job.id))
+    return newest.answer([job.shown() for job in newest.rows if jobs.may_see(call, job)])
 
 
 def work(
     open_session: Callable[[], Any],
-    sources: Callable[[], Mapping[str, Source]],
+    sources: Mapping[str, Source],
     webhook_url: str,
     job: Job,
     may_go_on: Callable[[], bool],
@@ -174,7 +123,7 @@ def work(
     chosen = _filter(job.request["filter"], again=job.request["again"])
     progress = job.progress
     before = Counter(progress["answers"])
-    sending = Replay(Server(webhook_url), sources(), rate=job.request["rate"])
+    sending = Replay(Server(webhook_url), sources, rate=job.request["rate"])
     while may_go_on():
         with open_session() as session:
             number = _next(session, chosen, progress["_after"], progress["_last"])

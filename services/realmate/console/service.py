@@ -64,9 +64,8 @@ class ConsoleService:
     @periodic(lambda _settings: LOOK_PAUSE_S)
     def work(self) -> None:
         """Take up the jobs that nobody works on."""
-        sources = self.sources
         works = {
-            replays.KIND: partial(replays.work, self.open_session, lambda: sources, self.settings.webhook_url),
+            replays.KIND: partial(replays.work, self.open_session, self.sources, self.settings.webhook_url),
             erasures.KIND: partial(erasures.work, self.open_session, self.db),
         }
         worker = Worker(self.open_session, works)

@@ -11,9 +11,9 @@ import msgspec
 from sqlalchemy import text
 
 from realmate.console.calls import NOT_FOUND, Call, answered
-from realmate.domain.model import Rules
+from realmate.conversations.rules import default_rules
 from realmate.sources.model import DAY_S, Source
-from realmate.sources.signing import SignatureRejected, Verifier
+from realmate.sources.signing import SignatureRejected
 from realmate.wire.answers import PAUSED, rejection, too_large, unproven
 from realmate.wire.responses import Response, summary_of
 from realmate.wire.webhook import InvalidEvent, InvalidJson, parse_event
@@ -98,17 +98,13 @@ def _shown(call: Call, name: str, last_at: datetime | None, accepted: list[int],
     source = call.lent.sources.get(name)
     known = source or Source(name)
     settings = call.lent.settings
-    default = Rules(
-        group_window=timedelta(seconds=settings.group_window_s),
-        hold_tolerance=timedelta(seconds=settings.hold_tolerance_s),
-    )
-    rules = known.rules(default)
+    rules = known.rules(default_rules(settings))
     retention_s = known.retention_s or settings.retention_s
     return Shown(
         name,
         source is not None,
         known.paused,
-        _scheme(known.verifier),
+        None if known.verifier is None else known.verifier.name,
         None if known.limit is None else Limit(known.limit.events_per_s, known.limit.burst),
         rules.group_window.total_seconds(),
         rules.hold_tolerance.total_seconds(),
@@ -119,11 +115,6 @@ def _shown(call: Call, name: str, last_at: datetime | None, accepted: list[int],
         Accepted(accepted[-1], sum(accepted), accepted),
         Rejected(dict(rejected[-1]), dict(sum(rejected, Counter())), [each.total() for each in rejected]),
     )
-
-
-def _scheme(verifier: Verifier | None) -> str | None:
-    """Return the scheme's name, as the file of sources has it."""
-    return None if verifier is None else "standard-webhooks" if verifier.signs_key else "x-hub-signature-256"
 
 
 class Tried(msgspec.Struct, forbid_unknown_fields=True):

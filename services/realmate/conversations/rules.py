@@ -7,9 +7,23 @@ from datetime import timedelta
 
 from realmate.conversations.source_ids import SourceIds
 from realmate.domain.model import Rules
+from realmate.runtime.settings import Settings
 from realmate.runtime.transaction import Transactions
 from realmate.sources.file import UNCONFIGURED, Sources
 from realmate.sources.responders import Responder
+
+
+def default_rules(settings: Settings) -> Rules:
+    """Return the rules of a source that has none of its own."""
+    return Rules(
+        group_window=timedelta(seconds=settings.group_window_s),
+        group_max_messages=settings.group_max_messages,
+        hold_tolerance=timedelta(seconds=settings.hold_tolerance_s),
+        hold_max_messages=settings.hold_max_messages,
+        hold_max_bytes=settings.hold_max_bytes,
+        hold_total_messages=settings.hold_total_messages,
+        hold_total_bytes=settings.hold_total_bytes,
+    )
 
 
 class RuleBook:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from realmate.conversations import upkeep
 from realmate.conversations.batches import BatchApplier
 from realmate.conversations.holding import Holding
 from realmate.conversations.responding import Responding, give_up_orphans
-from realmate.conversations.rules import RuleBooks
+from realmate.conversations.rules import RuleBooks, default_rules
 from realmate.conversations.sequencer import NUMBER_PAUSE_S, Sequencer
 from realmate.conversations.source_ids import SourceIds
 from realmate.conversations.sweep import Sweeper
-from realmate.domain.model import Rules
 from realmate.http_server import HealthServer
 from realmate.runtime.background import Background
 from realmate.runtime.config import ServiceSettings
@@ -46,16 +44,7 @@ class ConversationsService:
 
     @property
     def rules(self) -> RuleBooks:
-        default = Rules(
-            group_window=timedelta(seconds=self.settings.group_window_s),
-            group_max_messages=self.settings.group_max_messages,
-            hold_tolerance=timedelta(seconds=self.settings.hold_tolerance_s),
-            hold_max_messages=self.settings.hold_max_messages,
-            hold_max_bytes=self.settings.hold_max_bytes,
-            hold_total_messages=self.settings.hold_total_messages,
-            hold_total_bytes=self.settings.hold_total_bytes,
-        )
-        return RuleBooks(default, self.source_ids, self.sources, self.sources_now)
+        return RuleBooks(default_rules(self.settings), self.source_ids, self.sources, self.sources_now)
 
     @property
     def batches(self) -> BatchApplier:

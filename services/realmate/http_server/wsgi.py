@@ -34,7 +34,7 @@ def respond(application: Application, request: Request) -> Response:
 
 
 def environ_of(request: Request) -> dict[str, Any]:
-    """Return the request as WSGI describes it. `realmate.request_id` is its id."""
+    """Return the request as WSGI describes it, and beside that its id and its headers, by their names in lower case."""
     host, _, port = request.headers.get("host", "").partition(":")
     described = {
         "REQUEST_METHOD": request.method,
@@ -55,5 +55,6 @@ def environ_of(request: Request) -> dict[str, Any]:
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
         "realmate.request_id": request.request_id,
+        "realmate.headers": request.headers,
     }
     return described | {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in request.headers.items()}

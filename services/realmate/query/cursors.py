@@ -55,15 +55,25 @@ def parse_cursor(text: str) -> Cursor:
 
 def packed(form: struct.Struct, *values: object) -> str:
     """Return the values as a text that may stand in a query string."""
-    return urlsafe_b64encode(form.pack(*values)).rstrip(b"=").decode()
+    return encoded(form.pack(*values))
 
 
 def unpacked(form: struct.Struct, text: str) -> tuple[Any, ...]:
     """Read what `packed` made. Raises ValueError."""
     try:
-        return form.unpack(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return form.unpack(decoded(text))
     except struct.error as error:
         raise ValueError(str(error)) from None
+
+
+def encoded(data: bytes) -> str:
+    """Return bytes as a text that may stand in a query string."""
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decoded(text: str) -> bytes:
+    """Read what `encoded` made. Raises ValueError."""
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def to_us(moment: datetime) -> int:

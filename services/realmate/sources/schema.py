@@ -52,7 +52,7 @@ class Signing(msgspec.Struct, forbid_unknown_fields=True, tag_field="scheme"):
         raise NotImplementedError
 
 
-class StandardWebhooksSigning(Signing, tag="standard-webhooks"):
+class StandardWebhooksSigning(Signing, tag=StandardWebhooks.name):
     tolerance_s: Annotated[
         float,
         Meta(
@@ -69,7 +69,7 @@ class StandardWebhooksSigning(Signing, tag="standard-webhooks"):
         return StandardWebhooks(secrets, tolerance_s=self.tolerance_s)
 
 
-class HubSigning(Signing, tag="x-hub-signature-256"):
+class HubSigning(Signing, tag=HubSignature.name):
     def key(self, secret: str) -> bytes:
         return HubSignature.key(secret)
 

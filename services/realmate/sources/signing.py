@@ -43,6 +43,8 @@ class WeakSecret(ValueError):
 
 
 class Verifier(Protocol):
+    name: ClassVar[str]
+    """The scheme's name, in the file of sources."""
     headers: ClassVar[tuple[str, ...]]
     """The headers that it reads, in lower case. The HTTP server keeps these for it."""
     signs_key: bool
@@ -61,6 +63,7 @@ class Verifier(Protocol):
 class StandardWebhooks:
     """`webhook-id`, `webhook-timestamp` and `webhook-signature`, over id, timestamp and body."""
 
+    name: ClassVar[str] = "standard-webhooks"
     headers: ClassVar[tuple[str, ...]] = ("webhook-id", "webhook-timestamp", "webhook-signature")
     signs_key = True
 
@@ -116,6 +119,7 @@ class StandardWebhooks:
 class HubSignature:
     """`X-Hub-Signature-256`, over the body alone: it does not say when it was made, so it does not stop a replay."""
 
+    name: ClassVar[str] = "x-hub-signature-256"
     headers: ClassVar[tuple[str, ...]] = ("x-hub-signature-256",)
     signs_key = False
 
