@@ -9,7 +9,7 @@ FUZZ_STAMP := $(VENV)/.installed-fuzz
 MYPY_TESTS := --explicit-package-bases --allow-subclassing-any --allow-untyped-decorators --allow-untyped-calls \
   --no-warn-return-any --disable-error-code func-returns-value --no-error-summary
 
-.PHONY: help run test contract version docs flaky faults e2e fuzz generate snapshots check audit format bench clean lock
+.PHONY: help run console test contract version docs flaky faults e2e fuzz generate snapshots check audit format bench clean lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,7 +22,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 run: $(STAMP) ## Start everything on one machine: http://127.0.0.1:8000
+	@$(BIN)/python console/build.py --if-needed || true  # it says why; everything else runs without the page
 	@exec $(BIN)/realmate up --exit-with-parent
+
+console: $(STAMP) ## Build the console's page, with this machine's Node or one from PyPI
+	@$(BIN)/python console/build.py
 
 test: $(STAMP) ## All tests, with real stores that they start themselves
 	@$(BIN)/python -m pytest -n 6 --dist worksteal --ignore tests/faults/test_faults.py

@@ -14,7 +14,7 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Request
 from werkzeug.wrappers import Response as WsgiResponse
 
-from realmate.console import erasures, exporting, jobs, overview, rejections, replays, sign_in, sources
+from realmate.console import erasures, exporting, jobs, overview, pages, rejections, replays, sign_in, sources
 from realmate.console.calls import Audit, Call, InvalidBody, Resources, Route, answered, record
 from realmate.http_server.readers import readers
 from realmate.query.parameters import InvalidQuery
@@ -43,6 +43,13 @@ API = (
 )
 """The calls, and the scope that each needs. A token with `sources` sees its own alone."""
 
+PAGES: tuple[tuple[str, str, dict[str, str] | None], ...] = (
+    ("/console/", "", {"path": "index.html"}),
+    ("/console/<path:path>", "", None),
+    ("/docs/", "docs/", {"path": "docs.html"}),
+    ("/docs/<path:path>", "docs/", None),
+)
+"""The page, and the API's page: paths, where their files are, and the file that the path itself means."""
 FAILED = problem(500, "internal_error", "This went wrong here; the log has the request's id.")
 CANNOT = unavailable("The database does not answer now; ask again.")
 
@@ -60,7 +67,11 @@ class Application:
             Route("POST", "/console/session", None, self._sign_in),
             Route("DELETE", "/console/session", None, self._sign_out),
         ]
-        self._routes = Map([Rule(route.path, methods=[route.method], endpoint=route) for route in (*API, *own)])
+        self._routes = Map(
+            [Rule(route.path, methods=[route.method], endpoint=route) for route in (*API, *own)]
+            + [Rule(path, methods=["GET"], endpoint=folder, defaults=given) for path, folder, given in PAGES],
+            redirect_defaults=False,
+        )
 
     def respond(self, environ: dict[str, Any], lent: Resources) -> WsgiResponse:
         request = Request(environ)
@@ -71,6 +82,8 @@ class Application:
             endpoint, values = self._routes.bind_to_environ(environ).match()
         except HTTPException as error:
             return _unrouted(error, request)
+        if isinstance(endpoint, str):
+            return pages.serve(request, endpoint + values["path"])
         return _wsgi(self._call(request, endpoint, values, lent))
 
     def _call(self, request: Request, route: Route, values: Mapping[str, Any], lent: Resources) -> Response:

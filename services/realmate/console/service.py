@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from realmate.console.database import Sessions
 from realmate.console.hours import count_hours
 from realmate.console.jobs import Worker
 from realmate.console.sign_in import OWN_HEADER
-from realmate.http_server import Request, http_tree, wsgi
+from realmate.http_server import Request, http_batch, http_tree, wsgi
 from realmate.runtime.background import Background
 from realmate.runtime.config import ServiceSettings, settings_of
 from realmate.runtime.database import Database
@@ -31,6 +32,7 @@ LOOK_PAUSE_S = 1.0
 COUNT_PAUSE_S = 5.0
 FORGET_PAUSE_S = 3600.0
 KEPT_JOBS_DAYS = 30
+TO_THE_PAGE = Response(302, b"", headers=(("Location", "console/"),))
 
 _tree = partial(http_tree, most_at_work=MOST_AT_WORK, most_bytes=MOST_BODY_BYTES, headers=HEADERS)
 
@@ -55,7 +57,12 @@ class ConsoleService:
     background = Background()
     web = Web()
 
+    @http_batch("GET", "/")
+    def lead_to_the_page(self, requests: Sequence[Request]) -> list[Response]:
+        return [TO_THE_PAGE] * len(requests)
+
     @_tree("/console/")
+    @_tree("/docs/")
     @_tree("/admin/")
     def answer(self, request: Request) -> Response:
         lent = Resources(self.open_session, self.db, self.sources, self.settings)

@@ -19,7 +19,8 @@ log = structlog.get_logger(__name__)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 NO_STORE = "cache-control: no-store\r\n"
-"""No cache may store a response: messages are private, and no response here is true for long (RFC 9111, 5.2.2.5)."""
+"""No cache may store a response that does not say otherwise: messages are private, and no response about them is true
+for long (RFC 9111, 5.2.2.5)."""
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
@@ -55,7 +56,7 @@ def encode(
     if connection is not None:
         extra += f"connection: {connection}\r\n"
     head = (
-        f"{_STATUS_LINES[response.status]}{_about_body(response)}date: {_date.now()}\r\n{NO_STORE}"
+        f"{_STATUS_LINES[response.status]}{_about_body(response)}date: {_date.now()}\r\n{_caching(response)}"
         f"x-request-id: {request_id}\r\n{extra}\r\n"
     )
     encoded = head.encode("latin-1")
@@ -72,6 +73,10 @@ def encode_stream_head(streaming: Streaming, request: Request) -> bytes:
         f"x-request-id: {request.request_id}\r\n{_extra_headers(streaming.headers)}{framing}connection: close\r\n\r\n"
     )
     return head.encode("latin-1")
+
+
+def _caching(response: Response) -> str:
+    return "" if any(name.lower() == "cache-control" for name, _ in response.headers) else NO_STORE
 
 
 def _about_body(response: Response) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from realmate.console.pages import BUILT
 from realmate.local.child import Child
 
 
@@ -18,6 +19,7 @@ def greeting(url: str, children: Sequence[Child], data_dir: Path, *, took_s: flo
     return "\n".join(
         [
             f"\nRealmate is up after {took_s:.1f} s: {url}\n",
+            *([f"  {'console':{width}}  {url}/console/\n"] if (BUILT / "index.html").exists() else []),
             *parts,
             f"  {'data':{width}}  {data_dir}\n",
             "Try these in another terminal (the reply comes 5 s after the message), or `realmate send`:\n",

@@ -1,0 +1,63 @@
+/** The pages and their addresses. They are in the hash, so that the server needs no fallback. */
+import { createRouter, createWebHashHistory, type LocationQuery, type RouteRecordRaw } from 'vue-router'
+
+import type { IconName } from './parts/AppIcon.vue'
+import { knowSession, may, session } from './state/session'
+import type { Scope } from './wire/types'
+
+interface PageOf {
+  name: string
+  scope: Scope
+  icon: IconName
+}
+
+export const PAGES: readonly PageOf[] = [
+  { name: 'conversations', scope: 'read', icon: 'conversations' },
+  { name: 'refused', scope: 'operate', icon: 'refused' },
+  { name: 'sources', scope: 'operate', icon: 'sources' },
+  { name: 'live', scope: 'read', icon: 'live' },
+  { name: 'try', scope: 'read', icon: 'try' },
+  { name: 'audit', scope: 'admin', icon: 'audit' },
+]
+
+declare module 'vue-router' {
+  interface RouteMeta {
+    page?: string
+    scope?: Scope
+  }
+}
+
+const routes: RouteRecordRaw[] = [
+  { path: '/sign-in', name: 'sign-in', component: () => import('./pages/SignInPage.vue') },
+  page('conversations', '/conversations/:source?/:id?', () => import('./pages/conversations/ConversationsPage.vue')),
+  page('refused', '/refused/:id(\\d+)?', () => import('./pages/refused/RefusedPage.vue')),
+  page('sources', '/sources', () => import('./pages/sources/SourcesPage.vue')),
+  page('live', '/live', () => import('./pages/LivePage.vue')),
+  page('try', '/try', () => import('./pages/TryPage.vue')),
+  page('audit', '/audit', () => import('./pages/AuditPage.vue')),
+  { path: '/:rest(.*)*', redirect: () => ({ name: firstPage() }) },
+]
+
+function page(name: string, path: string, component: () => Promise<unknown>): RouteRecordRaw {
+  const scope = PAGES.find((one) => one.name === name)?.scope ?? 'admin'
+  return { path, name, component: component as never, meta: { page: name, scope } }
+}
+
+export const firstPage = () => PAGES.find(({ scope }) => may(scope))?.name ?? 'sign-in'
+
+export const router = createRouter({ history: createWebHashHistory(), routes })
+
+router.beforeEach(async (to) => {
+  await knowSession().catch(() => undefined)
+  if (!session.value) return to.name === 'sign-in' || { name: 'sign-in', query: { to: to.fullPath } }
+  if (to.name === 'sign-in' || (to.meta.scope && !may(to.meta.scope))) return { name: firstPage() }
+  return true
+})
+
+/** All values of a parameter that may be repeated. */
+export function several(query: LocationQuery, name: string): string[] {
+  const value = query[name]
+  return (Array.isArray(value) ? value : [value]).filter((one): one is string => Boolean(one))
+}
+
+export const one = (query: LocationQuery, name: string): string => several(query, name)[0] ?? ''
