@@ -12,7 +12,7 @@ from realmate.console import pages
 
 
 def serve(path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    answer = pages.serve(Request(EnvironBuilder(headers=headers).get_environ()), path)
+    answer = pages.serve(Request(EnvironBuilder(headers=list(headers.items())).get_environ()), path)
     with answer:
         answer.direct_passthrough = False
         return answer.status_code, dict(answer.headers.to_wsgi_list()), answer.get_data()
