@@ -86,20 +86,17 @@ def _conditions(values: Mapping[str, Any], replayed: bool | None) -> str:  # noq
 
 
 def _newest(conditions: str, *, by_source: bool, by_code: bool) -> str:
-    """Return SQL for the newest ones. Each named source, or else each named code, is one walk along an index."""
-    walk = f"FROM rejections AS rejection WHERE {conditions}"
+    """Return SQL for the newest ones. Each named source, code, or pair of both is one walk along an index."""
+    named = []
+    if by_source:
+        conditions += " AND source_id = wanted.chosen"
+        named.append("(SELECT id FROM sources WHERE name = ANY (:sources)) AS wanted (chosen)")
     if by_code:
-        walk += " AND code = ANY (:codes)" if by_source else " AND code = wanted.chosen"
-    if by_source:
-        walk += " AND source_id = wanted.chosen"
+        conditions += " AND code = named.chosen"
+        named.append("unnest(CAST(:codes AS text[])) AS named (chosen)")
     order = "ORDER BY at DESC, rejection.id DESC LIMIT :limit"
-    found = f"(SELECT rejection.* {walk} {order}) AS rejection"
-    if by_source:
-        chosen = f"(SELECT id FROM sources WHERE name = ANY (:sources)) AS wanted (chosen) CROSS JOIN LATERAL {found}"
-    elif by_code:
-        chosen = f"unnest(CAST(:codes AS text[])) AS wanted (chosen) CROSS JOIN LATERAL {found}"
-    else:
-        chosen = found
+    walk = f"(SELECT rejection.* FROM rejections AS rejection WHERE {conditions} {order}) AS rejection"
+    chosen = " CROSS JOIN ".join([*named, f"LATERAL {walk}"])
     return f"SELECT {COLUMNS} FROM {chosen} JOIN sources AS source ON source.id = source_id {order}"
 
 
