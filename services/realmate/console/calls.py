@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import text
@@ -19,9 +20,12 @@ from realmate.runtime.transaction import Transactions
 from realmate.sources.model import Source
 from realmate.sources.tokens import Holder, Scope
 from realmate.wire.ids import parse_uuid
+from realmate.wire.openapi import Parameter
 from realmate.wire.responses import FieldError, Response, problem
 
 T = TypeVar("T")
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Uuid = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid"})]
 
 
 class Resources(NamedTuple):
@@ -115,6 +119,13 @@ class Paging(NamedTuple):
         return Page(shown, f"{call.request.path}?{asked.but(cursor=cursor)}")
 
 
+class Listing(msgspec.Struct, Generic[T]):
+    """One page of a list, the newest first."""
+
+    items: Sequence[T]
+    next: Annotated[str | None, msgspec.Meta(description="The path and the query of the next page, if there is one.")]
+
+
 class Page(NamedTuple, Generic[T]):
     rows: Sequence[T]
     following: str | None
@@ -122,12 +133,21 @@ class Page(NamedTuple, Generic[T]):
 
     def answer(self, items: Sequence[object]) -> Response:
         """Return it with its rows as `items` shows them."""
-        return answered({"items": items, "next": self.following}, headers=links(self.following))
+        return answered(Listing(items, self.following), headers=links(self.following))
 
 
 def paging(asked: Parameters, usual: int, most: int, *kinds: type) -> Paging:
     """Take `limit` and `cursor` from the parameters. A cursor has values of these types."""
     return Paging(asked.one("limit", whole(1, most), usual), asked.one("cursor", _cursor_of(*kinds), None))
+
+
+def paging_parameters(usual: int, most: int) -> tuple[Parameter, ...]:
+    """Describe the parameters that `paging` takes."""
+    limit = {"type": "integer", "minimum": 1, "maximum": most, "default": usual}
+    return (
+        Parameter("limit", limit, "The most items in a page."),
+        Parameter("cursor", {"type": "string"}, "The place in the list that `next` of the page before names."),
+    )
 
 
 def _cursor_of(*kinds: type) -> Callable[[str], Sequence[Any]]:

@@ -10,18 +10,20 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from realmate.console.calls import NOT_FOUND, Audit, Call, InvalidBody, answered, record
+from realmate.console.calls import NOT_FOUND, Audit, Call, InvalidBody, Moment, Uuid, answered, record
 from realmate.errors import UserError
 from realmate.runtime.database import is_outage
 from realmate.runtime.health import health
+from realmate.sources.tokens import Scope
 from realmate.wire.ids import parse_uuid
+from realmate.wire.openapi import Operation, Parameter, Success
 from realmate.wire.responses import Response
 
 LEASE_S = 120.0
@@ -60,6 +62,17 @@ class Job(msgspec.Struct):
         """The only source that it is about, if it is about one."""
         source: str | None = self.request.get("filter", self.request).get("source")
         return source
+
+
+class ShownJob(msgspec.Struct, kw_only=True):
+    """The members that `Job.shown` returns of a job of any kind."""
+
+    id: Uuid
+    state: Literal["running", "done", "failed", "cancelled"]
+    by: Annotated[str, msgspec.Meta(description="The name of the token that asked for it.")]
+    created_at: Moment
+    finished_at: Moment | None
+    error: Annotated[str | None, msgspec.Meta(description="Why it failed, or why it waits.")]
 
 
 Work = Callable[[Job, Callable[[], bool]], bool]
@@ -249,3 +262,38 @@ def _job(row: Any) -> Job:
         row.progress,
         row.error,
     )
+
+
+IDEMPOTENCY_KEY = Parameter(
+    "Idempotency-Key",
+    {"type": "string", "maxLength": MOST_KEY_CHARS},
+    "The same key of the same token gets the job that it made before.",
+    place="header",
+)
+
+
+def operations(kind: str, scope: Scope, shown: type[ShownJob], example: ShownJob) -> tuple[Operation, Operation]:
+    """Describe `show` and `stop`."""
+    path, parameters = (
+        f"/admin/{kind}s/{{job_id}}/",
+        (Parameter("job_id", {"type": "string"}, "A UUID.", place="path"),),
+    )
+    running, stopped = (Success(200, each, shown, example=example) for each in ("The job.", "The job, which stops."))
+    return (
+        Operation(
+            *("GET", path, f"show_{kind}", f"Show how far {_an(kind)} is", (running,), (NOT_FOUND,), "", parameters),
+            scope=scope,
+            tag="operations",
+        ),
+        Operation(
+            *("DELETE", path, f"stop_{kind}", f"Stop {_an(kind)}", (stopped,), (NOT_FOUND,)),
+            "It stops after what is under way. What was done stays done.",
+            parameters,
+            scope=scope,
+            tag="operations",
+        ),
+    )
+
+
+def _an(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
