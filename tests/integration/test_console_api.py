@@ -17,6 +17,7 @@ import described
 from installation import event
 from reading import Client, begun_with_tokens
 from realmate.console.application import API
+from realmate.query.cursors import encoded
 from realmate.sources import tokens
 from signatures import SECRET, signature
 
@@ -216,7 +217,11 @@ def test_rejections_are_found_by_every_filter_page_by_page(console: Console) -> 
 
 
 @pytest.mark.parametrize(
-    "query", ["sorce=open", "limit=0", "since=now", "cursor=x", "replayed=1", "conversation=1", "until=x"]
+    "query",
+    [
+        *("sorce=open", "limit=0", "since=now", "replayed=1", "conversation=1", "until=x", "source=%00", "code=%00"),
+        *(f"cursor={cursor}" for cursor in ("x", encoded(b'["now",1]'), encoded(b"[" * 9_000))),
+    ],
 )
 def test_a_wrong_query_is_named(console: Console, query: str) -> None:
     answer = console.call("GET", f"/admin/rejections/?{query}")
@@ -247,6 +252,13 @@ def test_an_event_that_is_no_text_is_shown_with_its_bytes(console: Console) -> N
 def audit(console: Console, **filters: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = console.call("GET", "/admin/audit/", params=filters).json()["items"]
     return items
+
+
+@pytest.mark.parametrize("path", ["/admin/audit/", "/admin/erasures/", "/admin/replays/"])
+def test_a_cursor_that_no_list_gave_is_named(console: Console, path: str) -> None:
+    for held in (b"[]", b"[99999999999999999999]", b'["2026-11-27T00:00:00Z","x"]'):
+        answer = console.call("GET", path, params={"cursor": encoded(held)})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "cursor")
 
 
 # --- replays ---
@@ -296,7 +308,8 @@ def test_a_replay_can_be_stopped(console: Console) -> None:
 
 
 def test_a_body_that_is_wrong_is_named(console: Console) -> None:
-    for body, field in (({"rate": 0}, "rate"), ({"conversation": "x"}, "conversation"), ({"until": "x"}, "until")):
+    wrong = {"rate": 0, "conversation": "x", "until": "x", "source": "\0", "codes": "\0"}
+    for field, body in ((field, {field: value}) for field, value in wrong.items()):
         answer = console.call("POST", "/admin/replays/", json=body)
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, field)
     assert console.call("POST", "/admin/replays/", json={"sorce": "open"}).status_code == 400

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +24,10 @@ from realmate.wire.responses import FieldError, Response, problem
 
 T = TypeVar("T")
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Storable = Annotated[str, msgspec.Meta(pattern="^[^\\u0000]*$")]
+"""Any text that the database can hold: it knows no NUL."""
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""The number of a row."""
 Uuid = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid"})]
 
 
@@ -115,7 +118,7 @@ class Paging(NamedTuple):
         shown = rows[: self.limit]
         if len(rows) <= self.limit:
             return Page(shown, None)
-        cursor = encoded(json.dumps(place(shown[-1])).encode())
+        cursor = encoded(msgspec.json.encode(place(shown[-1])))
         return Page(shown, f"{call.request.path}?{asked.but(cursor=cursor)}")
 
 
@@ -136,9 +139,9 @@ class Page(NamedTuple, Generic[T]):
         return answered(Listing(items, self.following), headers=links(self.following))
 
 
-def paging(asked: Parameters, usual: int, most: int, *kinds: type) -> Paging:
-    """Take `limit` and `cursor` from the parameters. A cursor has values of these types."""
-    return Paging(asked.one("limit", whole(1, most), usual), asked.one("cursor", _cursor_of(*kinds), None))
+def paging(asked: Parameters, usual: int, most: int, place: Any) -> Paging:
+    """Take `limit` and `cursor` from the parameters. `place` is the type of what a cursor holds: a tuple."""
+    return Paging(asked.one("limit", whole(1, most), usual), asked.one("cursor", _cursor_of(place), None))
 
 
 def paging_parameters(usual: int, most: int) -> tuple[Parameter, ...]:
@@ -150,14 +153,12 @@ def paging_parameters(usual: int, most: int) -> tuple[Parameter, ...]:
     )
 
 
-def _cursor_of(*kinds: type) -> Callable[[str], Sequence[Any]]:
+def _cursor_of(place: Any) -> Callable[[str], Sequence[Any]]:
     def read(cursor: str) -> Sequence[Any]:
         try:
-            values = json.loads(decoded(cursor))
+            values: Sequence[Any] = msgspec.json.decode(decoded(cursor), type=place)
         except ValueError:
-            values = None
-        if not isinstance(values, list) or [type(value) for value in values] != list(kinds):
-            raise ValueError("is no cursor of this list")
+            raise ValueError("is no cursor of this list") from None
         return values
 
     return read

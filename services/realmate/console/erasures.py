@@ -15,6 +15,8 @@ from realmate.console.calls import (
     Call,
     InvalidBody,
     Listing,
+    Number,
+    Storable,
     Uuid,
     named_uuid,
     paging,
@@ -34,7 +36,7 @@ LIMIT, MOST = 50, 200
 class ErasureRequest(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST /admin/erasures/: one conversation, or a whole source, whose name is given twice then."""
 
-    source: str
+    source: Storable
     conversation: str | None = None
     confirm: Annotated[str | None, msgspec.Meta(description="The source again, to erase all of it.")] = None
 
@@ -81,7 +83,7 @@ def create(call: Call) -> Response:
 def list_erasures(call: Call) -> Response:
     """Return the history: what was erased by retention, on the command line, or here; the newest first."""
     asked = call.parameters("limit", "cursor")
-    part = paging(asked, LIMIT, MOST, int)
+    part = paging(asked, LIMIT, MOST, tuple[Number])
     asked.check()
     with call.session() as session:
         rows = newest(session.connection(), part.one_more, part.after[0] if part.after else None)

@@ -9,6 +9,7 @@ import msgspec
 
 from realmate.admin.exporting import ConversationTooLarge, exported
 from realmate.console.calls import NOT_FOUND, Audit, Call, Moment, Uuid, record
+from realmate.query.parameters import storable
 from realmate.wire.ids import parse_uuid
 from realmate.wire.openapi import Operation, Parameter, Success
 from realmate.wire.responses import Response, problem
@@ -60,7 +61,7 @@ class Export(msgspec.Struct):
 def export(call: Call, source: str, conversation: str) -> Response:
     """Return it as one JSON document, and write down that somebody took it."""
     try:
-        conversation_id = parse_uuid(conversation)
+        source, conversation_id = storable(source), parse_uuid(conversation)
     except ValueError:
         return NOT_FOUND
     with call.session() as session:

@@ -111,7 +111,7 @@ def find(session: Session, kind: str, job_id: str) -> Job | None:
     return None if row is None else _job(row)
 
 
-def newest(session: Session, kind: str, limit: int, after: Sequence[str] | None) -> list[Job]:
+def newest(session: Session, kind: str, limit: int, after: Sequence[Any] | None) -> list[Job]:
     """Return the newest jobs, the newest first, behind a moment and an id."""
     at, job_id = after or (None, None)
     rows = session.execute(
@@ -120,7 +120,7 @@ def newest(session: Session, kind: str, limit: int, after: Sequence[str] | None)
             " OR (created_at, id) < (CAST(:at AS timestamptz), CAST(:id AS uuid)))"
             " ORDER BY created_at DESC, id DESC LIMIT :limit"
         ),
-        {"kind": kind, "at": at, "id": job_id, "limit": limit},
+        {"kind": kind, "at": at, "id": job_id and str(job_id), "limit": limit},
     )
     return [_job(row) for row in rows]
 

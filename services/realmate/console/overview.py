@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 import msgspec
 from sqlalchemy import text
 
-from realmate.console.calls import Call, Listing, Moment, answered, paging, paging_parameters
+from realmate.console.calls import Call, Listing, Moment, Number, answered, paging, paging_parameters
 from realmate.conversations.change_statements import FEED_STATE
 from realmate.conversations.statements import BACKLOG, HELD_OF_SOURCES
 from realmate.domain.model import Status
+from realmate.query.parameters import storable
 from realmate.runtime.database_readiness import SCHEMA_REVISION
 from realmate.wire.openapi import Operation, Parameter, Success
 from realmate.wire.responses import Response
@@ -89,10 +90,10 @@ def show_overview(call: Call) -> Response:
 
 def list_audit(call: Call) -> Response:
     asked = call.parameters(*KNOWN_OF_AUDIT)
-    part = paging(asked, LIMIT, MOST, int)
+    part = paging(asked, LIMIT, MOST, tuple[Number])
     values = {
-        "who": asked.one("who", str, None),
-        "action": asked.one("action", str, None),
+        "who": asked.one("who", storable, None),
+        "action": asked.one("action", storable, None),
         "after": part.after and part.after[0],
     }
     asked.check()

@@ -18,13 +18,14 @@ from realmate.console.calls import (
     Call,
     Listing,
     Moment,
+    Number,
     Uuid,
     answered,
     paging,
     paging_parameters,
     record,
 )
-from realmate.query.parameters import choice
+from realmate.query.parameters import choice, storable
 from realmate.wire.ids import parse_uuid
 from realmate.wire.moments import parse_moment
 from realmate.wire.openapi import Operation, Parameter, Success
@@ -79,8 +80,8 @@ class ShownRejection(ListedRejection):
 def list_rejections(call: Call) -> Response:
     asked = call.parameters(*KNOWN)
     sources = asked.sources(call.holder.sources, MOST_NAMED)
-    codes = asked.several("code", str, MOST_NAMED)
-    part = paging(asked, LIMIT, MOST, str, int)
+    codes = asked.several("code", storable, MOST_NAMED)
+    part = paging(asked, LIMIT, MOST, tuple[Moment, Number])
     at, number = part.after or (None, None)
     values: dict[str, Any] = {
         "since": asked.one("since", parse_moment, None),
@@ -97,7 +98,7 @@ def list_rejections(call: Call) -> Response:
             text(_newest(conditions, by_source=sources is not None, by_code=codes is not None)),
             values | {"sources": sorted(sources or ()), "codes": sorted(codes or ()), "limit": part.one_more},
         ).all()
-    newest = part.page(call, asked, rows, lambda row: (row.at.astimezone(UTC).isoformat(), row.id))
+    newest = part.page(call, asked, rows, lambda row: (row.at, row.id))
     return newest.answer([_listed(row) for row in newest.rows])
 
 

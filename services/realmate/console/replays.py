@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 from sqlalchemy import text
@@ -19,6 +20,8 @@ from realmate.console.calls import (
     Call,
     InvalidBody,
     Listing,
+    Moment,
+    Storable,
     answered,
     named_uuid,
     paging,
@@ -38,8 +41,8 @@ Action = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [each.name.lower
 class ReplayFilter(msgspec.Struct, forbid_unknown_fields=True):
     """The choice of rejections. What is empty or null chooses all."""
 
-    source: str | None = None
-    codes: list[str] = []
+    source: Storable | None = None
+    codes: list[Storable] = []
     since: datetime | None = None
     until: datetime | None = None
     conversation: str | None = None
@@ -137,11 +140,11 @@ def _filter(told: Mapping[str, Any], *, again: bool) -> Filter:
 
 def list_replays(call: Call) -> Response:
     asked = call.parameters("limit", "cursor")
-    part = paging(asked, LIMIT, MOST, str, str)
+    part = paging(asked, LIMIT, MOST, tuple[Moment, UUID])
     asked.check()
     with call.session() as session:
         found = jobs.newest(session, KIND, part.one_more, part.after)
-    newest = part.page(call, asked, found, lambda job: (job.created_at.astimezone(UTC).isoformat(), job.id))
+    newest = part.page(call, asked, found, lambda job: (job.created_at, job.id))
     return newest.answer([job.shown() for job in newest.rows if jobs.may_see(call, job)])
 
 
