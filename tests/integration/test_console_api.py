@@ -274,6 +274,9 @@ def test_a_replay_is_counted_and_then_sent_by_the_front_door_once(console: Conso
     started = console.call("POST", "/admin/replays/", json=asked, headers=again)
     assert started.status_code == 202
     assert console.call("POST", "/admin/replays/", json=asked, headers=again).json()["id"] == started.json()["id"]
+    for path, other in (("replays", asked | {"rate": 7}), ("erasures", {"source": "open", "confirm": "open"})):
+        answer = console.call("POST", f"/admin/{path}/", json=other, headers=again)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "Idempotency-Key")
     job = until(lambda: ended(console, started.headers["Location"]))
     assert (job["state"], job["sent"], job["answers"], job["by"]) == ("done", 1, {"202 accepted": 1}, "admin")
     [rejection] = console.rejections(conversation=key)

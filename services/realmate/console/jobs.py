@@ -30,6 +30,12 @@ LEASE_S = 120.0
 """Longer than one event may take to be sent, with all its retries."""
 SAVE_PAUSE_S = 1.0
 MOST_KEY_CHARS = 255
+IDEMPOTENCY_KEY = Parameter(
+    "Idempotency-Key",
+    {"type": "string", "maxLength": MOST_KEY_CHARS},
+    "The same key of the same token, with the same body, gets the job that it made before.",
+    place="header",
+)
 RETRY_S = 5.0
 """After so long a job is tried again that could not go on, since nobody answers."""
 log = structlog.get_logger(__name__)
@@ -85,11 +91,11 @@ def create(
 ) -> tuple[Job, bool]:
     """Return a new job, and True; or the one that this token made with the same idempotency key, and False.
 
-    Raises InvalidBody.
+    Raises InvalidBody, also where that one is another job than what is asked for now.
     """
-    key = call.request.headers.get("Idempotency-Key")
+    key = call.request.headers.get(IDEMPOTENCY_KEY.name)
     if key is not None and len(key) > MOST_KEY_CHARS:
-        raise InvalidBody(f"Idempotency-Key has more than {MOST_KEY_CHARS} characters", "Idempotency-Key")
+        raise InvalidBody(f"has more than {MOST_KEY_CHARS} characters", IDEMPOTENCY_KEY.name)
     by = call.holder.name
     row = session.execute(
         text(
@@ -102,7 +108,10 @@ def create(
     if row is not None:
         return _job(row), True
     statement = text(f"SELECT {_COLUMNS} FROM jobs WHERE created_by = :by AND idempotency_key = :key")
-    return _job(session.execute(statement, {"by": by, "key": key}).one()), False
+    job = _job(session.execute(statement, {"by": by, "key": key}).one())
+    if (job.kind, job.request) != (kind, msgspec.to_builtins(request)):
+        raise InvalidBody("came with another request before", IDEMPOTENCY_KEY.name)
+    return job, False
 
 
 def find(session: Session, kind: str, job_id: str) -> Job | None:
@@ -262,14 +271,6 @@ def _job(row: Any) -> Job:
         row.progress,
         row.error,
     )
-
-
-IDEMPOTENCY_KEY = Parameter(
-    "Idempotency-Key",
-    {"type": "string", "maxLength": MOST_KEY_CHARS},
-    "The same key of the same token gets the job that it made before.",
-    place="header",
-)
 
 
 def operations(kind: str, scope: Scope, shown: type[ShownJob], example: ShownJob) -> tuple[Operation, Operation]:
