@@ -311,7 +311,7 @@ def test_a_replay_can_be_stopped(console: Console) -> None:
 
 
 def test_a_body_that_is_wrong_is_named(console: Console) -> None:
-    wrong = {"rate": 0, "conversation": "x", "until": "x", "source": "\0", "codes": "\0"}
+    wrong = {"rate": 0, "conversation": "", "until": "x", "source": "\0", "codes": "\0"}
     for field, body in ((field, {field: value}) for field, value in wrong.items()):
         answer = console.call("POST", "/admin/replays/", json=body)
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, field)

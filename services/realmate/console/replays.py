@@ -120,7 +120,7 @@ def _chosen(call: Call, asked: ReplayRequest) -> Filter:
 
 
 def _told(asked: ReplayFilter) -> dict[str, Any]:
-    conversation = asked.conversation and named_uuid(asked.conversation, "conversation")
+    conversation = None if asked.conversation is None else named_uuid(asked.conversation, "conversation")
     return {
         "source": asked.source,
         "codes": asked.codes,
