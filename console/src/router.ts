@@ -48,11 +48,17 @@ export const firstPage = () => PAGES.find(({ scope }) => may(scope))?.name ?? 's
 export const router = createRouter({ history: createWebHashHistory(), routes })
 
 router.beforeEach(async (to) => {
+  for (const { components } of to.matched) fetchAhead(components?.default)
   await knowSession().catch(() => undefined)
   if (!session.value) return to.name === 'sign-in' || { name: 'sign-in', query: { to: to.fullPath } }
   if (to.name === 'sign-in' || (to.meta.scope && !may(to.meta.scope))) return { name: firstPage() }
   return true
 })
+
+/** Let a page's file come while we ask who we are. */
+function fetchAhead(component: unknown): void {
+  if (typeof component === 'function') void (component as () => Promise<unknown>)().catch(() => undefined)
+}
 
 /** All values of a parameter that may be repeated. */
 export function several(query: LocationQuery, name: string): string[] {
