@@ -138,6 +138,29 @@ def test_what_changes_is_told_until_it_is_stopped(cli: Cli) -> None:
     assert tail.returncode == 0
 
 
+INTERRUPTED_IN_A_FINALIZER = """
+import signal
+import realmate.admin.tail
+from realmate.cli import main
+
+class Finalized:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def follow(*_, **__):
+    Finalized()
+    raise SystemExit(3)
+
+realmate.admin.tail.follow = follow
+main(["tail"])
+"""
+
+
+def test_an_interrupt_ends_it_even_where_python_drops_exceptions() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IN_A_FINALIZER], check=False, timeout=TIMEOUT_S)
+    assert done.returncode == 0
+
+
 def test_a_name_remembers_the_place(cli: Cli) -> None:
     options = ("tail", "--name", "crm", "--type", "conversation.opened", "--until-caught-up")
     assert cli.objects(*options) == []
