@@ -3,6 +3,7 @@ import vue from '@vitejs/plugin-vue'
 import { defineConfig } from 'vitest/config'
 
 import { apiPage } from './build/api-page'
+import { compressed } from './build/compressed'
 import { earlyTheme } from './build/early-theme'
 
 /** One chunk of libraries, one of what the pages share, and one a page: few requests, and long lives in the cache. */
@@ -25,6 +26,7 @@ export default defineConfig({
     }),
     earlyTheme(),
     apiPage(),
+    compressed(),
   ],
   build: {
     target: 'es2022',

@@ -92,7 +92,7 @@ def _look(browser: Browser, url: str, seconds: int) -> dict[str, float]:
 
 
 def _gzipped(response: Response) -> int:
-    """Return what a file of the page is on the wire, behind an ingress that compresses."""
+    """Return how large a file of the page is on its way, compressed."""
     if not urlsplit(response.url).path.startswith("/console/") or response.url.endswith("/session"):
         return 0
     return len(gzip.compress(response.body(), 6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,19 @@ def test_a_page_that_is_not_built_says_how_to_build_it(tmp_path: Path, monkeypat
     status, _, body = serve("index.html")
     assert status == 503
     assert b"make console" in body
+
+
+def test_a_browser_that_takes_gzip_gets_the_compressed_file(built: Path) -> None:
+    script = built / "page" / "assets" / "index-1a2b.js"
+    script.with_name("index-1a2b.js.gz").write_bytes(gzip.compress(b"1"))
+    status, headers, body = serve("assets/index-1a2b.js", **{"Accept-Encoding": "gzip, br"})
+    assert (status, headers["Content-Encoding"], gzip.decompress(body)) == (200, "gzip", b"1")
+    assert "javascript" in headers["Content-Type"]
+    assert headers["Vary"] == "Accept-Encoding"
+    for accepted in ("", "gzip;q=0", "br"):
+        _, headers, body = serve("assets/index-1a2b.js", **{"Accept-Encoding": accepted})
+        assert "Content-Encoding" not in headers
+        assert body == b"1"
+    status, headers, _ = serve("index.html", **{"Accept-Encoding": "gzip"})
+    assert (status, headers.get("Content-Encoding")) == (200, None)
+    assert serve("../secret", **{"Accept-Encoding": "gzip"})[0] == 404

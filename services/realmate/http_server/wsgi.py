@@ -16,7 +16,16 @@ from realmate.http_server.request import Request
 from realmate.wire.responses import Response
 
 HEADERS = (
-    *("accept", "accept-language", "authorization", "content-type", "cookie", "idempotency-key", "if-modified-since"),
+    *(
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "authorization",
+        "content-type",
+        "cookie",
+        "idempotency-key",
+        "if-modified-since",
+    ),
     *("if-none-match", "origin", "x-forwarded-for", "x-forwarded-host", "x-forwarded-prefix", "x-forwarded-proto"),
 )
 """The headers that an application sees. One that reads others declares them with its route, beside these."""
