@@ -13,7 +13,7 @@ interface PageOf {
 
 export const PAGES: readonly PageOf[] = [
   { name: 'conversations', scope: 'read', icon: 'conversations' },
-  { name: 'refused', scope: 'operate', icon: 'refused' },
+  { name: 'rejected', scope: 'operate', icon: 'rejected' },
   { name: 'sources', scope: 'operate', icon: 'sources' },
   { name: 'live', scope: 'read', icon: 'live' },
   { name: 'try', scope: 'read', icon: 'try' },
@@ -30,7 +30,7 @@ declare module 'vue-router' {
 const routes: RouteRecordRaw[] = [
   { path: '/sign-in', name: 'sign-in', component: () => import('./pages/SignInPage.vue') },
   page('conversations', '/conversations/:source?/:id?', () => import('./pages/conversations/ConversationsPage.vue')),
-  page('refused', '/refused/:id(\\d+)?', () => import('./pages/refused/RefusedPage.vue')),
+  page('rejected', '/rejected/:id(\\d+)?', () => import('./pages/rejected/RejectedPage.vue')),
   page('sources', '/sources', () => import('./pages/sources/SourcesPage.vue')),
   page('live', '/live', () => import('./pages/LivePage.vue')),
   page('try', '/try', () => import('./pages/TryPage.vue')),

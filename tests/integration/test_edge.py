@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ backend webhook from edge
 backend query from readers
     server query-1 127.0.0.1:9
 """
+CONSOLE = """
+backend console from operations
+    http-request return status 200 content-type text/plain string console
+"""
 PATIENCE_S = 30.0
 
 
@@ -36,19 +41,25 @@ def haproxy(*arguments: str | Path, bind: str) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Of an edge whose services are all down."""
-    servers = tmp_path_factory.mktemp("edge") / "servers.cfg"
-    servers.write_text(UNREACHABLE)
+@contextmanager
+def edge_before(servers: str, directory: Path) -> Iterator[int]:
+    """Run an edge before these servers. Yields its port."""
+    (directory / "servers.cfg").write_text(servers)
     chosen = free_port()
-    edge = haproxy("-db", "-f", EDGE / "haproxy.cfg", "-f", servers, bind=f"127.0.0.1:{chosen}")
+    edge = haproxy("-db", "-f", EDGE / "haproxy.cfg", "-f", directory / "servers.cfg", bind=f"127.0.0.1:{chosen}")
     assert edge.stdout
     first_line = edge.stdout.readline()
     assert edge.poll() is None, first_line
     yield chosen
     edge.terminate()
     edge.communicate(timeout=PATIENCE_S)
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Of an edge whose services are all down."""
+    with edge_before(UNREACHABLE, tmp_path_factory.mktemp("edge")) as chosen:
+        yield chosen
 
 
 @pytest.fixture
@@ -78,10 +89,18 @@ def test_it_is_alive_but_not_ready_and_says_what_fails(wire: RawConnection) -> N
     assert (answer.status, list(answer.json()["failing"])) == (503, ["webhook"])
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/", "/webhooks", "/conversation", "//webhook/", "/webhook/../metrics"])
+@pytest.mark.parametrize("path", ["/metrics", "/index", "/webhooks", "/conversation", "/consoles", "//webhook/", "/webhook/../metrics"])
 def test_what_is_not_for_everyone_is_not_found(wire: RawConnection, path: str) -> None:
     answer = wire.ask(get(path))
     assert answer.status == (503 if path.startswith("/webhook/") else 404)
+
+
+@pytest.mark.parametrize("path", ["/", "/console", "/console/index.html", "/admin/replays/", "/docs/", "/%61dmin/audit/"])
+def test_the_console_s_paths_lead_to_it_where_there_is_one(port: int, tmp_path: Path, path: str) -> None:
+    with edge_before(UNREACHABLE + CONSOLE, tmp_path) as other:
+        for asked, status in ((other, 200), (port, 503)):
+            with RawConnection(("127.0.0.1", asked), timeout_s=PATIENCE_S) as wire:
+                assert wire.ask(get(path)).status == status
 
 
 def test_a_body_that_is_too_large_is_rejected_before_it_is_sent(wire: RawConnection) -> None:

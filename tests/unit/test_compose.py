@@ -26,7 +26,12 @@ EXAMPLE = (ROOT / ".env.example").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
-NEEDS = {"webhook": ["transport"], "conversations": ["database", "transport"], "query": ["database"]}
+NEEDS = {
+    "webhook": ["transport"],
+    "conversations": ["database", "transport"],
+    "query": ["database"],
+    "console": ["database", "webhook_url"],
+}
 """Of our long-running services, the settings that each reads and that have no default."""
 OURS = [*NEEDS, "migrate"]
 LONG_RUNNING = [name for name in SERVICES if name not in {"migrate", "transport-keys"}]
@@ -82,7 +87,8 @@ class TestTheEnvironment:
     @pytest.mark.parametrize("service", OURS)
     def test_gives_a_service_no_secret_that_it_does_not_need(self, service: str) -> None:
         needs = {
-            f"{need.upper()}_URL" for need in NEEDS.get(service, ["database", "database_writer", "database_reader"])
+            f"{need.upper().removesuffix('_URL')}_URL"
+            for need in NEEDS.get(service, ["database", "database_writer", "database_reader"])
         }
         needs |= {"REDIS_URL"} if service == "webhook" else set()
         assert {name for name in SERVICES[service]["environment"] if name.endswith("_URL")} == needs
@@ -98,7 +104,7 @@ class TestTheEnvironment:
 
     def test_gives_each_service_the_role_that_migrate_makes_for_it(self) -> None:
         made = settings_of("migrate")
-        assert made.database_writer_url == settings_of("conversations").database
+        assert made.database_writer_url == settings_of("conversations").database == settings_of("console").database
         assert made.database_reader_url == settings_of("query").database
         assert len({made.database, made.database_writer_url, made.database_reader_url}) == 3
 

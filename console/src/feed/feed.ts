@@ -42,7 +42,7 @@ export function follow(session: Session, cursor: string | null = null): void {
     change: take,
     health: (health) => (state.value = health),
     gap: () => subscribers.forEach(({ gap }) => gap?.()),
-    refused: () => void ask('console/session').catch(() => undefined), // 401 signs out
+    rejected: () => void ask('console/session').catch(() => undefined), // 401 signs out
   })
   sharing.start(cursor)
 }

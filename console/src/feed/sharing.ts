@@ -85,7 +85,7 @@ export class Sharing {
         change: (change, cursor) => this.tell({ word: 'change', change, cursor }),
         health: (health) => this.tell({ word: 'health', health }),
         gap: () => this.tell({ word: 'gap' }),
-        refused: () => this.told.refused(),
+        rejected: () => this.told.rejected(),
       },
       this.cursor,
     )

@@ -13,8 +13,8 @@ export interface Told {
   health(health: Health): void
   /** Changes may be missing before this moment: what was loaded must be loaded again. */
   gap(): void
-  /** The server refused the stream. Asking why is the caller's matter. */
-  refused(): void
+  /** The server rejected the stream. Asking why is the caller's matter. */
+  rejected(): void
 }
 
 /** A break that heals within this time is not worth a word. */
@@ -71,7 +71,7 @@ export class Stream {
     const notice = () => this.told.health(this.wasLive ? 'reconnecting' : 'connecting')
     this.timers.notice ??= setTimeout(notice, QUIET_MS)
     if (source.readyState !== EventSource.CLOSED || source !== this.source) return
-    this.told.refused()
+    this.told.rejected()
     this.timers.retry = setTimeout(() => this.open(), this.waitMs * (0.75 + Math.random() / 2))
     this.waitMs = Math.min(this.waitMs * 2, LONGEST_WAIT_MS)
   }

@@ -1,4 +1,4 @@
-/** The filters of the refused events, as they stand in the address, and as the calls want them. */
+/** The filters of the rejected events, as they stand in the address, and as the calls want them. */
 import type { LocationQuery } from 'vue-router'
 
 import { one, several } from '../../router'
