@@ -28,6 +28,7 @@ from realmate.local.service import Migration, Service, url_of
 from realmate.local.valkey import Valkey
 from realmate.runtime.settings import Settings
 from realmate.sources.configuration import ConfigurationError
+from realmate.sources.endpoint_file import EndpointFile
 from realmate.sources.file import SourceFile
 from realmate.sources.tokens import TokensFile
 
@@ -236,6 +237,7 @@ def _check_files(settings: Settings) -> None:
     try:
         if settings.sources_file is not None:
             SourceFile(settings.sources_file, os.environ)
+            EndpointFile(settings.sources_file, os.environ)
         variable = "TOKENS_FILE"
         if settings.tokens_file is not None:
             TokensFile(settings.tokens_file)
