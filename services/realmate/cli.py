@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 RATE = click.FloatRange(min=0.001)
 PATH = click.Path(dir_okay=False, path_type=Path)
 PORT = click.IntRange(1, 65535)
-SERVICE_NAMES = ("webhook", "conversations", "query", "console")
+SERVICE_NAMES = ("webhook", "conversations", "query", "deliveries", "console")
 
 
 def _message_of(error: Exception) -> str:
@@ -154,7 +154,7 @@ def migrate() -> None:
 @main.command()
 @click.argument("services", nargs=-1, required=True, type=click.Choice(SERVICE_NAMES), metavar="SERVICE...")
 def run(services: tuple[str, ...]) -> None:
-    """Run services in this process, as a pod does: webhook, conversations, query, console.
+    """Run services in this process, as a pod does: webhook, conversations, query, deliveries, console.
 
     Usually one a process. Several share the process and its port: `realmate run webhook query`.
     """

@@ -21,7 +21,7 @@ MOST_KEPT = 256
 
 
 class Place(NamedTuple):
-    """Where a connection leads."""
+    """The place that a connection leads to."""
 
     scheme: str
     host: str
