@@ -3,9 +3,10 @@
 #   docker build -t realmate .
 #   docker build -t realmate-development --target development .        what `skaffold dev` runs
 #
-# The embedded stores of `realmate up` (the extra `local`) are not in it, nor a compiler, pip, a shell's tools or tests.
+# The embedded stores of `realmate up` (the extra `local`) are not in it, nor a compiler, pip, Node, a shell's tools or tests.
 
 ARG PYTHON=3.11-slim-bookworm
+ARG NODE=22-bookworm-slim
 
 # The dependencies, as tested and each by its hash (requirements.lock), in a virtual environment without pip. A change of
 # code leaves this layer, the large one, as it is.
@@ -16,10 +17,19 @@ COPY requirements.lock ./
 RUN python -m venv --without-pip /opt/realmate \
  && pip --python /opt/realmate/bin/python install --quiet --require-hashes --no-deps -r requirements.lock
 
+# The console's page. It is the same for every architecture, so the builder's own Node makes it.
+FROM --platform=$BUILDPLATFORM node:${NODE} AS page
+WORKDIR /build
+COPY console/package.json console/package-lock.json console/.npmrc ./
+RUN npm ci
+COPY console ./
+RUN npm run build
+
 # The project itself, to be laid over them.
 FROM dependencies AS application
 COPY pyproject.toml README.md LICENSE ./
 COPY services services
+COPY --from=page /build/dist services/realmate/console/page
 RUN pip --python /opt/realmate/bin/python install --quiet --no-deps --prefix /application .
 
 FROM python:${PYTHON} AS production
@@ -47,8 +57,9 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/healthz', timeout=2)"]
 ENTRYPOINT ["realmate"]
-# All three in one process: the whole API on one port, for who gives it a DATABASE_URL and a REDIS_URL and nothing more.
-CMD ["run", "webhook", "conversations", "query"]
+# All four in one process: the whole API on one port, for who gives it a DATABASE_URL and a REDIS_URL and nothing more.
+# The console answers only where a TOKENS_FILE says who may use it.
+CMD ["run", "webhook", "conversations", "query", "console"]
 
 # The same for `skaffold dev`: its root must be writable, and its process begins anew when a Python file in it changes.
 FROM production AS development

@@ -9,7 +9,7 @@ FUZZ_STAMP := $(VENV)/.installed-fuzz
 MYPY_TESTS := --explicit-package-bases --allow-subclassing-any --allow-untyped-decorators --allow-untyped-calls \
   --no-warn-return-any --disable-error-code func-returns-value --no-error-summary
 
-.PHONY: help run console test contract version docs flaky faults e2e fuzz generate snapshots check audit format bench clean lock
+.PHONY: help run console test contract version docs screenshots flaky faults e2e fuzz generate snapshots check audit format bench clean lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,6 +29,7 @@ console: $(STAMP) ## Build the console's page, with this machine's Node or one f
 	@$(BIN)/python console/build.py
 
 test: $(STAMP) ## All tests, with real stores that they start themselves
+	@$(BIN)/python console/build.py --if-needed
 	@$(BIN)/python -m pytest -n 6 --dist worksteal --ignore tests/faults/test_faults.py
 	@$(BIN)/python -m pytest -n 2 tests/faults/test_faults.py  # by themselves: they keep a whole machine busy
 
@@ -54,6 +55,12 @@ generate: $(STAMP) ## Write what is made from something else: the chart's schema
 
 docs: $(STAMP) ## The documentation as a site, in .realmate/site
 	@$(BIN)/zensical build --clean --strict
+
+screenshots: $(STAMP) ## Draw each page of the console into .realmate/screenshots, and those of docs/console.md anew
+	@$(BIN)/python console/build.py --if-needed
+	@mkdir -p .realmate/screenshots docs/images
+	@SCREENSHOTS=.realmate/screenshots $(BIN)/python -m pytest -q -n 2 tests/integration/test_console_page_looks.py
+	@for name in $$(grep -o 'images/[a-z-]*.png' docs/console.md); do cp .realmate/screenshots/$$(basename $$name) docs/images/; done
 
 snapshots: $(STAMP) ## Write anew what the chart renders, for a reviewer to see what a change changes
 	@UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/chart/test_snapshots.py
@@ -83,6 +90,7 @@ check: $(STAMP) ## What CI checks: format, lint, types, layers, workflows, and t
 	@$(BIN)/zizmor --offline --quiet .github/workflows
 	@$(BIN)/zensical build --clean --strict >$(VENV)/docs.log || { cat $(VENV)/docs.log; exit 1; }
 	@$(BIN)/python -m pip check --disable-pip-version-check
+	@$(BIN)/python console/build.py --check
 
 format: $(STAMP) ## Format and mend what can be mended
 	@$(BIN)/ruff format .

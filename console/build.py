@@ -25,17 +25,22 @@ class CannotBuildError(Exception):
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument(
-        "--if-needed", action="store_true", help="Only where it is missing, or older than its sources."
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--if-needed", action="store_true", help="Only where it is missing, or older than its sources.")
+    parser.add_argument(
+        "--check", action="store_true", help="Check its types and style and run its unit tests instead."
     )
-    if arguments.parse_args().if_needed and not is_needed():
+    arguments = parser.parse_args()
+    if arguments.if_needed and not is_needed():
         return 0
-    print("Building the console's page (ten seconds, once) ...", flush=True)
     try:
-        build()
+        if arguments.check:
+            check()
+        else:
+            print("Building the console's page (ten seconds, once) ...", flush=True)
+            build()
     except CannotBuildError as error:
-        print(f"The console's page was not built: {error}. Everything else runs.", file=sys.stderr)
+        print(f"The console's page: {error}. Everything else runs.", file=sys.stderr)
         return 1
     return 0
 
@@ -54,10 +59,28 @@ def sources() -> Iterator[Path]:
             yield from (inner for inner in each.rglob("*") if inner.is_file())
 
 
+def check() -> None:
+    """Raises CannotBuildError."""
+    environment = installed()
+    for script in ("check", "test"):
+        npm(environment, "run", "--silent", script, is_shown=True)
+
+
+def installed() -> dict[str, str]:
+    """Install the packages of the lock file, if they are not there; return the environment for npm.
+
+    Raises CannotBuildError.
+    """
+    environment = node_environment()
+    lock, done = HERE / "package-lock.json", HERE / "node_modules" / ".package-lock.json"
+    if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
+        npm(environment, "ci", "--no-audit", "--no-fund")
+    return environment
+
+
 def build() -> None:
     """Raises CannotBuildError."""
-    environment = node_environment()
-    npm(environment, "ci", "--no-audit", "--no-fund")
+    environment = installed()
     npm(environment, "run", "build")
     shutil.rmtree(PAGE, ignore_errors=True)
     shutil.copytree(HERE / "dist", PAGE)
@@ -88,18 +111,23 @@ def node_version(node: str | None) -> int:
     return int(found[1]) if found else 0
 
 
-def npm(environment: dict[str, str], *arguments: str) -> None:
+def npm(environment: dict[str, str], *arguments: str, is_shown: bool = False) -> None:
     program = shutil.which("npm", path=environment["PATH"])
     if program is None:
         raise CannotBuildError("there is no npm")
-    run([program, *arguments], environment)
+    run([program, *arguments], environment, is_shown=is_shown)
 
 
-def run(command: list[str], environment: dict[str, str]) -> None:
-    """Run it in the page's folder. Raises CannotBuildError, with the last line that it said."""
+def run(command: list[str], environment: dict[str, str], *, is_shown: bool = False) -> None:
+    """Run it in the page's folder. Raises CannotBuildError, with the last line that it said.
+
+    All that it says is in LOG if it fails, and on the terminal, too, if that `is_shown`.
+    """
     ran = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, check=False)
     if ran.returncode != 0:
         LOG.write_text(ran.stdout + ran.stderr)
+        if is_shown:
+            print(LOG.read_text(), file=sys.stderr)
         said = (ran.stderr or ran.stdout).strip().splitlines()
         raise CannotBuildError(
             f"`{' '.join(command[-3:])}` failed ({said[-1] if said else 'no output'}); {LOG} has all"

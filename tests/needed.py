@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+CI = bool(os.environ.get("CI"))
 BEYOND_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where Debian puts servers: root's PATH has it, a user's has not."""
 
@@ -18,6 +19,6 @@ def require_program(program: str, *, package: str) -> Path:
     if found:
         return Path(found)
     hint = f"needs {program}: apt-get install {package}"
-    if os.environ.get("CI"):
+    if CI:
         pytest.fail(hint)
     pytest.skip(hint)

@@ -6,31 +6,21 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from realmate.admin.moments import Moment
+from realmate.admin.operating import COMMANDS as OPERATING
+from realmate.admin.operating import RATE, configured_sources
 from realmate.admin.reading import COMMANDS as READING
 from realmate.admin.waiting import patiently, wait_option, wait_s
 from realmate.errors import UserError
 from realmate.wire.printable import printable
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
-    from sqlalchemy import Connection, Engine
-
-    from realmate.admin.rejections import Filter
     from realmate.sources.file import Sources
     from realmate.sources.model import Source
 
-RATE = click.FloatRange(min=0.001)
-PATH = click.Path(dir_okay=False, path_type=Path)
-PORT = click.IntRange(1, 65535)
 SERVICE_NAMES = ("webhook", "conversations", "query", "deliveries", "console")
 
 
@@ -60,7 +50,19 @@ class Commands(click.Group):
             raise click.ClickException(printable(_message_of(error))) from error
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _database_url() -> str | None:
+    """Return DATABASE_URL, or else the URL of the database of `realmate up` on this machine, or else None."""
+    from realmate.local.postgres import running_url
+    from realmate.runtime.settings import load
+
+    settings = load()
+    return settings.database_url or running_url(settings.realmate_data_dir / "postgres")
+
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "obj": _database_url}
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
 @click.version_option(package_name="realmate", prog_name="realmate")
 def main() -> None:
     """Realmate keeps WhatsApp-style conversations: events come in by webhook, messages typed in bursts are grouped,
@@ -84,7 +86,7 @@ def main() -> None:
     """
 
 
-for _command in READING:
+for _command in (*READING, *OPERATING):
     main.add_command(_command)
 
 
@@ -207,7 +209,7 @@ def send(
 
     if file is not None and say:
         raise click.UsageError("--say plays a conversation and FILE sends events: choose one")
-    source = _only(_sources()) if name is None else _sources().get(name) or Source(name)
+    source = _only(configured_sources()) if name is None else configured_sources().get(name) or Source(name)
     server = Server(url, read_url=read_url, token=token, wait_s=wait_s())
     well = converse(server, source, say) if file is None else replay(server, file, source, rate=rate)
     sys.exit(0 if well else 1)
@@ -238,20 +240,6 @@ def token(name: str, scopes: tuple[str, ...], sources: tuple[str, ...]) -> None:
     entry = tokens.entry(name, made, scopes or ("read",), sources)
     click.echo(entry)
     click.echo(f"The token, shown only now: {made}", err=True)
-
-
-def filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say which rejections are meant."""
-    options = (
-        click.option("--source", help="Of this source."),
-        click.option("--code", "codes", multiple=True, help="With this code, as in hold_expired; can be repeated."),
-        click.option("--since", type=Moment(), help="Not before: 2026-01-31T12:00, or 2h (ago)."),
-        click.option("--until", type=Moment(), help="Before: 2026-01-31T12:00, or 2h (ago)."),
-        click.option("--conversation", type=click.UUID, metavar="ID", help="About this conversation."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @main.group()
@@ -289,139 +277,6 @@ def release_finalizers(namespace: str, deployment: str) -> None:
     patiently(lambda: release(namespace, deployment, tell=click.echo), wait_s())
 
 
-@main.group()
-def rejections() -> None:
-    """Look at what was rejected, and at the messages that expired. DATABASE_URL says where; or `realmate up` runs."""
-
-
-@rejections.command("list")
-@filtered
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="So many, the newest ones.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@wait_option()
-def list_rejections(*, limit: int, as_json: bool, **which: Any) -> None:
-    """List the newest ones, the very newest last.
-
-    \b
-    Examples:
-      realmate rejections list --source shop --since 2h
-      realmate rejections list --code invalid_event --code invalid_json --limit 1000 --json
-    """
-    from realmate.admin.terminal import show_list
-
-    with _connection() as connection:
-        show_list(connection, _filter(**which), limit=limit, as_json=as_json)
-
-
-@rejections.command("show")
-@click.argument("number", type=click.IntRange(min=1))
-@click.option("--body", "body_only", is_flag=True, help="The event alone, as it can be sent again.")
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
-@wait_option()
-def show_rejection(number: int, *, body_only: bool, as_json: bool) -> None:
-    """Show one with its event."""
-    from realmate.admin.terminal import show_one
-
-    with _connection() as connection:
-        show_one(connection, number, body_only=body_only, as_json=as_json)
-
-
-@main.command()
-@filtered
-@click.option("--send", "really", is_flag=True, help="Send them; without it nothing is sent, only counted.")
-@click.option("--again", is_flag=True, help="Also those that were replayed already.")
-@click.option("--rate", type=RATE, default=50.0, show_default=True, help="Events a second, at most.")
-@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="The server.")
-@click.option(
-    "--report", type=PATH, help="Leave the outcome there, as JSON; the exit code says only if it was reached."
-)
-@click.option("--report-port", type=PORT, help="Tell the progress there, as JSON over HTTP.")
-@wait_option()
-def replay(
-    *, really: bool, again: bool, rate: float, url: str, report: Path | None, report_port: int | None, **which: Any
-) -> None:
-    """Send again what was rejected or expired, where that can bring another answer.
-
-    Without --send it only says what it would do. Each event is marked when it is answered, and carries an idempotency
-    key until then: interrupted, the command goes on where it was. A message whose id is taken, as an expired one's is,
-    gets a new id. SOURCES_FILE says with which secrets to sign. The exit code is 1 when any answer was not 2xx.
-
-    \b
-    Examples:
-      realmate replay --source shop --code expired --since 1d
-      realmate replay --source shop --code expired --since 1d --send --rate 20
-    """
-    from realmate.admin import terminal
-    from realmate.admin.client import Server
-    from realmate.admin.replay import Replay
-    from realmate.admin.report import Report, published
-
-    sources = _sources()
-    progress = Report()
-    with published(progress, report_port, report), _connection() as connection:
-        meant = _filter(**which)._replace(unreplayed=not again)
-        well = terminal.replay(
-            connection, meant, Replay(Server(url, wait_s=wait_s()), sources, rate=rate), progress, send=really
-        )
-    sys.exit(0 if well or report is not None else 1)
-
-
-@main.group()
-def erase() -> None:
-    """Erase one conversation, or all of a source, now. DATABASE_URL says where; or `realmate up` runs.
-
-    How long closed conversations are kept is a setting of each source: retention.closed_days in SOURCES_FILE.
-    """
-
-
-@erase.command("conversation")
-@click.argument("conversation_id", type=click.UUID, metavar="ID")
-@click.option("--source", default="default", show_default=True, help="Whose it is.")
-@wait_option()
-@click.confirmation_option(prompt="It cannot be brought back. Erase it?")
-def erase_conversation(conversation_id: UUID, source: str) -> None:
-    """Erase a conversation with its messages, and what was rejected about it."""
-    from realmate.admin import erasing
-
-    with _database() as engine:
-        erasing.conversation(engine, source, str(conversation_id))
-
-
-@erase.command("source")
-@click.argument("name")
-@click.option("--if-exists", is_flag=True, help="No error where there is nothing of it.")
-@wait_option()
-@click.confirmation_option(prompt="Nothing of it can be brought back. Erase all that this source ever sent?")
-def erase_source(name: str, *, if_exists: bool) -> None:
-    """Erase all that a source ever sent. Close it first (enabled = false): what it sends meanwhile may stay.
-
-    In small portions, which disturb nobody. Interrupted, it goes on when it is run again.
-    """
-    from realmate.admin import erasing
-
-    with _database() as engine:
-        erasing.whole_source(engine, name, if_exists=if_exists)
-
-
-@erase.command("history")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="So many, the newest ones.")
-@wait_option()
-def erase_history(limit: int) -> None:
-    """List what was erased, by retention or by hand; the newest last."""
-    from realmate.admin import erasing
-
-    with _database() as engine:
-        erasing.history(engine, limit)
-
-
-def _sources() -> Sources:
-    """Return the sources that SOURCES_FILE names now."""
-    from realmate.runtime.settings import load
-    from realmate.sources.file import read_sources
-
-    return read_sources(load().sources_file)
-
-
 def _only(sources: Sources) -> Source:
     """The source that is meant by who names none."""
     from realmate.sources.model import DEFAULT
@@ -430,29 +285,3 @@ def _only(sources: Sources) -> Source:
         return sources.get(DEFAULT) or next(iter(sources.values()))
     names = ", ".join(sources) or "none that is enabled"
     raise click.UsageError(f"SOURCES_FILE closes the default source; say which one you are with --source: {names}")
-
-
-def _filter(source: str | None, codes: tuple[str, ...], since: Any, until: Any, conversation: Any) -> Filter:
-    from realmate.admin.rejections import Filter
-
-    return Filter(source, codes, since, until, None if conversation is None else str(conversation))
-
-
-@contextmanager
-def _database() -> Iterator[Engine]:
-    """The database at DATABASE_URL, or else that of `realmate up` on this machine."""
-    from realmate.admin.database import opened, reach
-    from realmate.local.postgres import running_url
-    from realmate.runtime.settings import load
-
-    settings = load()
-    url = settings.database_url or running_url(settings.realmate_data_dir / "postgres") or settings.database
-    patiently(lambda: reach(url), wait_s())
-    with opened(url) as engine:
-        yield engine
-
-
-@contextmanager
-def _connection() -> Iterator[Connection]:
-    with _database() as engine, engine.connect() as connection:
-        yield connection

@@ -14,12 +14,24 @@ from helm import helm
 
 CHART = Path(__file__).parents[2] / "charts" / "realmate"
 RELEASE, NAMESPACE = "shop", "attendance"
+CONSOLE: dict[str, Any] = {"console": {"enabled": True}, "readers": {"existingSecret": "readers"}}
+"""The values that turn the console on."""
 
 Object = dict[str, Any]
 
 
 class RenderError(Exception):
     """helm rejected; the message is its."""
+
+
+def merged(*several: dict[str, Any]) -> dict[str, Any]:
+    """Several maps of values as one: what is in a later one comes over the earlier ones."""
+    whole: dict[str, Any] = {}
+    for values in several:
+        for name, value in values.items():
+            is_map = isinstance(value, dict) and isinstance(whole.get(name), dict)
+            whole[name] = merged(whole[name], value) if is_map else value
+    return whole
 
 
 def render(values: dict[str, Any] | None = None, *, by: Callable[[], str] = helm) -> list[Object]:

@@ -19,11 +19,24 @@ from realmate.runtime.postgres import QUIET
 from realmate.runtime.settings import Settings
 from realmate.transport.amqp.connections import QUEUE
 from realmate.transport.redis.connections import COMMANDS, GROUP
-from rendered import CHART, NAMESPACE, RELEASE, Object, RenderError, environment, found, pods, render
+from rendered import (
+    CHART,
+    CONSOLE,
+    NAMESPACE,
+    RELEASE,
+    Object,
+    RenderError,
+    environment,
+    found,
+    merged,
+    pods,
+    render,
+)
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ("1.29.0", "1.34.0", kubernetes_validate.latest_version())
 OURS = ("webhook", "conversations", "query")
+EVERY = (*OURS, "console")
 EXTERNAL = {store: {"external": {"existingSecret": f"my-{store}"}} for store in ("postgres", "redis", "rabbitmq")}
 ALL_ON: dict[str, Any] = {
     "ingress": {"enabled": True, "host": "realmate.example", "tlsSecret": "certificate", "className": "nginx"},
@@ -76,13 +89,13 @@ MATRIX: dict[str, dict[str, Any]] = {
     "external stores": EXTERNAL,
     "external stores, amqp, hook": EXTERNAL | {"transport": {"kind": "amqp"}, "migration": {"mode": "hook"}},
     "all on": ALL_ON,
+    "all on, with the console": merged(ALL_ON, CONSOLE),
     "for development": {"development": True, "networkPolicy": {"enabled": False}},
     "scaled by KEDA": {"keda": {"enabled": True}, "metrics": {"serviceMonitor": {"enabled": True}}},
     "scaled by KEDA, amqp": {"keda": {"enabled": True}, "transport": {"kind": "amqp"}},
     "CloudNativePG": {"postgres": {"cloudnativepg": {"enabled": True, "spec": {"backup": {"retentionPolicy": "30d"}}}}},
-    "by the Gateway API": {
-        "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["realmate.example"]}
-    },
+    "by the Gateway API": CONSOLE
+    | {"httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["realmate.example"]}},
     "by digest": {"image": {"digest": "sha256:" + "0" * 64}},
     "kept stores": {
         "postgres": {"storage": {"keep": False, "className": "fast"}},
@@ -111,6 +124,12 @@ def objects(request: pytest.FixtureRequest) -> list[Object]:
 @pytest.fixture(scope="module")
 def plain() -> list[Object]:
     return render()
+
+
+@pytest.fixture(scope="module")
+def whole() -> list[Object]:
+    """An installation with every service there is."""
+    return render(CONSOLE)
 
 
 def test_every_object_is_valid_for_every_kubernetes_it_is_for(objects: list[Object]) -> None:
@@ -151,16 +170,16 @@ def test_no_pod_is_root_writes_to_its_root_or_knows_the_api_server(objects: list
             assert not container["image"].endswith(":latest")
 
 
-def test_only_for_development_a_root_can_be_written_to(plain: list[Object]) -> None:
-    for objects, read_only in ((plain, True), (render(MATRIX["for development"]), False)):
-        for name in (*OURS, "operator"):
+def test_only_for_development_a_root_can_be_written_to(whole: list[Object]) -> None:
+    for objects, read_only in ((whole, True), (render(CONSOLE | MATRIX["for development"]), False)):
+        for name in (*EVERY, "operator"):
             (container,) = found(objects, "Deployment", name)["spec"]["template"]["spec"]["containers"]
             assert container["securityContext"]["readOnlyRootFilesystem"] is read_only
 
 
-def test_every_pod_is_under_the_default_deny_and_under_a_policy_of_its_own(plain: list[Object]) -> None:
-    policies = [each for each in plain if each["kind"] == "NetworkPolicy"]
-    for each in plain:
+def test_every_pod_is_under_the_default_deny_and_under_a_policy_of_its_own(whole: list[Object]) -> None:
+    policies = [each for each in whole if each["kind"] == "NetworkPolicy"]
+    for each in whole:
         template = each if each["kind"] == "Pod" else each.get("spec", {}).get("template")
         if template is None:
             continue
@@ -198,30 +217,31 @@ def test_a_selector_does_not_depend_on_a_version(objects: list[Object]) -> None:
             }
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_what_our_pods_are_told_is_what_our_code_reads(plain: list[Object], name: str) -> None:
-    variables = environment(found(plain, "Deployment", name)["spec"]["template"]["spec"])
+@pytest.mark.parametrize("name", EVERY)
+def test_what_our_pods_are_told_is_what_our_code_reads(whole: list[Object], name: str) -> None:
+    variables = environment(found(whole, "Deployment", name)["spec"]["template"]["spec"])
     assert {variable.lower() for variable in variables} <= Settings.model_fields.keys()
     needs = {
         "webhook": {"TRANSPORT_URL", "REDIS_URL"},
         "conversations": {"TRANSPORT_URL", "DATABASE_URL"},
         "query": {"DATABASE_URL"},
+        "console": {"DATABASE_URL"},
     }
     assert {variable for variable, value in variables.items() if isinstance(value, dict)} == needs[name]
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_pod_is_given_longer_to_stop_than_it_takes(name: str) -> None:
     for settings in ({}, {"DRAIN_DELAY_S": 12.5, "DRAIN_TIMEOUT_S": "30"}):
-        pod = found(render({"settings": settings}), "Deployment", name)["spec"]["template"]["spec"]
+        pod = found(render(CONSOLE | {"settings": settings}), "Deployment", name)["spec"]["template"]["spec"]
         told = environment(pod)
         assert pod["terminationGracePeriodSeconds"] > float(told["DRAIN_DELAY_S"]) + float(told["DRAIN_TIMEOUT_S"]) + 3
         assert not settings or told["DRAIN_DELAY_S"] == "12.5"
 
 
-def test_a_rolling_update_takes_no_pod_before_a_new_one_is_ready(plain: list[Object]) -> None:
-    for name in OURS:
-        strategy = found(plain, "Deployment", name)["spec"]["strategy"]
+def test_a_rolling_update_takes_no_pod_before_a_new_one_is_ready(whole: list[Object]) -> None:
+    for name in EVERY:
+        strategy = found(whole, "Deployment", name)["spec"]["strategy"]
         assert strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
 
 
@@ -235,7 +255,7 @@ def test_what_is_scaled_starts_with_the_least_and_never_with_one() -> None:
     assert replicas == {"webhook": 4, "conversations": 3, "query": 2}
 
 
-@pytest.mark.parametrize("name", ["webhook", "query", "conversations", "operator", "migration", "postgres", "rabbitmq"])
+@pytest.mark.parametrize("name", [*EVERY, "operator", "migration", "postgres", "rabbitmq"])
 def test_each_pod_can_be_told_where_to_run(name: str) -> None:
     where = {
         "nodeSelector": {"disk": "fast"},
@@ -243,14 +263,15 @@ def test_each_pod_can_be_told_where_to_run(name: str) -> None:
         "affinity": {"podAntiAffinity": {}},
         "priorityClassName": "high",
     }
-    specifications = pods(render({name: where, "transport": {"kind": "amqp"}}))
+    values = merged(CONSOLE, {"transport": {"kind": "amqp"}})
+    specifications = pods(render(merged(values, {name: where})))
     [pod] = [
         pod
         for title, pod in specifications.items()
         if name.replace("migration", "migrate") in title and "release" not in title
     ]
     assert {key: pod.get(key) for key in where} == where
-    everywhere = pods(render({"transport": {"kind": "amqp"}}))
+    everywhere = pods(render(values))
     assert not any(pod.keys() & where.keys() for pod in everywhere.values())
 
 
@@ -560,6 +581,8 @@ def test_the_way_in_shows_the_api_and_nothing_else() -> None:
         ({"transport": {"kind": "amqp", "drain": "amqp"}}, "another one than transport.kind"),
         ({"postgres": {"cloudnativepg": {"enabled": True}, "existingSecret": "x"}}, "brings its own Secret"),
         ({"httpRoute": {"enabled": True}}, "of which Gateway"),
+        ({"console": {"enabled": True}}, "console.enabled needs readers.existingSecret"),
+        ({"console": {"settings": {"WEBHOOK_URL": "http://a"}}}, "additional properties 'WEBHOOK_URL' not allowed"),
         ({"operator": {"mode": "elsewhere"}}, "say which operator may work here"),
         ({"settings": {"GROUP_WINDOWS_S": 5}}, "additional properties 'GROUP_WINDOWS_S' not allowed"),
         ({"query": {"settings": {"PORT": 80}}}, "additional properties 'PORT' not allowed"),

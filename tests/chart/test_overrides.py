@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from prometheus import alert_rules
-from rendered import CHART, RELEASE, Object, found, pods, render
+from rendered import CHART, CONSOLE, RELEASE, Object, found, merged, pods, render
 
-COMPONENTS = ("webhook", "conversations", "query", "migration", "admin", "postgres", "redis", "rabbitmq")
-OF_OURS = ("webhook", "conversations", "query", "operator", "migration", "admin")
+COMPONENTS = ("webhook", "conversations", "query", "console", "migration", "admin", "postgres", "redis", "rabbitmq")
+OF_OURS = ("webhook", "conversations", "query", "console", "operator", "migration", "admin")
 AMQP: dict[str, Any] = {"transport": {"kind": "amqp"}}
 
 
@@ -28,7 +28,8 @@ def contexts(pod: Object) -> tuple[Object, Object]:
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_each_component_runs_as_an_account_of_its_own_without_rights(component: str) -> None:
     mine = {"serviceAccount": {"annotations": {"iam": 7}}}
-    objects = render(AMQP | {component: mine})
+    whole = merged(AMQP, CONSOLE)
+    objects = render(merged(whole, {component: mine}))
     account = found(objects, "ServiceAccount", component)
     assert account["automountServiceAccountToken"] is False
     assert account["metadata"]["annotations"] == {"iam": "7"}
@@ -36,7 +37,7 @@ def test_each_component_runs_as_an_account_of_its_own_without_rights(component: 
     bound = [each["subjects"] for each in objects if each["kind"] == "RoleBinding"]
     assert all(subject["name"] == f"{RELEASE}-operator" for subjects in bound for subject in subjects)
     for given, name in (({"name": "mine"}, "mine"), ({"create": False}, "default")):
-        named = render(AMQP | {component: {"serviceAccount": given}})
+        named = render(merged(whole, {component: {"serviceAccount": given}}))
         assert {pod["serviceAccountName"] for pod in pods_of(named, component)} == {name}
 
 
@@ -72,7 +73,7 @@ def test_security_contexts_can_be_overridden_for_all_and_for_one() -> None:
 def test_volumes_can_be_mounted_into_each_of_our_pods(component: str) -> None:
     volume = {"name": "ca", "configMap": {"name": "database-ca"}}
     mount = {"name": "ca", "mountPath": "/etc/database-ca", "readOnly": True}
-    objects = render({component: {"extraVolumes": [volume], "extraVolumeMounts": [mount]}})
+    objects = render(merged(CONSOLE, {component: {"extraVolumes": [volume], "extraVolumeMounts": [mount]}}))
     pod = pods_of(objects, component)[0]
     assert volume in pod["volumes"]
     assert mount in pod["containers"][0]["volumeMounts"]
@@ -94,14 +95,14 @@ def test_jobs_end_and_go_as_they_are_told() -> None:
     assert found(objects, "Pod", "test")["spec"]["activeDeadlineSeconds"] > 0
 
 
-@pytest.mark.parametrize("name", ["webhook", "query"])
+@pytest.mark.parametrize("name", ["webhook", "query", "console"])
 def test_a_service_can_be_a_load_balancer_s(name: str) -> None:
-    plain = found(render(), "Service", name)
+    plain = found(render(CONSOLE), "Service", name)
     assert plain["spec"]["type"] == "ClusterIP"
     assert "externalTrafficPolicy" not in plain["spec"]
     assert "annotations" not in plain["metadata"]
     service = {"type": "LoadBalancer", "annotations": {"internal": True}, "externalTrafficPolicy": "Local"}
-    told = found(render({name: {"service": service}}), "Service", name)
+    told = found(render(merged(CONSOLE, {name: {"service": service}})), "Service", name)
     assert (told["spec"]["type"], told["spec"]["externalTrafficPolicy"]) == ("LoadBalancer", "Local")
     assert told["metadata"]["annotations"] == {"internal": "true"}
 

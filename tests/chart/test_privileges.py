@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rendered import RELEASE, Object, environment, found, pods, render
+from rendered import CONSOLE, RELEASE, Object, environment, found, pods, render
 
 DOCS = (Path(__file__).parents[2] / "docs" / "privileges.md").read_text()
 SEPARATE: dict[str, Any] = {
@@ -32,9 +32,10 @@ def told(objects: list[Object], kind: str, name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("transport", ["redis", "amqp"])
 def test_each_service_gets_the_url_of_its_own_user(transport: str) -> None:
-    objects = render({"transport": {"kind": transport}})
+    objects = render(CONSOLE | {"transport": {"kind": transport}})
     broker = f"{RELEASE}-{'rabbitmq' if transport == 'amqp' else 'redis'}"
     assert told(objects, "Deployment", "query") == {"DATABASE_URL": (f"{RELEASE}-postgres", "READER_URL")}
+    assert told(objects, "Deployment", "console") == {"DATABASE_URL": (f"{RELEASE}-postgres", "WRITER_URL")}
     assert told(objects, "Deployment", "conversations") == {
         "DATABASE_URL": (f"{RELEASE}-postgres", "WRITER_URL"),
         "TRANSPORT_URL": (broker, "CONVERSATIONS_URL"),
@@ -46,7 +47,7 @@ def test_each_service_gets_the_url_of_its_own_user(transport: str) -> None:
 
 
 def test_only_the_migration_knows_the_owner_and_admin_pods_write() -> None:
-    objects = render()
+    objects = render(CONSOLE)
     owners = {
         name
         for name, pod in pods(objects).items()
@@ -68,10 +69,10 @@ def test_only_the_migration_knows_the_owner_and_admin_pods_write() -> None:
 @pytest.mark.parametrize("separate", [True, False])
 def test_an_external_store_has_a_key_for_each_user_or_one_for_all(*, separate: bool) -> None:
     values = SEPARATE if separate else {name: {"external": {"existingSecret": name}} for name in SEPARATE}
-    objects = render(values | {"transport": {"kind": "amqp"}})
+    objects = render(values | CONSOLE | {"transport": {"kind": "amqp"}})
     keys = {
         (name, variable): key
-        for name in ("webhook", "conversations", "query")
+        for name in ("webhook", "conversations", "query", "console")
         for variable, (_, key) in told(objects, "Deployment", name).items()
     }
     assert keys == {
@@ -80,6 +81,7 @@ def test_an_external_store_has_a_key_for_each_user_or_one_for_all(*, separate: b
         ("conversations", "DATABASE_URL"): "W" if separate else "DATABASE_URL",
         ("conversations", "TRANSPORT_URL"): "C" if separate else "AMQP_URL",
         ("query", "DATABASE_URL"): "R" if separate else "DATABASE_URL",
+        ("console", "DATABASE_URL"): "W" if separate else "DATABASE_URL",
     }
     [job] = [each["metadata"]["name"] for each in objects if "migrate" in each["metadata"]["name"]]
     assert ("DATABASE_WRITER_URL" in told(objects, "Job", job.removeprefix(f"{RELEASE}-"))) is separate
@@ -122,7 +124,7 @@ def test_rabbitmq_has_the_users_of_the_docs() -> None:
 
 
 def test_the_transport_s_keys_are_in_webhook_and_conversations_alone() -> None:
-    objects = render()
+    objects = render(CONSOLE)
     [key] = found(objects, "Secret", "transport-keys")["stringData"].values()
     assert len(key) == 40
     mounting = {
@@ -141,9 +143,9 @@ def test_the_transport_s_keys_are_in_webhook_and_conversations_alone() -> None:
     assert "shop-transport-keys" not in json.dumps(mine)
 
 
-@pytest.mark.parametrize("name", ["webhook", "conversations", "query"])
+@pytest.mark.parametrize("name", ["webhook", "conversations", "query", "console"])
 def test_probes_ask_the_port_that_no_sender_can_fill(name: str) -> None:
-    [container] = found(render(), "Deployment", name)["spec"]["template"]["spec"]["containers"]
+    [container] = found(render(CONSOLE), "Deployment", name)["spec"]["template"]["spec"]["containers"]
     for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/servingz")):
         assert container[probe]["httpGet"] == {"path": path, "port": "admin"}
     assert environment({"containers": [container]})["ADMIN_PORT"] == "9000"

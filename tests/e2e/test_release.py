@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+import requests
 import yaml
 
 from helm import program
@@ -54,19 +56,22 @@ def test_who_follows_the_documentation_to_production_gets_there(release: Release
     release.kubectl("apply", "--server-side", "--filename", os.environ["E2E_CRDS"])
     urls = apply_stores(release, "stores")
     make_certificate(tmp_path)
-    token = subprocess.run(
-        [sys.executable, "-m", "realmate", "token", "test"], check=True, capture_output=True, text=True
-    )
-    (tmp_path / "tokens.toml").write_text(token.stdout)
-    release.kubectl("create", "secret", "generic", "realmate-readers", "--from-file", str(tmp_path / "tokens.toml"))
-    release.kubectl(
-        *("create", "secret", "generic", "realmate-test-token"), f"--from-literal=token={token.stderr.split()[-1]}"
-    )
+    token = apply_token(release, tmp_path)
+    release.kubectl(*("create", "secret", "generic", "realmate-test-token"), f"--from-literal=token={token}")
     run_documented(release, "To production", directory=tmp_path, replaced=urls)
     signing = {"scheme": "standard-webhooks", "generate": True}
     release.apply({**WEBHOOK_SOURCE, "metadata": {"name": "shop"}, "spec": {"signing": signing}})
     release.kubectl("wait", "webhooksource/shop", "--for=condition=Ready", "--timeout=180s")
     assert "Succeeded" in release.helm("test", NAME)
+
+
+def apply_token(release: Release, directory: Path, *scopes: str) -> str:
+    """Make the Secret `realmate-readers` with one token, of scope `read` unless told otherwise. Return the token."""
+    command = [sys.executable, "-m", "realmate", "token", "test", *(f"--scope={scope}" for scope in scopes)]
+    token = subprocess.run(command, check=True, capture_output=True, text=True)
+    (directory / "tokens.toml").write_text(token.stdout)
+    release.kubectl("create", "secret", "generic", "realmate-readers", "--from-file", str(directory / "tokens.toml"))
+    return token.stderr.split()[-1]
 
 
 def apply_stores(release: Release, name: str) -> dict[str, str]:
@@ -89,6 +94,30 @@ WEBHOOK_SOURCE = {"apiVersion": "realmate.dev/v1alpha1", "kind": "WebhookSource"
 def make_certificate(directory: Path) -> None:
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "tls.key", "-out", "tls.crt"]
     subprocess.run([*command, "-subj", "/CN=realmate.example.com"], cwd=directory, check=True, capture_output=True)
+
+
+def test_the_console_shows_its_page_and_sends_a_rejected_event_again(release: Release, tmp_path: Path) -> None:
+    token = apply_token(release, tmp_path, "read", "operate")
+    release.install(console={"enabled": True}, readers={"existingSecret": "realmate-readers"})
+
+    def ask(method: str, path: str, **others: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "once"}
+        return requests.request(method, release.url + path, headers=headers, timeout=10, **others)
+
+    eventually(lambda: ask("GET", "/admin/overview").status_code == 200, "the Ingress leads to the console")
+    assert requests.get(f"{release.url}/admin/overview", timeout=10).status_code == 401
+    page = requests.get(f"{release.url}/", timeout=10)
+    assert (page.url, page.status_code) == (f"{release.url}/console/", 200)
+    assert "not built" not in page.text
+    conversation = str(uuid4())
+    message = {"id": str(uuid4()), "conversation_id": conversation, "content": "Olá"}
+    body = {"type": "NEW_MESSAGE", "timestamp": "2025-06-04T14:20:05Z", "data": message}
+    assert release.post(json.dumps(body).encode()) == 202
+    of_it = {"conversation": conversation}
+    eventually(lambda: ask("GET", "/admin/rejections/", params=of_it).json()["items"], "the message expires")
+    replay = {"source": "default", "since": "2025-01-01T00:00:00Z", "dry_run": False}
+    job = ask("POST", "/admin/replays/", json=of_it | replay).json()
+    eventually(lambda: ask("GET", f"/admin/replays/{job['id']}/").json()["answers"] == {"202 held": 1}, "it is sent")
 
 
 def test_the_contract_holds_through_the_ingress(release: Release) -> None:

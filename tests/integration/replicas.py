@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -34,10 +34,11 @@ class Replicas:
     webhook: list[Service]
     conversations: list[Service]
     query: list[Service]
+    console: list[Service] = field(default_factory=list)
 
     @property
     def all(self) -> list[Service]:
-        return [*self.webhook, *self.conversations, *self.query]
+        return [*self.webhook, *self.conversations, *self.query, *self.console]
 
     @property
     def waves(self) -> list[tuple[Service, ...]]:
@@ -46,7 +47,7 @@ class Replicas:
 
 
 @contextmanager
-def start_replicas(directory: Path, transport: str, **settings: str) -> Iterator[Replicas]:
+def start_replicas(directory: Path, transport: str, *, console: bool = False, **settings: str) -> Iterator[Replicas]:
     """Everything started and ready, over "redis" or "amqp"; `settings` are the services' environment variables."""
     with ExitStack() as stack:
         postgres = stack.enter_context(Postgres(directory / "postgres"))
@@ -63,6 +64,9 @@ def start_replicas(directory: Path, transport: str, **settings: str) -> Iterator
             ]
 
         replicas = Replicas(directory, start("webhook"), start("conversations"), start("query"))
+        if console:
+            environment["WEBHOOK_URL"] = replicas.webhook[0].url
+            replicas.console += start("console")
         for service in replicas.all:
             service.wait_ready()
         yield replicas
@@ -108,7 +112,13 @@ class Edge(Child):
         self.port = free_port()
         self._completeness_port = free_port()
         backends = [_backend("webhook", "edge", replicas.webhook), _backend("query", "readers", replicas.query)]
+        if replicas.console:
+            backends.append(_backend("console", "operations", replicas.console))
         self._servers.write_text("\n".join([*backends, _completeness(self._completeness_port)]))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Return when it has found replicas of both."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import uuid
@@ -210,10 +211,19 @@ def test_one_is_shown_with_its_event_and_the_fields_that_were_wrong_and_that_is_
     console.post("open", body)
     newest = until(lambda: [each for each in console.rejections(code="invalid_event") if each["source"] == "open"])[0]
     shown = console.call("GET", f"/admin/rejections/{newest['id']}/", "operator of open").json()
-    assert shown["body"] == body
+    assert (shown["body"], shown["body_base64"]) == (body, None)
     assert {each["field"] for each in shown["errors"]} >= {"timestamp", "data.id"}
     [line] = [each for each in audit(console) if each["target"] == str(newest["id"])]
     assert (line["who"], line["action"], line["source"]) == ("operator of open", "rejection.read", "open")
+
+
+def test_an_event_that_is_no_text_is_shown_with_its_bytes(console: Console) -> None:
+    body = b"{\xff" + uuid.uuid4().bytes
+    requests.post(f"{console.url}/webhook/open/", data=body, timeout=30)
+    newest = until(lambda: [each for each in console.rejections(code="invalid_json") if each["source"] == "open"])[0]
+    shown = console.call("GET", f"/admin/rejections/{newest['id']}/").json()
+    assert base64.b64decode(shown["body_base64"]) == body
+    assert shown["body"].startswith("{\ufffd")
 
 
 def audit(console: Console, **filters: str) -> list[dict[str, Any]]:

@@ -89,13 +89,17 @@ def test_it_is_alive_but_not_ready_and_says_what_fails(wire: RawConnection) -> N
     assert (answer.status, list(answer.json()["failing"])) == (503, ["webhook"])
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/index", "/webhooks", "/conversation", "/consoles", "//webhook/", "/webhook/../metrics"])
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/index", "/webhooks", "/conversation", "/consoles", "//webhook/", "/webhook/../metrics"]
+)
 def test_what_is_not_for_everyone_is_not_found(wire: RawConnection, path: str) -> None:
     answer = wire.ask(get(path))
     assert answer.status == (503 if path.startswith("/webhook/") else 404)
 
 
-@pytest.mark.parametrize("path", ["/", "/console", "/console/index.html", "/admin/replays/", "/docs/", "/%61dmin/audit/"])
+@pytest.mark.parametrize(
+    "path", ["/", "/console", "/console/index.html", "/admin/replays/", "/docs/", "/%61dmin/audit/"]
+)
 def test_the_console_s_paths_lead_to_it_where_there_is_one(port: int, tmp_path: Path, path: str) -> None:
     with edge_before(UNREACHABLE + CONSOLE, tmp_path) as other:
         for asked, status in ((other, 200), (port, 503)):

@@ -29,6 +29,7 @@ OF_THE_DATABASE = [
     ["erase", "history"],
     ["erase", "source", "shop", "--if-exists", "--yes"],
     ["erase", "conversation", CONVERSATION, "--yes"],
+    ["export", CONVERSATION],
 ]
 """Each needs nothing but the database."""
 NOT_WAITING = {"run", "up", "token", "completion", "operator run"}
@@ -86,6 +87,7 @@ def test_commands_wait_for_a_database_that_does_not_answer_yet(postgres: Postgre
     codes = dict(zip(map(" ".join, OF_THE_DATABASE), (code for code, _, _ in outcomes), strict=True))
     assert codes.pop("rejections show 1") == 1  # there is none
     assert codes.pop(f"erase conversation {CONVERSATION} --yes") == 1  # nor this one
+    assert codes.pop(f"export {CONVERSATION}") == 1
     assert set(codes.values()) == {0}, outcomes
 
 

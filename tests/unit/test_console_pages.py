@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
@@ -12,7 +13,7 @@ from realmate.console import pages
 
 
 def serve(path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    answer = pages.serve(Request(EnvironBuilder(headers=headers).get_environ()), path)
+    answer = pages.serve(Request(EnvironBuilder(headers=Headers(headers)).get_environ()), path)
     with answer:
         answer.direct_passthrough = False
         return answer.status_code, dict(answer.headers.to_wsgi_list()), answer.get_data()

@@ -8,29 +8,48 @@ import tomllib
 from itertools import pairwise
 from pathlib import Path
 
+from realmate.cli import SERVICE_NAMES
+from realmate.console.pages import BUILT
 from realmate.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+PAGE = "services/realmate/console/page"
 INSTRUCTIONS = [
     line.split(maxsplit=1)
     for line in (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
     if line and not line.startswith("#")
 ]
 STAGES = [index for index, (word, _) in enumerate(INSTRUCTIONS) if word == "FROM"]
-[PRODUCTION] = [
-    INSTRUCTIONS[start:end] for start, end in pairwise(STAGES) if INSTRUCTIONS[start][1].endswith("AS production")
-]
+
+
+def stage(name: str) -> list[list[str]]:
+    """Return the instructions of a stage; its FROM is the first."""
+    [found] = [
+        INSTRUCTIONS[start:end] for start, end in pairwise(STAGES) if INSTRUCTIONS[start][1].endswith(f"AS {name}")
+    ]
+    return found
+
+
+PRODUCTION = stage("production")
 
 
 def arguments(word: str, instructions: list[list[str]] = INSTRUCTIONS) -> list[str]:
     return [rest.strip() for name, rest in instructions if name == word]
 
 
+STAGE_NAMES = {rest.rpartition(" AS ")[2] for rest in arguments("FROM") if " AS " in rest}
+
+
+def bases(instructions: list[list[str]]) -> set[str]:
+    """Return what the stages begin with, images and other stages."""
+    return {rest.removeprefix("--platform=$BUILDPLATFORM ").split()[0] for rest in arguments("FROM", instructions)}
+
+
 def test_every_base_has_an_exact_tag() -> None:
-    (python,) = (rest for rest in arguments("ARG") if rest.startswith("PYTHON="))
-    assert re.fullmatch(r"PYTHON=3\.\d+-slim-\w+", python)
-    stages = {rest.rpartition(" AS ")[2] for rest in arguments("FROM") if " AS " in rest}
-    assert {rest.split()[0] for rest in arguments("FROM")} - stages == {"python:${PYTHON}"}
+    tags = dict(rest.split("=") for rest in arguments("ARG"))
+    assert re.fullmatch(r"3\.\d+-slim-\w+", tags["PYTHON"])
+    assert re.fullmatch(r"\d+-\w+-slim", tags["NODE"])
+    assert bases(INSTRUCTIONS) - STAGE_NAMES == {"python:${PYTHON}", "node:${NODE}"}
 
 
 def test_dependencies_are_the_tested_ones() -> None:
@@ -66,12 +85,48 @@ def test_what_it_puts_into_the_environment_is_read() -> None:
     assert {name.lower() for name in names} <= Settings.model_fields.keys()
 
 
+IGNORED = (ROOT / ".dockerignore").read_text().splitlines()
+SENT = {line.removeprefix("!") for line in IGNORED if line.startswith("!")}
+
+
 def test_the_builder_gets_what_is_copied_and_nothing_else() -> None:
-    ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    assert "*" in ignored
+    assert "*" in IGNORED
     sources = {source for rest in arguments("COPY") if not rest.startswith("--from") for source in rest.split()[:-1]}
-    assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == sources
+    assert {Path(source).parts[0] for source in sources} == SENT
     assert all((ROOT / source).exists() for source in sources)
+
+
+def test_nothing_that_is_built_here_goes_into_the_image() -> None:
+    """An old page of this machine would lie among the new one's files."""
+    built = {PAGE, "console/dist", "console/build.log", "**/node_modules", "**/__pycache__"}
+    last_sent = max(IGNORED.index(f"!{name}") for name in SENT)
+    assert built <= set(IGNORED[last_sent + 1 :])  # the last line that fits a file decides about it
+    assert f"/{PAGE}/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_the_image_has_the_console_s_page_and_no_node() -> None:
+    page = stage("page")
+    assert bases(page) == {"node:${NODE}"}
+    assert arguments("RUN", page) == ["npm ci", "npm run build"]
+    assert "console/package-lock.json" in arguments("COPY", page)[0]
+    *_, copy, install = stage("application")
+    assert copy == ["COPY", f"--from=page /build/dist {PAGE}"]
+    assert " install " in install[1]
+    assert ROOT / PAGE == BUILT
+    hatch = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert hatch["artifacts"] == [PAGE]
+    assert not any("--from=page" in rest for rest in arguments("COPY", PRODUCTION))
+
+
+def test_the_node_of_the_image_is_one_that_the_page_s_packages_are_for() -> None:
+    node = int(dict(rest.split("=") for rest in arguments("ARG"))["NODE"].split("-")[0])
+    wanted = json.loads((ROOT / "console/package.json").read_text())["engines"]["node"]
+    assert node > int(wanted.removeprefix(">=").split(".")[0])
+
+
+def test_what_runs_by_itself_is_every_service_there_is() -> None:
+    (command,) = arguments("CMD", PRODUCTION)
+    assert json.loads(command) == ["run", *SERVICE_NAMES]
 
 
 def test_it_installs_by_hash_the_versions_that_are_tested() -> None:

@@ -42,7 +42,9 @@ def test_no_head_that_the_services_take_has_too_many_lines() -> None:
 
 
 def test_it_waits_longer_for_an_answer_than_a_service_does_for_a_verdict() -> None:
-    assert float(directive("timeout server").removesuffix("s")) > DEFAULTS["command_timeout_s"]
+    timeouts_s = [float(each) for each in re.findall(r"^ *timeout server +(.+)s$", CONFIGURATION, re.MULTILINE)]
+    assert len(timeouts_s) == 2  # that of the services, and the longer one of the console
+    assert min(timeouts_s) > DEFAULTS["command_timeout_s"]
 
 
 def test_what_it_says_without_a_service_are_problems_in_their_words() -> None:

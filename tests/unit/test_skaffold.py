@@ -49,14 +49,28 @@ def test_each_transport_has_a_profile_that_changes_what_is_there() -> None:
         assert target == "redis"
 
 
+def test_a_change_of_the_console_s_page_builds_the_image_anew() -> None:
+    """Skaffold watches what the Dockerfile copies; where no rule copies a changed file into the pods, it builds."""
+    assert "COPY console ./\n" in (ROOT / "Dockerfile").read_text()
+    values = {patch["path"].rpartition("/")[2]: patch["value"] for patch in profile("development")["patches"]}
+    assert not any(
+        ROOT / "console" in file.parents for rule in values["sync"]["manual"] for file in ROOT.glob(rule["src"])
+    )
+
+
 def test_no_two_forwarded_services_want_the_same_port() -> None:
-    ports = [forward["localPort"] for forward in SKAFFOLD["portForward"]]
-    assert len(ports) == len(set(ports)) == 2
+    [console] = [patch["value"] for patch in profile("console")["patches"] if patch["path"] == "/portForward/-"]
+    ports = [forward["localPort"] for forward in [*SKAFFOLD["portForward"], console]]
+    assert len(ports) == len(set(ports)) == 3
 
 
 def test_the_chart_has_the_values_it_sets() -> None:
     values = yaml.safe_load((ROOT / RELEASE["chartPath"] / "values.yaml").read_text())
-    names = [*RELEASE["setValueTemplates"], *RELEASE["setValues"], "development"]
+    names = [*RELEASE["setValueTemplates"], *RELEASE["setValues"]]
+    begin = "/deploy/helm/releases/0/setValues/"
+    patched = [patch["path"] for each in SKAFFOLD["profiles"] for patch in each["patches"] if begin in patch["path"]]
+    names += [path.removeprefix(begin) for path in patched]
+    assert {"development", "console.enabled"} <= set(names)
     for name in names:
         place = values
         for step in name.split("."):

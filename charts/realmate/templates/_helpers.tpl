@@ -282,6 +282,15 @@ auto_explain.log_min_duration: "-1"
 - scaler on >$(SCALER_PASSWORD) resetchannels -@all +ping (%R~realmate:commands +xlen +xpending +xinfo|groups)
 {{- end }}
 
+{{/* Which service the way in leads a path to, and all paths below it; but `/` means itself alone. */}}
+{{- define "realmate.paths" -}}
+{{- $paths := dict "/webhook" "webhook" "/conversations" "query" "/changes" "query" "/openapi.json" "query" -}}
+{{- range ternary (list "/" "/console" "/docs" "/admin") list .Values.console.enabled -}}
+{{- $_ := set $paths . "console" -}}
+{{- end -}}
+{{- toJson $paths -}}
+{{- end }}
+
 {{/* For what runs once: a new pod's address takes a moment to reach everybody's NetworkPolicies. */}}
 {{- define "realmate.wait" -}}
 - {name: REALMATE_WAIT_S, value: "30"}

@@ -78,6 +78,10 @@ spec:
             {{- if and .sources (include "realmate.sources" $root) }}
             - {name: SOURCES_FILE, value: /etc/realmate/sources/{{ include "realmate.sourcesFile" $root }}}
             {{- end }}
+            {{- if .webhook }}
+            # Where replays go: through the front door, as any sender's events.
+            - {name: WEBHOOK_URL, value: http://{{ include "realmate.fullname" $root }}-webhook:8000}
+            {{- end }}
             {{- if $root.Values.readers.existingSecret }}
             - {name: TOKENS_FILE, value: /etc/realmate/readers/tokens.toml}
             {{- end }}
@@ -139,7 +143,7 @@ spec:
           secret: {secretName: {{ . }}}
         {{- end }}
         {{- include "realmate.extraVolumes" (list $root .name) | nindent 8 }}
-{{- if $own.autoscaling.enabled }}
+{{- if dig "autoscaling" "enabled" false $own }}
 ---
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
@@ -227,7 +231,7 @@ spec:
 {{/* How many pods. Where something scales them, as many as there are: without a number, Kubernetes would go back to one. */}}
 {{- define "realmate.replicas" -}}
 {{- $own := index .root.Values .name -}}
-{{- if or $own.autoscaling.enabled (and .root.Values.keda.enabled (eq .name "conversations")) -}}
+{{- if or (dig "autoscaling" "enabled" false $own) (and .root.Values.keda.enabled (eq .name "conversations")) -}}
 {{- $name := printf "%s-%s" (include "realmate.fullname" .root) .name -}}
 {{- $live := lookup "apps/v1" "Deployment" .root.Release.Namespace $name -}}
 {{- $least := $own.autoscaling.minReplicas -}}

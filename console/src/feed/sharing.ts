@@ -24,6 +24,8 @@ export class Sharing {
   private cursor: string | null = null
   private health: Health = 'connecting'
   private heardAt = Date.now()
+  /** What the leader told between our load and our first word of it, we have not heard. */
+  private mayHaveMissed = true
   private readonly leaving = new AbortController()
   private readonly timers: ReturnType<typeof setInterval>[] = []
 
@@ -78,6 +80,7 @@ export class Sharing {
   }
 
   private lead(): void {
+    this.mayHaveMissed = false // the stream begins where our load ended
     this.stream?.close()
     this.stream = new Stream(
       this.addressFrom,
@@ -107,7 +110,10 @@ export class Sharing {
       return
     }
     this.heardAt = Date.now()
-    if (!this.stream) this.take(word)
+    if (this.stream) return
+    if (this.mayHaveMissed) this.told.gap()
+    this.mayHaveMissed = false
+    this.take(word)
   }
 
   private take(word: Word): void {

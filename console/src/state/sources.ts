@@ -5,6 +5,7 @@ import { ask } from '../wire/client'
 import type { Page, Source } from '../wire/types'
 import { may, session } from './session'
 
+export const DEFAULT_SOURCE = 'default'
 export const DEFAULT_WINDOW_S = 5
 const REFRESH_MS = 60_000
 
@@ -19,6 +20,20 @@ export const sourceNames = computed(() => {
   const names = [...known.value.map(({ name }) => name), ...(session.value?.sources ?? []), ...seen.value]
   return [...new Set(names)].sort()
 })
+
+/** The sources that take events, as far as the viewer may know. */
+export const enabledSources = computed(() => known.value.filter(({ enabled }) => enabled))
+
+/** The source to begin with: the default one, or else one that takes events without a signature. */
+export const easiestSource = computed(() => {
+  const enabled = enabledSources.value
+  const names = enabled.length ? enabled.map(({ name }) => name) : (session.value?.sources ?? [])
+  if (!names.length || names.includes(DEFAULT_SOURCE)) return DEFAULT_SOURCE
+  return enabled.find(({ signature }) => signature === null)?.name ?? names[0] ?? DEFAULT_SOURCE
+})
+
+/** Where the events of a source are sent, from the prefix on. */
+export const webhookOf = (source: string) => (source === DEFAULT_SOURCE ? 'webhook/' : `webhook/${source}/`)
 
 export function noteSources(names: Iterable<string>): void {
   for (const name of names) if (!seen.value.has(name)) seen.value.add(name)

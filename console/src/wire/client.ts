@@ -61,7 +61,7 @@ export async function ask<Answer>(path: string, parameters: Parameters = {}, ask
   const text = await answer.text()
   if (answer.ok) return (text ? JSON.parse(text) : null) as Answer
   const problem = problemOf(answer, text)
-  if (answer.status === 401 && problem.code !== 'token_invalid') onSignedOut()
+  if (answer.status === 401) onSignedOut()
   throw problem
 }
 

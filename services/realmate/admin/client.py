@@ -76,7 +76,7 @@ class Server:
             answer = self._request("POST", url, event, _headers(event, source, key))
             if answer.status_code not in TO_BE_SENT_AGAIN:
                 return answer
-            time.sleep(_retry_after_s(answer))
+            time.sleep(retry_after_s(answer))
         return self._request("POST", url, event, _headers(event, source, key))
 
     def conversation(self, conversation_id: str) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def _is_welcome(status: int) -> bool:
     return 200 <= status <= 299  # noqa: PLR2004 (what 2xx means)
 
 
-def _retry_after_s(answer: requests.Response) -> float:
+def retry_after_s(answer: requests.Response) -> float:
     """Seconds to wait, as the server asks, within reason; a second where it names none (RFC 9110, 10.2.3)."""
     header = answer.headers.get("Retry-After", "")
     return min(float(header), LONGEST_RETRY_AFTER_S) if header.isdecimal() else 1.0

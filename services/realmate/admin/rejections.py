@@ -42,7 +42,9 @@ class Filter(NamedTuple):
         return " AND ".join(parts) or "true", values | {"codes": list(self.codes), "ids": list(self.ids or ())}
 
 
-class Rejection(msgspec.Struct):
+class Summary(msgspec.Struct):
+    """A rejection without its event."""
+
     id: int
     at: datetime
     source: str
@@ -51,23 +53,28 @@ class Rejection(msgspec.Struct):
     request_id: str | None
     conversation_id: str | None
     message_id: str | None
-    body: bytes
     replayed_at: datetime | None
     replay_status: int | None
     replay_code: str | None
 
 
-_FROM = "FROM rejections AS rejection JOIN sources AS source ON source.id = source_id"
-_SELECT = f"""
-    SELECT rejection.id, at, source.name, code, detail, request_id, CAST(conversation_id AS text),
-        CAST(message_id AS text), body, replayed_at, replay_status, replay_code {_FROM}
+class Rejection(Summary):
+    body: bytes
+
+
+COLUMNS = """
+    rejection.id, at, source.name AS source, code, detail, request_id, CAST(conversation_id AS text) AS conversation_id,
+    CAST(message_id AS text) AS message_id, replayed_at, replay_status, replay_code
 """
+"""The fields of `Summary` in SQL, of a table `rejection` that is joined with its `source`."""
+_FROM = "FROM rejections AS rejection JOIN sources AS source ON source.id = source_id"
+_SELECT = f"SELECT {COLUMNS}, body {_FROM}"
 
 
 def newest(connection: Connection, which: Filter, limit: int) -> list[Rejection]:
     """The newest ones, the oldest of them first."""
     where, values = which.where()
-    statement = f"{_SELECT} WHERE {where} ORDER BY rejection.id DESC LIMIT :limit"
+    statement = f"{_SELECT} WHERE {where} ORDER BY at DESC, rejection.id DESC LIMIT :limit"
     rows = connection.execute(text(statement), values | {"limit": limit})
     return [_rejection(row) for row in rows][::-1]
 

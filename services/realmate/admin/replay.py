@@ -23,7 +23,7 @@ from realmate.wire.webhook import encode_event, parse_event
 
 
 class ReplayAction(StrEnum):
-    """What a replay does with one rejection. The text is shown to a person."""
+    """What a replay does with one rejection. The text is shown to a person; `/admin/` has the name in lower case."""
 
     AS_IT_IS = "sent as they are"
     WITH_NEW_ID = "sent with a new message id, as theirs is taken"

@@ -1,43 +1,50 @@
-"""The output of `realmate rejections` and `realmate replay`."""
+"""The output of `realmate rejections`, `realmate replay` and `realmate export`."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 import msgspec
-from sqlalchemy import Connection
 
-from realmate.admin import rejections
 from realmate.admin.database import AdminError
-from realmate.admin.rejections import Filter, Rejection
-from realmate.admin.replay import Replay, ReplayAction, action_for
+from realmate.admin.operations import Operations, Planned, Progress
+from realmate.admin.rejections import Filter, Rejection, Summary
+from realmate.admin.replay import ReplayAction
 from realmate.admin.report import Report
 from realmate.wire.printable import printable, printable_json, printable_line
 
 
-def show_list(connection: Connection, which: Filter, *, limit: int, as_json: bool) -> None:
-    found = rejections.newest(connection, which, limit)
+def show_list(operations: Operations, which: Filter, *, limit: int, as_json: bool) -> None:
+    found = operations.newest(which, limit)
     if as_json:
-        for rejection in found:
-            click.echo(_encoded(rejection))
+        for each in found:
+            rejection = each if isinstance(each, Rejection) else operations.find(each.id)
+            if rejection is not None:  # it may have been forgotten meanwhile
+                click.echo(_encoded(rejection))
         return
-    for rejection in found:
-        code = click.style(f"{rejection.code:24}", fg="red")
-        replayed = "" if rejection.replay_status is None else f"  (replayed: {rejection.replay_status})"
-        click.echo(
-            f"{rejection.id:>8}  {rejection.at:%Y-%m-%d %H:%M:%S}  {rejection.source:12}  {code}"
-            f"  {printable_line(rejection.detail)}{replayed}"
-        )
-    counts = rejections.count(connection, which)
-    total = sum(counts.values())
-    by_code = ", ".join(f"{number:,} {code}" for code, number in counts.items())
-    click.echo(f"\n{len(found):,} of {total:,} shown" + (f": {by_code}" if counts else ""), err=True)
+    for each in found:
+        click.echo(_row(each))
+    planned = operations.plan(which)
+    total = sum(each.events for each in planned)
+    by_code = ", ".join(f"{each.events:,} {each.code}" for each in planned)
+    click.echo(f"\n{len(found):,} of {total:,} shown" + (f": {by_code}" if planned else ""), err=True)
 
 
-def show_one(connection: Connection, number: int, *, body_only: bool, as_json: bool) -> None:
+def _row(rejection: Summary) -> str:
+    code = click.style(f"{rejection.code:24}", fg="red")
+    replayed = "" if rejection.replay_status is None else f"  (replayed: {rejection.replay_status})"
+    at = rejection.at.astimezone(UTC)
+    detail = printable_line(rejection.detail)
+    return f"{rejection.id:>8}  {at:%Y-%m-%d %H:%M:%S}  {rejection.source:12}  {code}  {detail}{replayed}"
+
+
+def show_one(operations: Operations, number: int, *, body_only: bool, as_json: bool) -> None:
     """Raises AdminError where there is none."""
-    rejection = rejections.find(connection, number)
+    rejection = operations.find(number)
     if rejection is None:
         raise AdminError(f"there is no rejection {number}; it may have been forgotten, or erased")
     if body_only:
@@ -50,14 +57,11 @@ def show_one(connection: Connection, number: int, *, body_only: bool, as_json: b
                 click.echo(f"{name:16}  {printable(str(value))}")
 
 
-def replay(connection: Connection, which: Filter, run: Replay, report: Report, *, send: bool) -> bool:
+def replay(operations: Operations, which: Filter, report: Report, *, rate: float, send: bool) -> bool:
     """Show what would be sent, and send it if so told; whether all was answered 2xx. Raises SendError."""
-    counts = rejections.count(connection, which)
-    plans = {each: sum(number for code, number in counts.items() if action_for(code) is each) for each in ReplayAction}
-    for each, number in plans.items():
-        codes = ", ".join(code for code in counts if action_for(code) is each)
-        click.echo(f"{number:>8,} {each}" + (f" ({codes})" if codes else ""))
-    to_send = sum(number for each, number in plans.items() if each is not ReplayAction.NOT_SENT)
+    planned = operations.plan(which)
+    _show_plan(planned)
+    to_send = sum(each.events for each in planned if each.action is not ReplayAction.NOT_SENT)
     report.total = to_send
     if not send:
         click.echo("\nThis was a dry run: nothing was sent. Add --send to send." if to_send else "\nNothing to send.")
@@ -66,14 +70,31 @@ def replay(connection: Connection, which: Filter, run: Replay, report: Report, *
         return True
 
     click.echo()
+    done = Progress(0, {})
     with click.progressbar(length=to_send, label="Sending", show_pos=True, show_eta=True) as bar:
-        for rejection in rejections.oldest_first(connection, which):
-            if action_for(rejection.code) is not ReplayAction.NOT_SENT:
-                rejections.mark_replayed(connection, rejection.id, *run.send(rejection))
-                report.sent, report.answers = report.sent + 1, dict(run.answers)
-                bar.update(1)
-    click.echo("\n" + ", ".join(f"{number:,} answered {answer}" for answer, number in sorted(run.answers.items())))
-    return all(answer.startswith("2") for answer in run.answers)
+        for done in operations.replay(which, rate):
+            bar.update(done.sent - report.sent)
+            report.sent, report.answers = done.sent, dict(done.answers)
+    answers = ", ".join(f"{number:,} answered {answer}" for answer, number in sorted(done.answers.items()))
+    click.echo(f"\n{answers or 'Nothing was left to send.'}")
+    return all(answer.startswith("2") for answer in done.answers)
+
+
+def _show_plan(planned: Sequence[Planned]) -> None:
+    for action in ReplayAction:
+        number = sum(each.events for each in planned if each.action is action)
+        codes = ", ".join(each.code for each in planned if each.action is action)
+        click.echo(f"{number:>8,} {action}" + (f" ({codes})" if codes else ""))
+
+
+def export(operations: Operations, source: str, conversation_id: str, output: Path | None) -> None:
+    """Write it to a file, or to stdout. A terminal gets no control characters. Raises AdminError, and OSError."""
+    document = operations.export(source, conversation_id)
+    if output is None:
+        click.echo(printable_json(document.decode()) if sys.stdout.isatty() else document)
+    else:
+        output.write_bytes(document + b"\n")
+        click.echo(f"Written to {output}: {len(document):,} bytes.", err=True)
 
 
 def _show_body(body: bytes) -> None:
@@ -86,5 +107,7 @@ def _encoded(rejection: Rejection) -> bytes:
 
 
 def _as_json(rejection: Rejection) -> dict[str, object]:
+    """Return the fields. All moments are in UTC, whatever the time zone of the database is."""
     fields: dict[str, object] = msgspec.structs.asdict(rejection)
-    return fields | {"at": rejection.at.isoformat(), "body": rejection.body.decode(errors="backslashreplace")}
+    moments = {name: value.astimezone(UTC).isoformat() for name, value in fields.items() if isinstance(value, datetime)}
+    return fields | moments | {"body": rejection.body.decode(errors="backslashreplace")}

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import text
 
+from realmate.admin.erasures import newest, number_of
 from realmate.console import jobs
 from realmate.console.calls import Audit, Call, InvalidBody, named_uuid, paging, record
 from realmate.console.jobs import Job
@@ -35,7 +35,7 @@ def create(call: Call) -> Response:
     if asked.conversation is not None:
         request["conversation"] = named_uuid(asked.conversation, "conversation")
     with call.session() as session:
-        if _number(session, asked.source) is None:
+        if number_of(session.connection(), asked.source) is None:
             raise InvalidBody("is no source that ever sent anything", "source")
         progress = {"erased": Erased()._asdict()}
         job, is_new = jobs.create(session, call, KIND, request, progress)
@@ -50,23 +50,15 @@ def list_erasures(call: Call) -> Response:
     part = paging(asked, LIMIT, MOST, int)
     asked.check()
     with call.session() as session:
-        rows = session.execute(
-            text(
-                "SELECT erasures.id, started_at, finished_at, name AS source, reason, conversations, messages,"
-                " rejections"
-                " FROM erasures JOIN sources ON sources.id = source_id"
-                " WHERE CAST(:after AS bigint) IS NULL OR erasures.id < :after ORDER BY erasures.id DESC LIMIT :limit"
-            ),
-            {"after": part.after and part.after[0], "limit": part.one_more},
-        ).mappings()
-        found = part.page(call, asked, [dict(row) for row in rows], lambda row: (row["id"],))
+        rows = newest(session.connection(), part.one_more, part.after[0] if part.after else None)
+    found = part.page(call, asked, rows, lambda row: (row.id,))
     return found.answer(found.rows)
 
 
 def work(open_session: Callable[[], Any], transactions: Transactions, job: Job, may_go_on: Callable[[], bool]) -> bool:
     """Erase what is left of a job. Return whether all is done."""
     with open_session() as session:
-        source_id = _number(session, job.request["source"])
+        source_id = number_of(session.connection(), job.request["source"])
     if source_id is None:
         return True
     erased = Erased(**job.progress["erased"])
@@ -80,8 +72,3 @@ def work(open_session: Callable[[], Any], transactions: Transactions, job: Job, 
         if not may_go_on():
             return False
     return True
-
-
-def _number(session: Any, source: str) -> int | None:
-    number: int | None = session.execute(text("SELECT id FROM sources WHERE name = :name"), {"name": source}).scalar()
-    return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import text
 
-from realmate.admin.rejections import find
+from realmate.admin.rejections import COLUMNS, find
 from realmate.admin.replay import ReplayAction, action_for
 from realmate.console.calls import NOT_FOUND, Audit, Call, answered, paging, record
 from realmate.query.parameters import choice
@@ -20,10 +21,6 @@ from realmate.wire.responses import FieldError, Response
 KNOWN = ("source", "code", "since", "until", "conversation", "replayed", "limit", "cursor")
 LIMIT, MOST = 50, 200
 MOST_NAMED = 20
-_COLUMNS = """
-    rejection.id, at, source.name AS source, code, detail, request_id, CAST(conversation_id AS text) AS conversation_id,
-    CAST(message_id AS text) AS message_id, replayed_at, replay_status, replay_code
-"""
 
 
 class Replayed(msgspec.Struct):
@@ -103,7 +100,7 @@ def _newest(conditions: str, *, by_source: bool, by_code: bool) -> str:
         chosen = f"unnest(CAST(:codes AS text[])) AS wanted (chosen) CROSS JOIN LATERAL {found}"
     else:
         chosen = found
-    return f"SELECT {_COLUMNS} FROM {chosen} JOIN sources AS source ON source.id = source_id {order}"
+    return f"SELECT {COLUMNS} FROM {chosen} JOIN sources AS source ON source.id = source_id {order}"
 
 
 def list_codes(call: Call) -> Response:
@@ -127,8 +124,15 @@ def show_rejection(call: Call, number: int) -> Response:
             return NOT_FOUND
         record(session, call, Audit("rejection.read", str(number), rejection.source))
     shown = msgspec.structs.asdict(_listed(rejection))
-    body = rejection.body.decode(errors="replace")
-    return answered(shown | {"body": body, "errors": _errors(rejection.detail)})
+    return answered(shown | _body(rejection.body) | {"errors": _errors(rejection.detail)})
+
+
+def _body(body: bytes) -> dict[str, str | None]:
+    """Return an event's body as text. Where that loses something, its bytes are there, too."""
+    try:
+        return {"body": body.decode(), "body_base64": None}
+    except UnicodeDecodeError:
+        return {"body": body.decode(errors="replace"), "body_base64": b64encode(body).decode()}
 
 
 def _errors(detail: str) -> list[FieldError]:

@@ -21,11 +21,6 @@ from realmate.wire.responses import Response
 
 KIND = "replay"
 LIMIT, MOST = 20, 100
-_ACTION_NAMES = {
-    ReplayAction.AS_IT_IS: "as_it_is",
-    ReplayAction.WITH_NEW_ID: "with_new_id",
-    ReplayAction.NOT_SENT: "not_sent",
-}
 
 
 class Chosen(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,7 +54,7 @@ def create(call: Call) -> Response:
         to_send = sum(number for code, number in counts.items() if action_for(code) is not ReplayAction.NOT_SENT)
         if asked.dry_run:
             told = [
-                {"code": code, "events": number, "action": _ACTION_NAMES[action_for(code)]}
+                {"code": code, "events": number, "action": action_for(code).name.lower()}
                 for code, number in counts.items()
             ]
             return answered({"counts": told, "to_send": to_send})
