@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from realmate.admin.endpoint_commands import COMMANDS as ENDPOINTS
 from realmate.admin.operating import COMMANDS as OPERATING
 from realmate.admin.operating import RATE, configured_sources
 from realmate.admin.reading import COMMANDS as READING
@@ -86,7 +87,7 @@ def main() -> None:
     """
 
 
-for _command in (*READING, *OPERATING):
+for _command in (*READING, *OPERATING, *ENDPOINTS):
     main.add_command(_command)
 
 

@@ -159,3 +159,28 @@ PAUSE = Statement(
     WHERE id = $1 AND paused_at IS NULL AND ended_at IS NULL RETURNING id
     """,
 )
+
+FIND = Statement(
+    "find_endpoint",
+    ("text",),
+    """
+    SELECT id, pause_reason, cursor FROM endpoints LEFT JOIN endpoint_cursors ON endpoint_id = id
+    WHERE name = $1 AND ended_at IS NULL
+    """,
+)
+
+RESUME = Statement(
+    "resume_endpoint",
+    ("integer",),
+    """
+    UPDATE endpoints SET paused_at = NULL, pause_reason = NULL, failing_since = NULL, held_until = NULL
+    WHERE id = $1 AND ended_at IS NULL
+    """,
+)
+
+# Whoever resumes an endpoint has mended it: its retries need not wait.
+HURRY = Statement(
+    "hurry_lanes",
+    ("integer",),
+    "UPDATE delivery_lanes SET due_at = now() WHERE endpoint_id = $1 AND due_at > now() AND state = 0",
+)
