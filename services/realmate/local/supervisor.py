@@ -148,6 +148,7 @@ class Installation:
         public["WEBHOOK_URL"] = url_of(self._settings.host, self._port)
         self._services = [
             Service(["conversations"], environment | internal, self._log("conversations")),
+            *self._deliveries(environment | internal),
             Service(["webhook", "query", "console"], environment | public, self._log("webhook-query-console")),
         ]
         for service in self._services:
@@ -155,6 +156,12 @@ class Installation:
         for service in self._services:
             with progress(f"Starting {service.name}"):
                 service.wait_ready()
+
+    def _deliveries(self, environment: dict[str, str]) -> list[Service]:
+        """Return the service of outbound webhooks, where a file can name endpoints, now or later."""
+        if self._settings.sources_file is None:
+            return []
+        return [Service(["deliveries"], environment | {"PORT": str(free_port())}, self._log("deliveries"))]
 
     def _environment(self, database_urls: dict[str, str], redis_url: str) -> dict[str, str]:
         """Return the environment of the services: ours, with what is different for them."""
