@@ -27,6 +27,8 @@ SECTIONS = {
     "rates": "events a second by connections, beside pgbench with the same statements",
     "reads": "GETs of one conversation, beside pgbench selecting the same",
     "lists": "pages of 50 out of 1,000,000 conversations: one reader, 64 readers, page 1,000",
+    "rejections": "pages of /admin/rejections/ out of 1,000,000, with each filter",
+    "page": "the console in Chromium: its weight, its start, how late it shows a change, 200 changes a second",
     "streams": "what 2,000 idle streams cost, and how late streams are told",
     "catching-up": "one stream from the oldest change on",
     "latency": "at a fixed rate: 30, 50, 70 and 90 % of the peak",
@@ -50,7 +52,8 @@ def measure(section: str, options: Options, output: Path) -> None:
     click.echo(f"\n{table(findings)}\n")
     path = result.save(output)
     click.echo(f"Kept in {path}")
-    _plot(path)
+    if findings.measurements:
+        _plot(path)
 
 
 def _plot(path: Path) -> None:

@@ -27,6 +27,8 @@ def table(findings: Findings) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
     rows = ["  ".join(_aligned(line, column, widths[column]) for column in used) for line in lines]
     figures = [f"{name}: {spread(figure)}" for name, figure in findings.figures.items()]
+    if not findings.measurements:
+        return "\n".join(figures)
     return "\n".join([*rows, "", *figures, *_doubts(findings)])
 
 

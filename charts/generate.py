@@ -2,8 +2,7 @@
 
 The chart's values.schema.json and README.md come from its commented values. The schema of a WebhookSource's spec, and
 the tables in docs/sources.md, come from services/realmate/sources/schema.py; the table in docs/endpoints.md comes from
-endpoint_schema.py beside it. docs/openapi.json is what the query
-service shows.
+endpoint_schema.py beside it. docs/openapi.json is what the console shows at /admin/openapi.json.
 
 A value's comment stands above it, in Markdown. Lines that begin with @ are for the schema:
 
@@ -30,9 +29,9 @@ import kubernetes_validate
 import yaml
 from msgspec import inspect
 
+from realmate.console.api import DOCUMENT
 from realmate.kube_operator.settings import OperatorSettings
 from realmate.kube_operator.source_schema import fields_of, spec_properties, structs_of, unwrapped
-from realmate.query.api import DOCUMENT
 from realmate.runtime.settings import Settings
 from realmate.sources.endpoint_schema import EndpointSettings
 from realmate.sources.schema import HttpReply, SourceSettings

@@ -9,9 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 
 DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parents[1] / "docs" / "openapi.json").read_text())
+HEADERS = (
+    *("allow", "content-disposition", "etag", "link", "location", "ratelimit", "retry-after", "set-cookie"),
+    "www-authenticate",
+)
 
 
 def check(method: str, path: str, status: int, headers: Mapping[str, str], body: object) -> None:
@@ -23,7 +27,7 @@ def check(method: str, path: str, status: int, headers: Mapping[str, str], body:
     template, operation = found
     here = f"{method} {template} -> {status}"
     assert str(status) in operation["responses"], f"{here} is not described"
-    response = operation["responses"][str(status)]
+    response = response_of(operation, str(status))
     content = response.get("content", {})
     if not content:
         assert not body, f"{here} has no body"
@@ -36,8 +40,34 @@ def check(method: str, path: str, status: int, headers: Mapping[str, str], body:
         ]
         assert not errors, f"{here}: {errors}"
     described = {name.lower() for name in response.get("headers", {})}
-    for name in ("etag", "link", "retry-after", "allow", "www-authenticate", "ratelimit"):
+    for name in HEADERS:
         assert name not in given or name in described, f"{here} is described without {name}"
+
+
+def response_of(operation: Mapping[str, Any], status: str) -> dict[str, Any]:
+    """Return what an operation says of a status. Many operations share some of it."""
+    response: dict[str, Any] = operation["responses"][status]
+    if "$ref" in response:
+        response = DOCUMENT["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    return response
+
+
+def validator(schema: Mapping[str, Any]) -> Draft202012Validator:
+    """Return what checks values against a schema of the document. Members that it does not name are errors."""
+    return Draft202012Validator({**schema, "components": _exact_components()}, format_checker=FormatChecker())
+
+
+@cache
+def _exact_components() -> dict[str, Any]:
+    """Return the components as the service is to keep to them: it adds nothing, but to problems, that they do not name.
+
+    (Whoever reads an answer must bear members that are new, so the document itself does not forbid them.)
+    """
+    schemas = {
+        name: schema if name == "Problem" else {"additionalProperties": False, **schema}
+        for name, schema in DOCUMENT["components"]["schemas"].items()
+    }
+    return {**DOCUMENT["components"], "schemas": schemas}
 
 
 def _code(body: object) -> object:
@@ -60,5 +90,5 @@ def _operation(method: str, path: str) -> tuple[str, dict[str, Any]] | None:
 
 @cache
 def _validator(template: str, method: str, status: str, media_type: str) -> Draft202012Validator:
-    schema = DOCUMENT["paths"][template][method]["responses"][status]["content"][media_type]["schema"]
-    return Draft202012Validator({**schema, "components": DOCUMENT["components"]})
+    response = response_of(DOCUMENT["paths"][template][method], status)
+    return validator(response["content"][media_type]["schema"])

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+import described
 from installation import event
 from reading import Client, begun_with_tokens
 from realmate.console.application import API
+from realmate.feed.cursors import encoded
 from realmate.sources import tokens
 from signatures import SECRET, signature
 
@@ -42,7 +46,7 @@ class Console:
 
     def call(self, method: str, path: str, holder: str = "admin", **others: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.held[holder]}"} | others.pop("headers", {})
-        return requests.request(method, self.url + path, headers=headers, timeout=30, **others)
+        return asked(method, self.url + path, headers=headers, **others)
 
     def post(self, source: str, body: str) -> requests.Response:
         return requests.post(f"{self.url}/webhook/{source}/", data=body, timeout=30)
@@ -58,6 +62,15 @@ class Console:
         assert self.post(source, body).status_code == 202
         until(lambda: self.rejections(conversation=key))
         return key
+
+
+def asked(method: str, url: str, *, by: Any = requests, **others: Any) -> requests.Response:
+    """Return the answer, which must be one that the API's document describes. `by` may be a requests.Session."""
+    answer: requests.Response = by.request(method, url, timeout=30, **others)
+    is_json = "json" in answer.headers.get("Content-Type", "")
+    body = answer.json() if is_json else answer.text
+    described.check(method, urlsplit(url).path, answer.status_code, answer.headers, body)
+    return answer
 
 
 def until(look: Callable[[], Any], timeout_s: float = 30) -> Any:
@@ -85,9 +98,9 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
 
 @pytest.mark.parametrize("route", API, ids=lambda route: f"{route.method} {route.path}")
 def test_a_call_needs_its_scope(console: Console, route: Any) -> None:
-    path = route.path.replace("<int:number>", "1").replace("<name>", "open").replace("<source>", "open")
+    path = re.sub(r"<int[^>]*>", "1", route.path).replace("<name>", "open").replace("<source>", "open")
     path = path.replace("<job_id>", UNKNOWN).replace("<conversation>", UNKNOWN)
-    assert requests.request(route.method, console.url + path, timeout=30).status_code == 401
+    assert asked(route.method, console.url + path).status_code == 401
     for holder, (scopes, _) in HOLDERS.items():
         may = route.scope in scopes or (route.scope == "operate" and "admin" in scopes)
         status = console.call(route.method, path, holder, data="{}").status_code
@@ -110,38 +123,45 @@ def test_a_token_sees_its_own_sources_alone(console: Console) -> None:
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "source")
 
 
+# --- the description ---
+
+
+def test_the_document_is_shown_to_anyone_as_it_stands_in_the_repository(console: Console) -> None:
+    answer = asked("GET", f"{console.url}/admin/openapi.json")
+    assert (answer.status_code, answer.json()) == (200, described.DOCUMENT)
+
+
 # --- signing in ---
 
 
 def test_a_browser_signs_in_with_a_token_and_its_cookie_is_one_everywhere(console: Console) -> None:
     browser = requests.Session()
-    assert browser.get(f"{console.url}/console/session", timeout=30).status_code == 401
-    answer = browser.post(
-        f"{console.url}/console/session",
+    session = f"{console.url}/console/session"
+    assert asked("GET", session, by=browser).status_code == 401
+    answer = asked(
+        "POST",
+        session,
+        by=browser,
         json={"token": console.held["operator of open"]},
         headers={"X-Realmate-Console": "1", "Origin": console.url},
-        timeout=30,
     )
-    assert answer.json() == {
-        "name": "operator of open",
-        "scopes": ["operate", "read"],
-        "sources": ["open"],
-        "open": False,
-    }
+    signed_in = {"name": "operator of open", "scopes": ["operate", "read"], "sources": ["open"], "open": False}
+    assert answer.json() == signed_in
+    assert asked("GET", session, by=browser).json() == signed_in
     cookie = answer.headers["set-cookie"]
     assert cookie.startswith("realmate=rmt_")
     assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
     assert browser.get(f"{console.url}/conversations/", timeout=30).status_code == 200
     assert browser.get(f"{console.url}/admin/rejections/", timeout=30).status_code == 200
     assert browser.get(f"{console.url}/admin/audit/", timeout=30).status_code == 403
-    assert browser.delete(f"{console.url}/console/session", headers={"X-Realmate-Console": "1"}, timeout=30).ok
+    assert asked("DELETE", session, by=browser, headers={"X-Realmate-Console": "1"}).status_code == 204
     assert browser.get(f"{console.url}/conversations/", timeout=30).status_code == 401
 
 
 def test_behind_tls_the_cookie_is_for_tls_alone_and_without_it_there_is_none(console: Console) -> None:
     def sign_in(**headers: str) -> requests.Response:
         url, token = f"{console.url}/console/session", console.held["reader"]
-        return requests.post(url, json={"token": token}, headers={"X-Realmate-Console": "1"} | headers, timeout=30)
+        return asked("POST", url, json={"token": token}, headers={"X-Realmate-Console": "1"} | headers)
 
     cookie = sign_in(**{"X-Forwarded-Proto": "https", "Host": "realmate.example"}).headers["set-cookie"]
     assert cookie.startswith("__Host-realmate=rmt_")
@@ -154,16 +174,16 @@ def test_another_page_can_change_nothing(console: Console) -> None:
     cookies = {"realmate": console.held["admin"]}
     url = f"{console.url}/admin/erasures/"
     for headers in ({}, {"X-Realmate-Console": "1", "Origin": "https://evil.example"}, {"Origin": console.url}):
-        answer = requests.post(url, data="{}", cookies=cookies, headers=headers, timeout=30)
+        answer = asked("POST", url, data="{}", cookies=cookies, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (403, "not_from_the_page")
     ours = {"X-Realmate-Console": "1", "Origin": console.url}
-    assert requests.post(url, data="{}", cookies=cookies, headers=ours, timeout=30).status_code == 400
+    assert asked("POST", url, data="{}", cookies=cookies, headers=ours).status_code == 400
 
 
 def test_tries_to_sign_in_are_limited_by_address(console: Console) -> None:
     def attempt(address: str) -> requests.Response:
         headers = {"X-Realmate-Console": "1", "X-Forwarded-For": f"1.2.3.4, {address}"}
-        return requests.post(f"{console.url}/console/session", json={"token": "x"}, headers=headers, timeout=30)
+        return asked("POST", f"{console.url}/console/session", json={"token": "x"}, headers=headers)
 
     answers = [attempt("192.0.2.1").status_code for _ in range(12)]
     assert answers[:10] == [401] * 10
@@ -198,7 +218,11 @@ def test_rejections_are_found_by_every_filter_page_by_page(console: Console) -> 
 
 
 @pytest.mark.parametrize(
-    "query", ["sorce=open", "limit=0", "since=now", "cursor=x", "replayed=1", "conversation=1", "until=x"]
+    "query",
+    [
+        *("sorce=open", "limit=0", "since=now", "replayed=1", "conversation=1", "until=x", "source=%00", "code=%00"),
+        *(f"cursor={cursor}" for cursor in ("x", encoded(b'["now",1]'), encoded(b"[" * 9_000))),
+    ],
 )
 def test_a_wrong_query_is_named(console: Console, query: str) -> None:
     answer = console.call("GET", f"/admin/rejections/?{query}")
@@ -231,6 +255,13 @@ def audit(console: Console, **filters: str) -> list[dict[str, Any]]:
     return items
 
 
+@pytest.mark.parametrize("path", ["/admin/audit/", "/admin/erasures/", "/admin/replays/"])
+def test_a_cursor_that_no_list_gave_is_named(console: Console, path: str) -> None:
+    for held in (b"[]", b"[99999999999999999999]", b'["2026-11-27T00:00:00Z","x"]'):
+        answer = console.call("GET", path, params={"cursor": encoded(held)})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "cursor")
+
+
 # --- replays ---
 
 
@@ -244,6 +275,9 @@ def test_a_replay_is_counted_and_then_sent_by_the_front_door_once(console: Conso
     started = console.call("POST", "/admin/replays/", json=asked, headers=again)
     assert started.status_code == 202
     assert console.call("POST", "/admin/replays/", json=asked, headers=again).json()["id"] == started.json()["id"]
+    for path, other in (("replays", asked | {"rate": 7}), ("erasures", {"source": "open", "confirm": "open"})):
+        answer = console.call("POST", f"/admin/{path}/", json=other, headers=again)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "Idempotency-Key")
     job = until(lambda: ended(console, started.headers["Location"]))
     assert (job["state"], job["sent"], job["answers"], job["by"]) == ("done", 1, {"202 accepted": 1}, "admin")
     [rejection] = console.rejections(conversation=key)
@@ -278,7 +312,8 @@ def test_a_replay_can_be_stopped(console: Console) -> None:
 
 
 def test_a_body_that_is_wrong_is_named(console: Console) -> None:
-    for body, field in (({"rate": 0}, "rate"), ({"conversation": "x"}, "conversation"), ({"until": "x"}, "until")):
+    wrong = {"rate": 0, "conversation": "", "until": "x", "source": "\0", "codes": "\0"}
+    for field, body in ((field, {field: value}) for field, value in wrong.items()):
         answer = console.call("POST", "/admin/replays/", json=body)
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, field)
     assert console.call("POST", "/admin/replays/", json={"sorce": "open"}).status_code == 400

@@ -29,14 +29,17 @@ CHECKS = (
 EXAMPLES = 60
 KEY = "6a41b347-8d80-4ce9-84ba-7af66f369f6a"
 MESSAGE = "49108c71-4dca-4af3-9f32-61bc745926e2"
+NAMES = {"id": KEY, "conversation": KEY, "source": "default", "name": "default", "number": 1}
+"""What is there, by the names of the parts of paths."""
 OPERATIONS = [(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods]
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with start_installation(tmp_path_factory.mktemp("schemathesis")) as installation:
+    with start_installation(tmp_path_factory.mktemp("schemathesis"), console=True) as installation:
         installation.insist(event("NEW_CONVERSATION", id=KEY))
         installation.insist(event("NEW_MESSAGE", id=MESSAGE, conversation_id=KEY, content="Olá"))
+        assert installation.ask("POST", "/webhook/", event("NEW_CONVERSATION", id=KEY))[0] == 400
         yield installation.intake.url
 
 
@@ -50,8 +53,9 @@ def test_every_answer_is_described(url: str, method: str, path: str) -> None:
     )
     @given(case=operation.as_strategy(), is_there=...)
     def run(case: Any, is_there: bool) -> None:  # noqa: FBT001 (hypothesis chooses it)
-        if is_there and "id" in case.path_parameters:
-            case.path_parameters["id"] = KEY
+        if is_there:
+            case.path_parameters |= {name: NAMES[name] for name in case.path_parameters if name in NAMES}
+            case.headers["X-Realmate-Console"] = "1"
         if "wait" in case.query:
             case.query["wait"] = 0.01
         case.call_and_validate(base_url=url, checks=CHECKS)

@@ -53,8 +53,8 @@ def test_each_setting_has_its_effect(tmp_path: Path) -> None:
         pause_after_h = 0.5
         """,
     )
-    assert endpoint.events == {"reply.created", "conversation.closed"}
-    assert endpoint.sources == {"shop"}
+    assert endpoint.events == frozenset({"reply.created", "conversation.closed"})
+    assert endpoint.sources == frozenset({"shop"})
     assert endpoint.schedule_s == (1, 2.5)
     assert (endpoint.timeout_s, endpoint.concurrency, endpoint.pause_after_s) == (3, 2, 1800)
     assert endpoint.rate is not None

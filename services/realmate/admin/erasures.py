@@ -11,7 +11,7 @@ from realmate.conversations.erasing import Erased
 
 
 class Erasure(msgspec.Struct):
-    """One line of it."""
+    """One line of the history: what was erased at once."""
 
     id: int
     started_at: datetime

@@ -15,18 +15,19 @@ from werkzeug.wrappers import Request
 from werkzeug.wrappers import Response as WsgiResponse
 
 from realmate.console import erasures, exporting, jobs, overview, pages, rejections, replays, sign_in, sources
+from realmate.console.api import CANNOT, DOCUMENT, FAILED
 from realmate.console.calls import Audit, Call, InvalidBody, Resources, Route, answered, record
 from realmate.http_server.readers import readers
 from realmate.query.parameters import InvalidQuery
 from realmate.runtime.database import is_outage
 from realmate.runtime.settings import Settings
 from realmate.sources.tokens import Holder, TokenRejected
-from realmate.wire.responses import Response, problem, unavailable
+from realmate.wire.responses import Response, problem
 
 API = (
     Route("GET", "/admin/rejections/", "operate", rejections.list_rejections),
     Route("GET", "/admin/rejections/codes/", "operate", rejections.list_codes),
-    Route("GET", "/admin/rejections/<int:number>/", "operate", rejections.show_rejection),
+    Route("GET", "/admin/rejections/<int(max=9223372036854775807):number>/", "operate", rejections.show_rejection),
     Route("POST", "/admin/replays/", "operate", replays.create),
     Route("GET", "/admin/replays/", "operate", replays.list_replays),
     Route("GET", "/admin/replays/<job_id>/", "operate", partial(jobs.show, replays.KIND)),
@@ -50,8 +51,6 @@ PAGES: tuple[tuple[str, str, dict[str, str] | None], ...] = (
     ("/docs/<path:path>", "docs/", None),
 )
 """The page, and the API's page: paths, where their files are, and the file that the path itself means."""
-FAILED = problem(500, "internal_error", "This went wrong here; the log has the request's id.")
-CANNOT = unavailable("The database does not answer now; ask again.")
 
 log = structlog.get_logger(__name__)
 
@@ -62,13 +61,15 @@ class Application:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tries = sign_in.Tries()
-        own = [
+        own = (
+            Route("GET", "/admin/openapi.json", None, self._describe),
             Route("GET", "/console/session", None, self._show_session),
             Route("POST", "/console/session", None, self._sign_in),
             Route("DELETE", "/console/session", None, self._sign_out),
-        ]
-        self._routes = Map(
-            [Rule(route.path, methods=[route.method], endpoint=route) for route in (*API, *own)]
+        )
+        self.routes = (*API, *own)
+        self._map = Map(
+            [Rule(route.path, methods=[route.method], endpoint=route) for route in self.routes]
             + [Rule(path, methods=["GET"], endpoint=folder, defaults=given) for path, folder, given in PAGES],
             redirect_defaults=False,
         )
@@ -79,7 +80,7 @@ class Application:
         if rejection is not None:
             return _wsgi(rejection)
         try:
-            endpoint, values = self._routes.bind_to_environ(environ).match()
+            endpoint, values = self._map.bind_to_environ(environ).match()
         except HTTPException as error:
             return _unrouted(error, request)
         if isinstance(endpoint, str):
@@ -106,24 +107,26 @@ class Application:
             log.exception("a call failed", path=request.path, request_id=request.environ["realmate.request_id"])
             return FAILED
 
+    def _describe(self, _call: Call) -> Response:
+        return Response(200, DOCUMENT)
+
     def _show_session(self, call: Call) -> Response:
         holder = readers.identify(call.request.environ["realmate.headers"])
         return holder if isinstance(holder, Response) else answered(sign_in.shown(holder))
 
     def _sign_in(self, call: Call) -> Response:
         if retry_after_s := self._tries.retry_after_s(call.address):
-            headers = (("Retry-After", str(retry_after_s)),)
-            return problem(429, "too_many_tries", "Too many tries from this address; wait a little.", headers=headers)
-        token = call.body(sign_in.Entry).token.strip()
+            return sign_in.too_many_tries(retry_after_s)
+        token = call.body(sign_in.SignIn).token.strip()
         try:
             holder = readers.holder_of(token)
         except TokenRejected:
             with call.session() as session:
                 record(session, call, Audit("session.begin", outcome="token_invalid"))
-            return problem(401, "token_invalid", "This token is not known here.")
+            return sign_in.TOKEN_UNKNOWN
         cookie = sign_in.cookie_of(call.request, token)
         if cookie is None:
-            return problem(403, "tls_needed", "Sign in over https: without it the token could be read on its way.")
+            return sign_in.TLS_NEEDED
         with call.session() as session:
             record(session, replace(call, holder=holder), Audit("session.begin"))
         return answered(sign_in.shown(holder), headers=(("Set-Cookie", cookie),))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import text
@@ -19,9 +19,16 @@ from realmate.runtime.transaction import Transactions
 from realmate.sources.model import Source
 from realmate.sources.tokens import Holder, Scope
 from realmate.wire.ids import parse_uuid
+from realmate.wire.openapi import Parameter
 from realmate.wire.responses import FieldError, Response, problem
 
 T = TypeVar("T")
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Storable = Annotated[str, msgspec.Meta(pattern="^[^\\u0000]*$")]
+"""Any text that the database can hold: it knows no NUL."""
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""The number of a row."""
+Uuid = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid"})]
 
 
 class Resources(NamedTuple):
@@ -111,8 +118,15 @@ class Paging(NamedTuple):
         shown = rows[: self.limit]
         if len(rows) <= self.limit:
             return Page(shown, None)
-        cursor = encoded(json.dumps(place(shown[-1])).encode())
+        cursor = encoded(msgspec.json.encode(place(shown[-1])))
         return Page(shown, f"{call.request.path}?{asked.but(cursor=cursor)}")
+
+
+class Listing(msgspec.Struct, Generic[T]):
+    """One page of a list, the newest first."""
+
+    items: Sequence[T]
+    next: Annotated[str | None, msgspec.Meta(description="The path and the query of the next page, if there is one.")]
 
 
 class Page(NamedTuple, Generic[T]):
@@ -122,22 +136,29 @@ class Page(NamedTuple, Generic[T]):
 
     def answer(self, items: Sequence[object]) -> Response:
         """Return it with its rows as `items` shows them."""
-        return answered({"items": items, "next": self.following}, headers=links(self.following))
+        return answered(Listing(items, self.following), headers=links(self.following))
 
 
-def paging(asked: Parameters, usual: int, most: int, *kinds: type) -> Paging:
-    """Take `limit` and `cursor` from the parameters. A cursor has values of these types."""
-    return Paging(asked.one("limit", whole(1, most), usual), asked.one("cursor", _cursor_of(*kinds), None))
+def paging(asked: Parameters, usual: int, most: int, place: Any) -> Paging:
+    """Take `limit` and `cursor` from the parameters. `place` is the type of what a cursor holds: a tuple."""
+    return Paging(asked.one("limit", whole(1, most), usual), asked.one("cursor", _cursor_of(place), None))
 
 
-def _cursor_of(*kinds: type) -> Callable[[str], Sequence[Any]]:
+def paging_parameters(usual: int, most: int) -> tuple[Parameter, ...]:
+    """Describe the parameters that `paging` takes."""
+    limit = {"type": "integer", "minimum": 1, "maximum": most, "default": usual}
+    return (
+        Parameter("limit", limit, "The most items in a page."),
+        Parameter("cursor", {"type": "string"}, "The place in the list that `next` of the page before names."),
+    )
+
+
+def _cursor_of(place: Any) -> Callable[[str], Sequence[Any]]:
     def read(cursor: str) -> Sequence[Any]:
         try:
-            values = json.loads(decoded(cursor))
+            values: Sequence[Any] = msgspec.json.decode(decoded(cursor), type=place)
         except ValueError:
-            values = None
-        if not isinstance(values, list) or [type(value) for value in values] != list(kinds):
-            raise ValueError("is no cursor of this list")
+            raise ValueError("is no cursor of this list") from None
         return values
 
     return read

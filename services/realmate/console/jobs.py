@@ -10,24 +10,32 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from realmate.console.calls import NOT_FOUND, Audit, Call, InvalidBody, answered, record
+from realmate.console.calls import NOT_FOUND, Audit, Call, InvalidBody, Moment, Uuid, answered, record
 from realmate.errors import UserError
 from realmate.runtime.database import is_outage
 from realmate.runtime.health import health
+from realmate.sources.tokens import Scope
 from realmate.wire.ids import parse_uuid
+from realmate.wire.openapi import Operation, Parameter, Success
 from realmate.wire.responses import Response
 
 LEASE_S = 120.0
 """Longer than one event may take to be sent, with all its retries."""
 SAVE_PAUSE_S = 1.0
 MOST_KEY_CHARS = 255
+IDEMPOTENCY_KEY = Parameter(
+    "Idempotency-Key",
+    {"type": "string", "maxLength": MOST_KEY_CHARS},
+    "The same key of the same token, with the same body, gets the job that it made before.",
+    place="header",
+)
 RETRY_S = 5.0
 """After so long a job is tried again that could not go on, since nobody answers."""
 log = structlog.get_logger(__name__)
@@ -62,6 +70,17 @@ class Job(msgspec.Struct):
         return source
 
 
+class ShownJob(msgspec.Struct, kw_only=True):
+    """The members that `Job.shown` returns of a job of any kind."""
+
+    id: Uuid
+    state: Literal["running", "done", "failed", "cancelled"]
+    by: Annotated[str, msgspec.Meta(description="The name of the token that asked for it.")]
+    created_at: Moment
+    finished_at: Moment | None
+    error: Annotated[str | None, msgspec.Meta(description="Why it failed, or why it waits.")]
+
+
 Work = Callable[[Job, Callable[[], bool]], bool]
 """Does a job, and changes its `progress` meanwhile. It asks again and again whether it may go on, and returns whether
 all is done. Raises UserError where it cannot go on now."""
@@ -72,11 +91,11 @@ def create(
 ) -> tuple[Job, bool]:
     """Return a new job, and True; or the one that this token made with the same idempotency key, and False.
 
-    Raises InvalidBody.
+    Raises InvalidBody, also where that one is another job than what is asked for now.
     """
-    key = call.request.headers.get("Idempotency-Key")
+    key = call.request.headers.get(IDEMPOTENCY_KEY.name)
     if key is not None and len(key) > MOST_KEY_CHARS:
-        raise InvalidBody(f"Idempotency-Key has more than {MOST_KEY_CHARS} characters", "Idempotency-Key")
+        raise InvalidBody(f"has more than {MOST_KEY_CHARS} characters", IDEMPOTENCY_KEY.name)
     by = call.holder.name
     row = session.execute(
         text(
@@ -89,7 +108,10 @@ def create(
     if row is not None:
         return _job(row), True
     statement = text(f"SELECT {_COLUMNS} FROM jobs WHERE created_by = :by AND idempotency_key = :key")
-    return _job(session.execute(statement, {"by": by, "key": key}).one()), False
+    job = _job(session.execute(statement, {"by": by, "key": key}).one())
+    if (job.kind, job.request) != (kind, msgspec.to_builtins(request)):
+        raise InvalidBody("came with another request before", IDEMPOTENCY_KEY.name)
+    return job, False
 
 
 def find(session: Session, kind: str, job_id: str) -> Job | None:
@@ -98,7 +120,7 @@ def find(session: Session, kind: str, job_id: str) -> Job | None:
     return None if row is None else _job(row)
 
 
-def newest(session: Session, kind: str, limit: int, after: Sequence[str] | None) -> list[Job]:
+def newest(session: Session, kind: str, limit: int, after: Sequence[Any] | None) -> list[Job]:
     """Return the newest jobs, the newest first, behind a moment and an id."""
     at, job_id = after or (None, None)
     rows = session.execute(
@@ -107,7 +129,7 @@ def newest(session: Session, kind: str, limit: int, after: Sequence[str] | None)
             " OR (created_at, id) < (CAST(:at AS timestamptz), CAST(:id AS uuid)))"
             " ORDER BY created_at DESC, id DESC LIMIT :limit"
         ),
-        {"kind": kind, "at": at, "id": job_id, "limit": limit},
+        {"kind": kind, "at": at, "id": job_id and str(job_id), "limit": limit},
     )
     return [_job(row) for row in rows]
 
@@ -249,3 +271,30 @@ def _job(row: Any) -> Job:
         row.progress,
         row.error,
     )
+
+
+def operations(kind: str, scope: Scope, shown: type[ShownJob], example: ShownJob) -> tuple[Operation, Operation]:
+    """Describe `show` and `stop`."""
+    path, parameters = (
+        f"/admin/{kind}s/{{job_id}}/",
+        (Parameter("job_id", {"type": "string"}, "A UUID.", place="path"),),
+    )
+    running, stopped = (Success(200, each, shown, example=example) for each in ("The job.", "The job, which stops."))
+    return (
+        Operation(
+            *("GET", path, f"show_{kind}", f"Show how far {_an(kind)} is", (running,), (NOT_FOUND,), "", parameters),
+            scope=scope,
+            tag="operations",
+        ),
+        Operation(
+            *("DELETE", path, f"stop_{kind}", f"Stop {_an(kind)}", (stopped,), (NOT_FOUND,)),
+            "It stops after what is under way. What was done stays done.",
+            parameters,
+            scope=scope,
+            tag="operations",
+        ),
+    )
+
+
+def _an(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

@@ -6,7 +6,7 @@ taken away ends what it signed in. Over TLS it is `__Host-realmate`; without TLS
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,7 +15,8 @@ from werkzeug.wrappers import Request
 
 from realmate.http_server.readers import COOKIES, readers
 from realmate.sources.limits import LocalRateLimiter, RateLimit
-from realmate.sources.tokens import Holder
+from realmate.sources.tokens import Holder, Scope
+from realmate.wire.openapi import Operation, Success
 from realmate.wire.responses import Response, problem
 
 LASTS_S = 12 * 3600
@@ -27,10 +28,34 @@ _OVER_TLS, _ON_LOOPBACK = COOKIES
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
-class Entry(msgspec.Struct, forbid_unknown_fields=True):
+class SignIn(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST /console/session."""
 
     token: str
+
+
+class SignedIn(msgspec.Struct):
+    """The name and the rights of whoever is signed in."""
+
+    name: Annotated[str, msgspec.Meta(description="The name of the token.")]
+    scopes: list[Scope]
+    sources: Annotated[list[str] | None, msgspec.Meta(description="The only sources that it may see; null: all.")]
+    open: Annotated[bool, msgspec.Meta(description="Whether nobody needs a token, as TOKENS_FILE is not set.")]
+
+
+TOKENS_NEEDED = problem(
+    403,
+    "tokens_needed",
+    "The console needs TOKENS_FILE, unless it is on 127.0.0.1 and asked for by that name (docs/console.md).",
+)
+NOT_FROM_THE_PAGE = problem(403, "not_from_the_page", f"Send {OWN_HEADER}: 1, from the console's own page, or a token.")
+TOKEN_UNKNOWN = problem(401, "token_invalid", "This token is not known here.")
+TLS_NEEDED = problem(403, "tls_needed", "Sign in over https: without it the token could be read on its way.")
+
+
+def too_many_tries(retry_after_s: int) -> Response:
+    headers = (("Retry-After", str(retry_after_s)),)
+    return problem(429, "too_many_tries", "Too many tries from this address; wait a little.", headers=headers)
 
 
 def closed_to(request: Request, host: str) -> Response | None:
@@ -43,8 +68,7 @@ def closed_to(request: Request, host: str) -> Response | None:
         return None
     if host in _LOOPBACK and _hostname(request) in _LOOPBACK:
         return None
-    detail = "The console needs TOKENS_FILE, unless it is on 127.0.0.1 and asked for by that name (docs/console.md)."
-    return problem(403, "tokens_needed", detail)
+    return TOKENS_NEEDED
 
 
 def forgery(request: Request) -> Response | None:
@@ -55,13 +79,13 @@ def forgery(request: Request) -> Response | None:
     is_ours = origin is None or urlsplit(origin).netloc in _own_hosts(request)
     if is_ours and request.headers.get(OWN_HEADER):
         return None
-    return problem(403, "not_from_the_page", f"Send {OWN_HEADER}: 1, from the console's own page, or a token.")
+    return NOT_FROM_THE_PAGE
 
 
-def shown(holder: Holder) -> dict[str, Any]:
+def shown(holder: Holder) -> SignedIn:
     """Return who is signed in, as the page needs it."""
     sources = None if holder.sources is None else sorted(holder.sources)
-    return {"name": holder.name, "scopes": sorted(holder.scopes), "sources": sources, "open": readers.is_open}
+    return SignedIn(holder.name, sorted(holder.scopes), sources, readers.is_open)
 
 
 def cookie_of(request: Request, token: str) -> str | None:
@@ -103,3 +127,44 @@ def _hostname(request: Request) -> str:
 
 def _own_hosts(request: Request) -> set[str]:
     return {request.headers.get("Host", ""), request.headers.get("X-Forwarded-Host", "")} - {""}
+
+
+_SIGNED_IN = SignedIn("ana", ["operate", "read"], ["shop"], open=False)
+_TAG = "signing in"
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/console/session",
+        "show_session",
+        "Show who is signed in",
+        (Success(200, "The name and the rights of the token.", SignedIn, example=_SIGNED_IN),),
+        (),
+        scope="any",
+        tag=_TAG,
+    ),
+    Operation(
+        "POST",
+        "/console/session",
+        "sign_in",
+        "Sign in with a token",
+        (
+            Success(
+                200, "The token is known; the cookie has it.", SignedIn, headers=("Set-Cookie",), example=_SIGNED_IN
+            ),
+        ),
+        (TOKEN_UNKNOWN, TLS_NEEDED, too_many_tries(6)),
+        "The cookie is good for 12 hours at every service. One address has ten tries a minute.",
+        body=SignIn,
+        body_examples={"a token": {"token": "rmt_…"}},
+        tag=_TAG,
+    ),
+    Operation(
+        "DELETE",
+        "/console/session",
+        "sign_out",
+        "Sign out",
+        (Success(204, "The cookies are gone from the browser. The token stays good.", headers=("Set-Cookie",)),),
+        (),
+        tag=_TAG,
+    ),
+)

@@ -1,10 +1,14 @@
-"""The API's document (OpenAPI 3.1), as `GET /openapi.json` shows it."""
+"""The document of what senders and readers call (OpenAPI 3.1), as `GET /openapi.json` shows it.
+
+The console's document has these operations, too, and its own (realmate/console/api.py).
+"""
 
 from __future__ import annotations
 
 import msgspec
 
 from realmate.http_server import rejections
+from realmate.http_server.readers import COOKIES
 from realmate.query import changes, lists, messages
 from realmate.query.entity_tags import IF_NONE_MATCH
 from realmate.query.parameters import ID, INVALID_QUERY, SOURCE
@@ -35,10 +39,15 @@ SHOW = Operation(
         Parameter("messages", {"type": "integer", "minimum": 0, "maximum": MOST_MESSAGES}, "So many of the last ones."),
         IF_NONE_MATCH,
     ),
-    is_for_tokens=True,
+    scope="read",
 )
 DESCRIBE = Operation(
-    "GET", "/openapi.json", "describe", "This document", (Success(200, "The document.", {"type": "object"}),), ()
+    "GET",
+    "/openapi.json",
+    "describe",
+    "Get the description of what senders and readers call",
+    (Success(200, "The document, without the operations.", {"type": "object"}),),
+    (),
 )
 EVERYWHERE: tuple[Response, ...] = (
     rejections.malformed("the request line is not one"),
@@ -60,4 +69,6 @@ INFO = {
     "description": "Conversations of an attendance platform: events in, a reply for each group of messages, and all of"
     " it to be read, listed and followed.",
 }
-DOCUMENT = msgspec.json.format(msgspec.json.encode(document(INFO, OPERATIONS, EVERYWHERE)), indent=1)
+DOCUMENT = msgspec.json.format(
+    msgspec.json.encode(document(INFO, OPERATIONS, EVERYWHERE, server=".", cookies=COOKIES)), indent=1
+)

@@ -167,5 +167,5 @@ OPERATION = Operation(
         ),
         Parameter("Last-Event-ID", {"type": "string"}, "In a stream, it goes before `after`.", place="header"),
     ),
-    is_for_tokens=True,
+    scope="read",
 )

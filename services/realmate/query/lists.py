@@ -283,5 +283,5 @@ OPERATION = Operation(
         Parameter("cursor", {"type": "string"}, "From `next`."),
         IF_NONE_MATCH,
     ),
-    is_for_tokens=True,
+    scope="read",
 )

@@ -160,5 +160,5 @@ OPERATION = Operation(
         Parameter("type", {"enum": list(_KINDS)}, "Messages of this type alone.", is_repeatable=True),
         Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT}, "The most in a page."),
     ),
-    is_for_tokens=True,
+    scope="read",
 )

@@ -79,7 +79,7 @@ class Parameters:
 
     def sources(self, readable: frozenset[str] | None, most: int) -> frozenset[str] | None:
         """Return the parameter `source`, as far as the reader may read these sources; None: all."""
-        named = self.several("source", str, most)
+        named = self.several("source", storable, most)
         return named if readable is None else readable if named is None else named & readable
 
     def but(self, **changed: object) -> str:
@@ -99,6 +99,13 @@ class Parameters:
             except ValueError as error:
                 self._errors.append(FieldError(name, str(error)))
         return found
+
+
+def storable(text: str) -> str:
+    """Read any text that the database can hold: it knows no NUL."""
+    if "\0" in text:
+        raise ValueError("must not contain NUL")
+    return text
 
 
 def number(lowest: float, highest: float) -> Callable[[str], float]:

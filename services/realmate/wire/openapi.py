@@ -8,16 +8,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from realmate.sources.tokens import Scope
 from realmate.wire.responses import PROBLEM_JSON, FieldError, Response
 
 Schema = Mapping[str, Any]
 
 _REF = "#/components/schemas/{name}"
-TOKEN = "token"  # noqa: S105 (the name of a security scheme)
+_TOKEN = "token"  # noqa: S105 (the name of a security scheme)
+TAGS: Mapping[str, str] = {
+    "sending": "A sender posts its events.",
+    "reading": "A reader gets conversations and their changes.",
+    "operations": "An operator looks at rejections and sources, replays, erases and exports.",
+    "signing in": "A browser keeps its token in a cookie that no script can read.",
+}
+"""The groups of operations, in the order in which a page shows them."""
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
@@ -52,6 +60,7 @@ class Success(NamedTuple):
     """The type of the body; None: it has none."""
     media_type: str = "application/json"
     headers: tuple[str, ...] = ()
+    example: Any = None
 
 
 class Operation(NamedTuple):
@@ -66,8 +75,11 @@ class Operation(NamedTuple):
     description: str = ""
     parameters: Sequence[Parameter] = ()
     body: Any = None
-    is_for_tokens: bool = False
-    """Whether it needs a token, where TOKENS_FILE is set."""
+    body_examples: Mapping[str, Any] = {}
+    """Some bodies, by what each one asks for."""
+    scope: Scope | Literal["any"] | None = None
+    """The scope that a token needs, where TOKENS_FILE is set; `any`: each token will do; None: it needs no token."""
+    tag: str = "reading"
 
 
 HEADERS: Mapping[str, str] = {
@@ -79,29 +91,55 @@ HEADERS: Mapping[str, str] = {
     "RateLimit": "What is left of the limit.",
     "RateLimit-Policy": "The limit.",
     "Accept-Encoding": "The encodings that are understood.",
+    "Location": "Where the job is that has begun.",
+    "Content-Disposition": "The name under which a browser saves it.",
+    "Set-Cookie": "The cookie that signs in, or the ones that sign out.",
 }
 
 
-def document(info: Schema, operations: Sequence[Operation], everywhere: Sequence[Response]) -> dict[str, Any]:
-    """Return the document. `everywhere` are problems that any operation may answer."""
+def security_schemes(cookies: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the ways to send a token: in a header, or in one of these cookies."""
+    token = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token of TOKENS_FILE. Where that is not set, nobody needs one.",
+    }
+    told = "A browser that signed in (POST /console/session) sends this cookie by itself. No script can set it."
+    return {_TOKEN: token} | {
+        each: {"type": "apiKey", "in": "cookie", "name": each, "description": told} for each in cookies
+    }
+
+
+def document(
+    info: Schema,
+    operations: Sequence[Operation],
+    everywhere: Sequence[Response],
+    *,
+    server: str,
+    cookies: Sequence[str],
+) -> dict[str, Any]:
+    """Return the document. `everywhere` are problems that any operation may answer.
+
+    `server` leads from where the document is shown to where the paths begin. It is relative, since a proxy may put a
+    prefix before all paths. A reader's token may be in one of `cookies`.
+    """
     types = [Problem, *_types(operations)]
     _, components = msgspec.json.schema_components(types, ref_template=_REF)
     paths: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for operation in operations:
-        paths[operation.path][operation.method.lower()] = _operation(operation, everywhere)
-    security = {
-        "type": "http",
-        "scheme": "bearer",
-        "description": "A token of TOKENS_FILE. Without it anyone may read.",
-    }
+        paths[operation.path][operation.method.lower()] = _operation(operation, everywhere, cookies)
+    tags = {operation.tag for operation in operations}
     return {
         "openapi": "3.1.0",
         "info": dict(info),
+        "servers": [{"url": server, "description": "The installation that shows this document."}],
+        "tags": [{"name": name, "description": told} for name, told in TAGS.items() if name in tags],
         "paths": dict(paths),
         "components": {
             "schemas": components,
+            "responses": dict(_by_status(everywhere)),
             "examples": _examples([*everywhere, *(each for operation in operations for each in operation.problems)]),
-            "securitySchemes": {TOKEN: security},
+            "securitySchemes": security_schemes(cookies),
         },
     }
 
@@ -132,21 +170,37 @@ def _schema(of: Any) -> dict[str, Any]:
     return schema
 
 
-def _operation(operation: Operation, everywhere: Sequence[Response]) -> dict[str, Any]:
-    made: dict[str, Any] = {"operationId": operation.id, "summary": operation.summary}
-    if operation.description:
-        made["description"] = operation.description
+def _operation(operation: Operation, everywhere: Sequence[Response], cookies: Sequence[str]) -> dict[str, Any]:
+    made: dict[str, Any] = {"operationId": operation.id, "summary": operation.summary, "tags": [operation.tag]}
+    if description := " ".join(filter(None, (operation.description, _said_of_scope(operation)))):
+        made["description"] = description
     if operation.parameters:
         made["parameters"] = [_parameter(each) for each in operation.parameters]
     if operation.body is not None:
-        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": _schema(operation.body)}}}
-    if operation.is_for_tokens:
-        made["security"] = [{TOKEN: []}, {}]
+        made["requestBody"] = {"required": True, "content": {"application/json": _body(operation)}}
+    if operation.scope is not None:
+        scopes = [] if operation.scope == "any" else [operation.scope]
+        made["security"] = [*({name: scopes} for name in (_TOKEN, *cookies)), {}]
     responses = [
         _success(operation.successes, status) for status in sorted({each.status for each in operation.successes})
     ]
-    problems = _by_status([*operation.problems, *everywhere])
+    problems = _problems(operation.problems, everywhere)
     made["responses"] = dict([*responses, *problems])
+    return made
+
+
+def _said_of_scope(operation: Operation) -> str:
+    if operation.scope is None:
+        return ""
+    return "It needs a token." if operation.scope == "any" else f"It needs the scope `{operation.scope}`."
+
+
+def _body(operation: Operation) -> dict[str, Any]:
+    made: dict[str, Any] = {"schema": _schema(operation.body)}
+    if operation.body_examples:
+        made["examples"] = {
+            name.replace(" ", "_"): {"summary": name, "value": value} for name, value in operation.body_examples.items()
+        }
     return made
 
 
@@ -163,9 +217,24 @@ def _success(successes: Sequence[Success], status: int) -> tuple[str, dict[str, 
     made: dict[str, Any] = {"description": " Or: ".join(each.description for each in of_it)}
     if headers := {name for each in of_it for name in each.headers}:
         made["headers"] = _headers(headers)
-    if content := {each.media_type: {"schema": _schema(each.type)} for each in of_it if each.type is not None}:
+    if content := {each.media_type: _content(each) for each in of_it if each.type is not None}:
         made["content"] = content
     return str(status), made
+
+
+def _content(success: Success) -> dict[str, Any]:
+    made = {"schema": _schema(success.type)}
+    return made if success.example is None else made | {"example": msgspec.to_builtins(success.example)}
+
+
+def _problems(own: Sequence[Response], everywhere: Sequence[Response]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the problems of an operation by their statuses. What only the server answers is described once for all."""
+    statuses = {str(each.status) for each in own}
+    found = dict(_by_status([*own, *everywhere]))
+    return [
+        (status, response if status in statuses else {"$ref": f"#/components/responses/{status}"})
+        for status, response in found.items()
+    ]
 
 
 def _by_status(problems: Sequence[Response]) -> list[tuple[str, dict[str, Any]]]:

@@ -64,6 +64,14 @@ _EVENTS = {
         _event("CLOSE_CONVERSATION", _OF_A_CONVERSATION),
     ]
 }
+_EXAMPLES = {
+    kind: {"type": kind, "timestamp": "2025-06-04T14:20:05Z", "data": data}
+    for kind, data in (
+        ("NEW_CONVERSATION", {"id": _CONVERSATION}),
+        ("NEW_MESSAGE", {"id": _MESSAGE, "content": "Olá", "conversation_id": _CONVERSATION}),
+        ("CLOSE_CONVERSATION", {"id": _CONVERSATION}),
+    )
+}
 _SUCCESSES = (
     Success(201, "`created`: the conversation is open.", StoredEvent),
     Success(
@@ -100,7 +108,17 @@ _DESCRIPTION = (
 )
 OPERATIONS = (
     Operation(
-        "POST", "/webhook/", "send_event", _SUMMARY, _SUCCESSES, _PROBLEMS, _DESCRIPTION, _PARAMETERS, body=_EVENTS
+        "POST",
+        "/webhook/",
+        "send_event",
+        _SUMMARY,
+        _SUCCESSES,
+        _PROBLEMS,
+        _DESCRIPTION,
+        _PARAMETERS,
+        body=_EVENTS,
+        body_examples=_EXAMPLES,
+        tag="sending",
     ),
     Operation(
         "POST",
@@ -112,5 +130,7 @@ OPERATIONS = (
         _DESCRIPTION,
         (Parameter("source", {"type": "string"}, "The name of the source.", place="path"), *_PARAMETERS),
         body=_EVENTS,
+        body_examples=_EXAMPLES,
+        tag="sending",
     ),
 )
