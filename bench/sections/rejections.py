@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import requests
 
@@ -36,9 +37,8 @@ def find(options: Options) -> Findings:
                 for name, query in queries(bench.url, session).items():
                     print(f"  run {run}/{options.runs}  {name:34} ", end="", flush=True)
                     path = f"{bench.url}/admin/rejections/?{query}"
-                    measurement = bench.watch(
-                        name, {"readers": 1}, lambda path=path: _get_again(session, path, options.seconds), run=run
-                    )
+                    load = partial(_get_again, session, path, options.seconds)
+                    measurement = bench.watch(name, {"readers": 1}, load, run=run)
                     print(f"p50 {measurement.load.latency_ms['p50']:.1f} ms", flush=True)
                     findings.measurements.append(measurement)
     return findings

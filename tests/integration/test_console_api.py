@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -98,7 +97,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
 
 @pytest.mark.parametrize("route", API, ids=lambda route: f"{route.method} {route.path}")
 def test_a_call_needs_its_scope(console: Console, route: Any) -> None:
-    path = re.sub(r"<int[^>]*>", "1", route.path).replace("<name>", "open").replace("<source>", "open")
+    path = route.path.replace("<int:number>", "1").replace("<name>", "open").replace("<source>", "open")
     path = path.replace("<job_id>", UNKNOWN).replace("<conversation>", UNKNOWN)
     assert asked(route.method, console.url + path).status_code == 401
     for holder, (scopes, _) in HOLDERS.items():
@@ -228,6 +227,11 @@ def test_a_wrong_query_is_named(console: Console, query: str) -> None:
     answer = console.call("GET", f"/admin/rejections/?{query}")
     fields = [each["field"] for each in answer.json()["errors"]]
     assert (answer.status_code, fields) == (400, [query.partition("=")[0]])
+
+
+@pytest.mark.parametrize("number", ["999999", str(2**63), "-1", "x"])
+def test_a_rejection_that_is_not_there_is_not_found(console: Console, number: str) -> None:
+    assert console.call("GET", f"/admin/rejections/{number}/").status_code == 404
 
 
 def test_one_is_shown_with_its_event_and_the_fields_that_were_wrong_and_that_is_audited(console: Console) -> None:

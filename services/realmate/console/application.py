@@ -27,7 +27,7 @@ from realmate.wire.responses import Response, problem
 API = (
     Route("GET", "/admin/rejections/", "operate", rejections.list_rejections),
     Route("GET", "/admin/rejections/codes/", "operate", rejections.list_codes),
-    Route("GET", "/admin/rejections/<int(max=9223372036854775807):number>/", "operate", rejections.show_rejection),
+    Route("GET", "/admin/rejections/<int:number>/", "operate", rejections.show_rejection),
     Route("POST", "/admin/replays/", "operate", replays.create),
     Route("GET", "/admin/replays/", "operate", replays.list_replays),
     Route("GET", "/admin/replays/<job_id>/", "operate", partial(jobs.show, replays.KIND)),

@@ -34,6 +34,8 @@ from realmate.wire.responses import FieldError, Response
 KNOWN = ("source", "code", "since", "until", "conversation", "replayed", "limit", "cursor")
 LIMIT, MOST = 50, 200
 MOST_NAMED = 20
+LARGEST_NUMBER = 2**63 - 1
+"""The largest number that a rejection can have in Postgres."""
 
 
 class ReplayOutcome(msgspec.Struct):
@@ -145,6 +147,8 @@ def list_codes(call: Call) -> Response:
 
 def show_rejection(call: Call, number: int) -> Response:
     """Return one with its event, and write down that somebody looked at it."""
+    if number > LARGEST_NUMBER:
+        return NOT_FOUND
     with call.session() as session:
         rejection = find(session.connection(), number)
         if rejection is None or not call.holder.may_see(rejection.source):
