@@ -57,11 +57,19 @@ def receiver() -> Iterator[Receiver]:
 
 
 @contextmanager
-def running(directory: Path, *receivers: Receiver, deliveries: int = 1, **settings: object) -> Iterator[Running]:
+def running(
+    directory: Path,
+    *receivers: Receiver,
+    deliveries: int = 1,
+    environment: dict[str, str] | None = None,
+    **settings: object,
+) -> Iterator[Running]:
+    """Start everything, with an endpoint for each receiver; `settings` are those of the endpoints."""
     file = Endpoints(directory)
     for number, receiver in enumerate(receivers):
         file.name(receiver, ("crm", "erp")[number], **settings)
-    with start_installation(directory, deliveries=deliveries, SOURCES_FILE=str(file.path)) as installation:
+    known = {"SOURCES_FILE": str(file.path)} | (environment or {})
+    with start_installation(directory, deliveries=deliveries, **known) as installation:
         started = Running(installation, file, directory)
         started.wait_begun(len(receivers))
         yield started
@@ -143,6 +151,26 @@ def test_two_endpoints_of_which_one_is_dead_and_one_hangs_for_some_time(receiver
         assert time.monotonic() - began < 2, "the dead one delays neither the other one nor any event"
         assert all(receiver.told(key) == OPENED[: len(receiver.told(key))] for key in keys)
         released.set()
+
+
+def test_an_endpoint_has_so_many_requests_in_flight_as_its_concurrency_says(receiver: Receiver, tmp_path: Path) -> None:
+    def slow(_: object) -> Answer:
+        time.sleep(0.2)
+        return Answer()
+
+    with running(tmp_path, receiver, concurrency=3) as all_of_it:
+        receiver.answer = slow
+        keys = [all_of_it.opened() for _ in range(30)]
+        until(lambda: all(receiver.told(key) for key in keys))
+        assert receiver.most_at_once == 3
+
+
+def test_whoever_runs_it_may_keep_all_endpoints_out_of_private_networks(receiver: Receiver, tmp_path: Path) -> None:
+    with running(tmp_path, receiver, environment={"ENDPOINTS_ALLOW_PRIVATE": "false"}) as all_of_it:
+        all_of_it.opened()
+        failure = until(lambda: all_of_it.scalar("SELECT failure FROM delivery_attempts"))
+        assert failure == "http is for private networks, and those are not allowed here"
+        assert receiver.requests == []
 
 
 def test_a_process_killed_between_the_request_and_its_row_loses_nothing_and_repeats_the_id(
