@@ -51,7 +51,7 @@ $(FUZZ_STAMP): $(STAMP)
 	@touch $@
 
 generate: $(STAMP) ## Write what is made from something else: the chart's schema and README, the CRD, tables in docs
-	@$(BIN)/python charts/generate.py
+	@$(BIN)/python -W ignore charts/generate.py
 
 docs: $(STAMP) ## The documentation as a site, in .realmate/site
 	@$(BIN)/zensical build --clean --strict
@@ -115,7 +115,9 @@ lock: ## Write constraints.txt, requirements.lock and docs/licences.md anew, fro
 	     --no-emit-index-url --extra operator -c constraints.txt pyproject.toml; } > requirements.lock
 	@{ echo "# Licences of what the image contains"; echo; echo "Written by \`make lock\`, from the packages' own metadata."; echo; \
 	   $(VENV)/lock/bin/pip-licenses --from=mixed --with-urls --format=markdown \
-	     --packages $$(sed -n 's/^\([a-z0-9._-]*\)==.*/\1/ip' requirements.lock); } > docs/licences.md
+	     --packages $$(sed -n 's/^\([a-z0-9._-]*\)==.*/\1/ip' requirements.lock); \
+	   echo; echo "What the console's page is built from:"; echo; echo "| Name | Version | License |"; echo "|---|---|---|"; \
+	   $(VENV)/lock/bin/python console/build.py --licences; } > docs/licences.md
 
-clean: ## Remove the virtual environment and the local data
-	@rm -rf $(VENV) .realmate
+clean: ## Remove the virtual environment, the built page and the local data
+	@rm -rf $(VENV) .realmate console/node_modules console/dist services/realmate/console/page

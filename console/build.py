@@ -6,6 +6,7 @@ It takes this machine's Node, if that is new enough, or else the one of the whee
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -30,7 +31,11 @@ def main() -> int:
     parser.add_argument(
         "--check", action="store_true", help="Check its types and style and run its unit tests instead."
     )
+    parser.add_argument("--licences", action="store_true", help="Print the licences of what is in the page instead.")
     arguments = parser.parse_args()
+    if arguments.licences:
+        print("\n".join(licences()))
+        return 0
     if arguments.if_needed and not is_needed():
         return 0
     try:
@@ -57,6 +62,15 @@ def sources() -> Iterator[Path]:
             yield each
         elif each.name not in ("node_modules", "dist"):
             yield from (inner for inner in each.rglob("*") if inner.is_file())
+
+
+def licences() -> Iterator[str]:
+    """Yield the packages that the page contains, as rows of a table in Markdown."""
+    packages = json.loads((HERE / "package-lock.json").read_text())["packages"]
+    for path, package in sorted(packages.items()):
+        if path and not package.get("dev") and not package.get("optional"):
+            name, licence = path.rpartition("node_modules/")[2], package.get("license", "unknown")
+            yield f"| {name} | {package['version']} | {licence} |"
 
 
 def check() -> None:

@@ -18,7 +18,7 @@ from console_page import Theme, Visitor, chromium, part
 PICTURES = os.environ.get("SCREENSHOTS")
 SIZES = {"wide": (1440, 900), "narrow": (320, 640), "enlarged": (720, 450)}
 """The last is a window of 1,440 x 900 at 200 %."""
-LANGUAGES: dict[Theme, str] = {"light": "pt-BR", "dark": "en-US"}
+LANGUAGES: dict[Theme, str] = {"light": "en-US", "dark": "pt-BR"}
 LOOKS: list[tuple[Theme, str]] = [(theme, size) for theme in LANGUAGES for size in SIZES]
 SETTLED_MS = 600
 
