@@ -59,7 +59,7 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
 ENTRYPOINT ["realmate"]
 # All four in one process: the whole API on one port, for who gives it a DATABASE_URL and a REDIS_URL and nothing more.
 # The console answers only where a TOKENS_FILE says who may use it.
-CMD ["run", "webhook", "conversations", "query", "console"]
+CMD ["run", "webhook", "conversations", "query", "deliveries", "console"]
 
 # The same for `skaffold dev`: its root must be writable, and its process begins anew when a Python file in it changes.
 FROM production AS development

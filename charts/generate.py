@@ -1,8 +1,8 @@
 """Writes what is made from something else: `make generate`.
 
 The chart's values.schema.json and README.md come from its commented values. The schema of a WebhookSource's spec, and
-the tables in docs/sources.md, come from services/realmate/sources/schema.py. docs/openapi.json is what the console
-shows at /admin/openapi.json.
+the tables in docs/sources.md, come from services/realmate/sources/schema.py; the table in docs/endpoints.md comes from
+endpoint_schema.py beside it. docs/openapi.json is what the console shows at /admin/openapi.json.
 
 A value's comment stands above it, in Markdown. Lines that begin with @ are for the schema:
 
@@ -33,6 +33,7 @@ from realmate.console.api import DOCUMENT
 from realmate.kube_operator.settings import OperatorSettings
 from realmate.kube_operator.source_schema import fields_of, spec_properties, structs_of, unwrapped
 from realmate.runtime.settings import Settings
+from realmate.sources.endpoint_schema import EndpointSettings
 from realmate.sources.schema import HttpReply, SourceSettings
 
 CHART = Path(__file__).parent / "realmate"
@@ -279,13 +280,18 @@ def _merged(one: Any, other: Any) -> Any:
     return other
 
 
-def with_tables(documentation: str) -> str:
-    """Return docs/sources.md with its tables of settings."""
-    tables = {
-        "source": _setting_rows("", inspect.type_info(SourceSettings)),
-        "reply": _setting_rows("", inspect.type_info(HttpReply)),
-    }
-    for name, rows in tables.items():
+TABLES: dict[str, dict[str, type]] = {
+    "sources.md": {"source": SourceSettings, "reply": HttpReply},
+    "endpoints.md": {"endpoint": EndpointSettings},
+}
+"""The tables of settings in each page of the documentation, with what they are made from."""
+
+
+def with_tables(page: str) -> str:
+    """Return a page of the documentation with its tables of settings."""
+    documentation = (DOCS / page).read_text()
+    for name, settings in TABLES[page].items():
+        rows = _setting_rows("", inspect.type_info(settings))
         begin, end = f"<!-- make generate: {name} -->\n", "<!-- end -->"
         before, _, rest = documentation.partition(begin)
         _, _, after = rest.partition(end)
@@ -333,8 +339,8 @@ def main(output: Path) -> None:
     (output / "README.md").write_text(readme(values, chart))
     definition = (CHART / "templates" / DEFINITION).read_text()
     (output / "templates" if output == CHART else output).joinpath(DEFINITION).write_text(with_spec(definition))
-    documentation = (DOCS / "sources.md").read_text()
-    (DOCS if output == CHART else output).joinpath("sources.md").write_text(with_tables(documentation))
+    for page in TABLES:
+        (DOCS if output == CHART else output).joinpath(page).write_text(with_tables(page))
     (DOCS if output == CHART else output).joinpath("openapi.json").write_bytes(DOCUMENT + b"\n")
 
 

@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Installation:
     broker: Broker
     intake: Service
     state: list[Service]
+    deliveries: list[Service] = field(default_factory=list)
 
     def ask(self, method: str, path: str, body: object = None, *, of: Service | None = None) -> Answer:
         """One request on a connection of its own, to the intake. Raises OSError or HTTPException without an answer."""
@@ -87,9 +88,13 @@ def start_installation(
     *,
     make_postgres: Callable[[Path], Postgres] = Postgres,
     console: bool = False,
+    deliveries: int = 0,
     **settings: str,
 ) -> Iterator[Installation]:
-    """Everything started and ready, and the console if it is wanted; `settings` are the services' environment."""
+    """Everything started and ready, and the console and deliveries' replicas if they are wanted.
+
+    `settings` are the services' environment.
+    """
     with ExitStack() as stack:
         postgres = stack.enter_context(make_postgres(directory / "postgres"))
         broker: Broker = stack.enter_context(TRANSPORTS[transport](directory / "broker"))
@@ -105,11 +110,12 @@ def start_installation(
 
         state = [start("conversations", log=f"conversations-{number}.log") for number in range(2)]
         intake = start("webhook", "query", *(["console"] if console else []), log="intake.log")
-        for service in (*state, intake):
+        tellers = [start("deliveries", log=f"deliveries-{number}.log") for number in range(deliveries)]
+        for service in (*state, intake, *tellers):
             service.wait_ready()
         if transport == "amqp":
             time.sleep(QUEUE_REGISTERED_S)
-        yield Installation(postgres, broker, intake, state)
+        yield Installation(postgres, broker, intake, state, tellers)
 
 
 @contextmanager

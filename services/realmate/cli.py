@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from realmate.admin.endpoint_commands import COMMANDS as ENDPOINTS
 from realmate.admin.operating import COMMANDS as OPERATING
 from realmate.admin.operating import RATE, configured_sources
 from realmate.admin.reading import COMMANDS as READING
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from realmate.sources.file import Sources
     from realmate.sources.model import Source
 
-SERVICE_NAMES = ("webhook", "conversations", "query", "console")
+SERVICE_NAMES = ("webhook", "conversations", "query", "deliveries", "console")
 
 
 def _message_of(error: Exception) -> str:
@@ -86,7 +87,7 @@ def main() -> None:
     """
 
 
-for _command in (*READING, *OPERATING):
+for _command in (*READING, *OPERATING, *ENDPOINTS):
     main.add_command(_command)
 
 
@@ -156,7 +157,7 @@ def migrate() -> None:
 @main.command()
 @click.argument("services", nargs=-1, required=True, type=click.Choice(SERVICE_NAMES), metavar="SERVICE...")
 def run(services: tuple[str, ...]) -> None:
-    """Run services in this process, as a pod does: webhook, conversations, query, console.
+    """Run services in this process, as a pod does: webhook, conversations, query, deliveries, console.
 
     Usually one a process. Several share the process and its port: `realmate run webhook query`.
     """

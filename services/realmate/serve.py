@@ -34,6 +34,7 @@ SERVICES = {
     "webhook": "realmate.webhook.service:WebhookService",
     "conversations": "realmate.conversations.service:ConversationsService",
     "query": "realmate.query.service:QueryService",
+    "deliveries": "realmate.deliveries.service:DeliveriesService",
     "console": "realmate.console.service:ConsoleService",
 }
 

@@ -22,8 +22,8 @@ from realmate.conversations.responding import _finish, _lease
 from realmate.conversations.sequencer import Sequencer, number
 from realmate.domain.changes import Touched, What, decode, encode
 from realmate.domain.model import Rules
-from realmate.query import feed
-from realmate.query.feed import Expired, Filter
+from realmate.feed import reading as feed
+from realmate.feed.reading import Expired, Filter
 from realmate.runtime.database_readiness import SCHEMA_REVISION
 from realmate.runtime.transaction import Statement
 from store import PATIENT, QUICK, Store, closing, open_store, opening, saying

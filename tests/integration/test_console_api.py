@@ -17,7 +17,7 @@ import described
 from installation import event
 from reading import Client, begun_with_tokens
 from realmate.console.application import API
-from realmate.query.cursors import encoded
+from realmate.feed.cursors import encoded
 from realmate.sources import tokens
 from signatures import SECRET, signature
 

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from realmate.conversations import upkeep
 from realmate.conversations.erasing import erase_conversation
 from realmate.conversations.sequencer import Sequencer, number
-from realmate.query import feed
-from realmate.query.cursors import Cursor, parse_cursor
-from realmate.query.feed import Event, Expired, FeedStarting, Filter, Page
+from realmate.feed import reading as feed
+from realmate.feed.cursors import Cursor, parse_cursor
+from realmate.feed.events import Event
+from realmate.feed.reading import Expired, FeedStarting, Filter, Page
 from realmate.wire.commands import Command
 from store import QUICK, Store, closing, open_store, opening, saying
 

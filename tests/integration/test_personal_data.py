@@ -20,19 +20,24 @@ import msgspec
 import psycopg2
 import pytest
 
-from realmate.conversations.sequencer import number
+from outbound import Outbound, endpoint
+from realmate.conversations.sequencer import Sequencer, number
 from realmate.conversations.upkeep import erase_outdated, forget_changes, forget_keys, forget_rejections
 from realmate.domain.events import Verdict
 from realmate.sources.model import Source
 from realmate.sources.responders import Responder
 from realmate.sources.signing import StandardWebhooks
 from realmate.wire.commands import Command, Origin, RejectedCommand
+from receivers import Answer, Receiver, receiving
 from signatures import SECRET
 from store import AGED, QUICK, Store, closing, open_store, opening, saying
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs/personal-data.md"
 RESPONDER = Responder("https://replies.example/", StandardWebhooks([SECRET]))
-NOT_OF_PEOPLE = {"alembic_version", "applied_batches", "counted_changes", "erasures", "feed", "source_hours", "sources"}
+NOT_OF_PEOPLE = {
+    *("alembic_version", "applied_batches", "counted_changes", "endpoint_cursors", "endpoints", "erasures", "feed"),
+    *("source_hours", "sources"),
+}
 OF_WHOEVER_OPERATES = {"audit", "jobs"}
 """These tell who exported or erased what, and go by their age alone."""
 FOR_READERS = "changes"
@@ -69,6 +74,8 @@ class Places:
     url: str
     plain: Store
     asking: Store
+    outbound: Outbound
+    receiver: Receiver
 
     def fill(self, who: Person) -> None:
         """Write to every place, about both of his conversations."""
@@ -88,6 +95,13 @@ class Places:
         self.plain.sweep()  # lets it expire
         assert self.plain.apply(early) == [Verdict.HOLD_EXPIRED]
         self.plain.apply(*(rejected(who, body, number) for number, body in enumerate(bodies(who, say[0].message_id))))
+        self.tell(who)
+
+    def tell(self, who: Person) -> None:
+        """Make deliveries of all that happened, and let each first attempt fail with an answer about him."""
+        self.outbound.follow()
+        self.receiver.answer = lambda _: Answer(400, f"I know {who.word} of {who.conversation}".encode())
+        self.outbound.send()
 
     def dump(self) -> Dump:
         """Every row of every table, as text, in lower case."""
@@ -153,8 +167,15 @@ def rejected(who: Person, body: bytes, number: int) -> RejectedCommand:
 @pytest.fixture
 def places(database_url: str) -> Iterator[Places]:
     shops = {name: Source(name, responder=RESPONDER) for name in ("shop", "store")}
-    with open_store(database_url, QUICK) as plain, open_store(database_url, QUICK, shops) as asking:
-        yield Places(database_url, plain, asking)
+    with (
+        open_store(database_url, QUICK) as plain,
+        open_store(database_url, QUICK, shops) as asking,
+        receiving() as receiver,
+    ):
+        Sequencer().look(plain.db)
+        outbound = Outbound(plain)
+        outbound.name(endpoint(receiver, schedule_s=(3600.0,)))
+        yield Places(database_url, plain, asking, outbound, receiver)
 
 
 def found(traces: list[str], dump: Dump) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from realmate.egress.client import RequestFailed, RequestForbidden, post
+from realmate.egress.connections import Connections, HttpConnection, Place
 
 
 def test_all_addresses_of_a_name_must_be_public(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +66,7 @@ def test_the_answer_comes_whole() -> None:
         handler.wfile.write(handler.path.encode())
 
     with serving(answer) as url:
-        assert post(url, b"", {}, timeout_s=5, allow_private=True) == (503, b"/path?query=1", 7.0)
+        assert post(url, b"", {}, timeout_s=5, allow_private=True)[:3] == (503, b"/path?query=1", 7.0)
 
 
 def test_an_answer_without_end_is_cut_off() -> None:
@@ -154,3 +155,96 @@ def test_nobody_listens() -> None:
     with pytest.raises(RequestFailed):
         post("http://127.0.0.1:1/", b"", {}, timeout_s=5, allow_private=True)
     assert time.monotonic() - began < 5
+
+
+class Counting(http.server.ThreadingHTTPServer):
+    """It keeps connections open, and counts them."""
+
+    connections = 0
+    closes_after_answer = False
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        super().process_request(request, client_address)
+
+
+@contextmanager
+def keeping(content: bytes = b"Oi") -> Iterator[tuple[str, Counting]]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        server: Counting
+        timeout = 10
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            self.close_connection = self.server.closes_after_answer
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = Counting(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/", server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_the_next_request_goes_over_the_same_connection() -> None:
+    with keeping() as (url, server):
+        for _ in range(5):
+            assert post(url, b"x", {}, timeout_s=5, allow_private=True).body == b"Oi"
+        assert server.connections == 1
+
+
+def test_a_kept_connection_that_the_server_has_closed_loses_no_request() -> None:
+    with keeping() as (url, server):
+        server.closes_after_answer = True
+        for _ in range(5):
+            assert post(url, b"x", {}, timeout_s=5, allow_private=True).status == 200
+        assert server.connections == 5
+
+
+def test_of_a_large_answer_the_first_bytes_are_enough() -> None:
+    with keeping(b"x" * 100_000) as (url, server):
+        for _ in range(2):
+            assert post(url, b"", {}, timeout_s=5, allow_private=True, first_bytes=4096).body == b"x" * 4096
+        assert server.connections == 2, "what was not read is in the way of the next answer"
+
+
+def without_tls(_: Connections, place: Place, *, connect_timeout_s: float) -> HttpConnection:
+    """Open what the client opens, but for TLS: the test's server has no certificate."""
+    connection = HttpConnection(place.address, place.port, timeout=connect_timeout_s)
+    connection.connect()
+    return connection
+
+
+def test_a_name_that_becomes_private_gets_no_request_over_a_kept_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name is asked for again, and the guard looks at what it says now."""
+    ask = socket.getaddrinfo
+    public, now = ["127.0.0.1"], ["127.0.0.1"]
+
+    def resolve(host: str, port: int, *also: Any, **named: Any) -> list[Any]:
+        if host != "moving.example":
+            return ask(host, port, *also, **named)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in now]
+
+    monkeypatch.setattr("realmate.egress.client.socket.getaddrinfo", resolve)
+    monkeypatch.setattr("realmate.egress.client.is_public", lambda address: address in public)
+    monkeypatch.setattr("realmate.egress.client.RESOLVED_S", 0.0)
+    monkeypatch.setattr(Connections, "open", without_tls)
+    with keeping() as (url, server):
+        there = url.replace("http://127.0.0.1", "https://moving.example")
+        assert post(there, b"", {}, timeout_s=5).status == 200
+        now[:] = ["10.0.0.1"]
+        with pytest.raises(RequestForbidden, match=r"moving\.example is 10\.0\.0\.1"):
+            post(there, b"", {}, timeout_s=5)
+        assert server.connections == 1

@@ -7,8 +7,9 @@ from typing import Any
 
 import eventlet
 
-from realmate.query.cursors import Cursor
-from realmate.query.feed import Event, Filter, Page, Told
+from realmate.feed.cursors import Cursor
+from realmate.feed.events import Event
+from realmate.feed.reading import Filter, Page, Told
 from realmate.query.streams import Asked, Reader, Streams
 from realmate.query.tail import Tail
 from realmate.sources.tokens import Holder

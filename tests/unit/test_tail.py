@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from realmate.domain.changes import ERASED_TYPE
+from realmate.feed.cursors import Cursor
+from realmate.feed.events import Event, MessageEvent
+from realmate.feed.reading import Filter, Page, Told
 from realmate.query import tail as module
-from realmate.query.cursors import Cursor
-from realmate.query.feed import Event, Filter, MessageEvent, Page, Told
 from realmate.query.tail import Tail
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)

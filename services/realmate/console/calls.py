@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Request
 
-from realmate.query.cursors import decoded, encoded
+from realmate.feed.cursors import decoded, encoded
 from realmate.query.parameters import Parameters, links, whole
 from realmate.runtime.settings import Settings
 from realmate.runtime.transaction import Transactions

@@ -13,6 +13,7 @@ from realmate.runtime.transaction import Statement
 
 # Conversations with all that is about them, at most so many rows of each kind. A conversation goes with the last rows
 # about it. Tells how many of each there were, and how to go on: null where all that was chosen is gone.
+# What the deliveries service has locked at this moment is left to it: it finds nothing to send, and forgets it.
 _ERASE = """
     WITH chosen AS MATERIALIZED (SELECT id, source_id FROM conversations WHERE source_id = $1 AND {which}),
     some_said AS MATERIALIZED (
@@ -57,8 +58,38 @@ _ERASE = """
         DELETE FROM reply_calls USING chosen
         WHERE reply_calls.conversation_id = chosen.id AND reply_calls.source_id = chosen.source_id
     ),
+    undelivered AS (
+        DELETE FROM deliveries USING (
+            SELECT endpoint_id, n, conversation_id, deliveries.source_id FROM chosen JOIN deliveries
+                ON deliveries.conversation_id = chosen.id AND deliveries.source_id = chosen.source_id
+            LIMIT {rows} FOR UPDATE OF deliveries SKIP LOCKED
+        ) AS few
+        WHERE deliveries.conversation_id = few.conversation_id AND deliveries.source_id = few.source_id
+            AND deliveries.endpoint_id = few.endpoint_id AND deliveries.n = few.n
+        RETURNING 1
+    ),
+    attempted AS (
+        DELETE FROM delivery_attempts USING (
+            SELECT delivery_attempts.id FROM chosen JOIN delivery_attempts
+                ON delivery_attempts.conversation_id = chosen.id AND delivery_attempts.source_id = chosen.source_id
+            LIMIT {rows} FOR UPDATE OF delivery_attempts SKIP LOCKED
+        ) AS few
+        WHERE delivery_attempts.id = few.id
+        RETURNING 1
+    ),
+    lanes AS (
+        DELETE FROM delivery_lanes USING (
+            SELECT endpoint_id, conversation_id, delivery_lanes.source_id FROM chosen JOIN delivery_lanes
+                ON delivery_lanes.conversation_id = chosen.id AND delivery_lanes.source_id = chosen.source_id
+            FOR UPDATE OF delivery_lanes SKIP LOCKED
+        ) AS few
+        WHERE delivery_lanes.conversation_id = few.conversation_id AND delivery_lanes.source_id = few.source_id
+            AND delivery_lanes.endpoint_id = few.endpoint_id
+    ),
     rest AS MATERIALIZED (
         SELECT {rows} <= greatest(
+            (SELECT count(*) FROM undelivered),
+            (SELECT count(*) FROM attempted),
             (SELECT count(*) FROM some_said),
             (SELECT count(*) FROM some_rejected),
             (SELECT count(*) FROM some_remembered)

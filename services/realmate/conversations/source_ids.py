@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from realmate.conversations import statements
 from realmate.domain.model import DEFAULT_SOURCE_ID
 from realmate.runtime.transaction import Transactions
-from realmate.sources.file import is_name
 from realmate.sources.model import DEFAULT
+from realmate.sources.names import is_name
 
 
 class SourceIds:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from realmate.domain.events import Verdict
 from realmate.runtime.database_errors import StatementFailed, is_conflict, is_outage
-from realmate.sources.file import is_name
+from realmate.sources.names import is_name
 from realmate.wire.answers import rejected
 from realmate.wire.commands import Origin, Received, RejectedCommand, UnreadCommand
 from realmate.wire.webhook import encode_event

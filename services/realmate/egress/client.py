@@ -1,7 +1,8 @@
 """Requests to addresses that a file names: bounded in time and size, and not into private networks unless allowed.
 
-A name is resolved once and every address it has is checked. The connection goes to one of those that were checked, so
-a name that answers differently the second time gains nothing. Redirects are not followed.
+A name is resolved and every address it has is checked, before each request (what was found is used for a second). The
+connection goes to one of those that were checked, so a name that answers differently the second time gains nothing.
+Redirects are not followed. A connection is kept for the next request to the same place (`connections`).
 """
 
 from __future__ import annotations
@@ -10,21 +11,26 @@ import http.client
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 import eventlet
-import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 from werkzeug.http import parse_date
 
 from realmate.egress.addresses import is_public
+from realmate.egress.connections import Connection, Connections, Place
 from realmate.errors import RealmateError
 
 MAX_ANSWER_BYTES = 512 * 1024
 CONNECT_TIMEOUT_S = 2.0
 """The time for one address of several, so that an address that drops packets leaves time for the next one."""
+RESOLVED_S = 1.0
+MOST_RESOLVED = 1_000
+
+_CLOSED_MEANWHILE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+"""What a kept connection raises that its server closed just before the request came."""
 
 
 class RequestFailed(RealmateError):
@@ -43,69 +49,116 @@ class EgressResponse(NamedTuple):
     status: int
     body: bytes
     retry_after_s: float
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class _Request(NamedTuple):
     url: SplitResult
     body: bytes
     headers: Mapping[str, str]
+    timeout_s: float
+    first_bytes: int | None
+
+    @property
+    def target(self) -> str:
+        return (self.url.path or "/") + (f"?{self.url.query}" if self.url.query else "")
 
 
-def post(
-    url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float, allow_private: bool = False
+_connections = Connections()
+_resolved: dict[tuple[str, int], tuple[float, Sequence[str]]] = {}
+
+
+def post(  # noqa: PLR0913 (what bounds a request)
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    timeout_s: float,
+    allow_private: bool = False,
+    first_bytes: int | None = None,
 ) -> EgressResponse:
-    """POST, and read the whole answer, within `timeout_s` in all. Raises RequestFailed."""
+    """POST, and read the answer, within `timeout_s` in all. Raises RequestFailed.
+
+    With `first_bytes` so many bytes of the answer are read, however large it is. Without it an answer that is larger
+    than MAX_ANSWER_BYTES is a failure. A request that met the end of a kept connection is sent once more on a new one,
+    so a receiver may get it twice.
+    """
     timer = eventlet.Timeout(timeout_s)
     try:
-        return _post(_Request(urlsplit(url), body, headers), timeout_s, allow_private=allow_private)
+        request = _Request(urlsplit(url), body, headers, timeout_s, first_bytes)
+        return _post(request, allow_private=allow_private)
     except eventlet.Timeout as fired:
         if fired is not timer:
             raise
         raise RequestFailed(f"no whole answer within {timeout_s:g} s") from None
-    except (HTTPError, OSError, ValueError) as error:
+    except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
         raise RequestFailed(f"{type(error).__name__}: {error}") from error
     finally:
         timer.cancel()
 
 
-def _post(request: _Request, timeout_s: float, *, allow_private: bool) -> EgressResponse:
-    if request.url.scheme != "https" and not allow_private:
-        raise RequestForbidden(f"{request.url.scheme} is for private networks, and those are not allowed here")
-    *others, last = _addresses(request.url, allow_private=allow_private)
-    first_timeout = urllib3.Timeout(total=timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s / 2))
-    for address in others:
-        try:
-            return _exchange(request, address, first_timeout)
-        except (NewConnectionError, ConnectTimeoutError):
-            continue  # nothing was sent: the next address may be one that listens
-    return _exchange(request, last, urllib3.Timeout(total=timeout_s))
-
-
-def _exchange(request: _Request, address: str, timeout: urllib3.Timeout) -> EgressResponse:
+def _post(request: _Request, *, allow_private: bool) -> EgressResponse:
     url = request.url
-    own = {"Host": url.netloc.rpartition("@")[2], "Connection": "close", "Accept-Encoding": "identity"}
-    with _pool(address, url, timeout) as pool:
-        answer = pool.urlopen(
-            "POST",
-            (url.path or "/") + (f"?{url.query}" if url.query else ""),
-            body=request.body,
-            headers={**request.headers, **own},
-            retries=False,
-            redirect=False,
-            preload_content=False,
-            decode_content=False,  # a few compressed bytes could become gigabytes
-        )
-        content = answer.read(MAX_ANSWER_BYTES + 1)
-        answer.close()
-    if len(content) > MAX_ANSWER_BYTES:
+    if url.scheme != "https" and not allow_private:
+        raise RequestForbidden(f"{url.scheme} is for private networks, and those are not allowed here")
+    addresses = _addresses(url, allow_private=allow_private)
+    places = [Place(url.scheme, url.hostname or "", _port(url), address) for address in addresses]
+    for place in places:
+        if (kept := _connections.take(place)) is not None:
+            try:
+                return _exchange(request, place, kept)
+            except _CLOSED_MEANWHILE:
+                break
+    place, connection = _opened(places, request.timeout_s)
+    return _exchange(request, place, connection)
+
+
+def _opened(places: Sequence[Place], timeout_s: float) -> tuple[Place, Connection]:
+    """Return a new connection to the first place that takes one."""
+    *others, last = places
+    for place in others:
+        try:
+            return place, _connections.open(place, connect_timeout_s=min(CONNECT_TIMEOUT_S, timeout_s / 2))
+        except (NewConnectionError, ConnectTimeoutError):
+            continue  # the next address may be one that listens
+    return last, _connections.open(last, connect_timeout_s=timeout_s)
+
+
+def _exchange(request: _Request, place: Place, connection: Connection) -> EgressResponse:
+    """Send the request and read its answer. Keep the connection if it can be used again."""
+    try:
+        answer, is_whole = _asked(request, connection)
+    except BaseException:
+        connection.close()
+        raise
+    if is_whole and connection.sock is not None:  # http.client lets go of it where the server closes it
+        _connections.keep(place, connection)
+    else:
+        connection.close()
+    return answer
+
+
+def _asked(request: _Request, connection: Connection) -> tuple[EgressResponse, bool]:
+    """Return the answer, and whether all of it was read."""
+    own = {"Host": request.url.netloc.rpartition("@")[2], "Accept-Encoding": "identity"}
+    connection.timeout = request.timeout_s
+    connection.request(
+        "POST",
+        request.target,
+        body=request.body,
+        headers={**request.headers, **own},
+        preload_content=False,
+        decode_content=False,  # a few compressed bytes could become gigabytes
+    )
+    answer = connection.getresponse()
+    most = MAX_ANSWER_BYTES if request.first_bytes is None else request.first_bytes
+    content = answer.read(most + 1)
+    is_whole = answer.closed
+    answer.close()
+    if len(content) > most and request.first_bytes is None:
         raise RequestFailed(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
-    return EgressResponse(answer.status, content, _seconds(answer.headers.get("Retry-After", "")))
-
-
-def _pool(address: str, url: SplitResult, timeout: urllib3.Timeout) -> urllib3.HTTPConnectionPool:
-    if url.scheme != "https":
-        return _HttpPool(address, _port(url), timeout=timeout)
-    return _HttpsPool(address, _port(url), timeout=timeout, server_hostname=url.hostname, assert_hostname=url.hostname)
+    wait_s = _seconds(answer.headers.get("Retry-After", ""))
+    return EgressResponse(answer.status, content[:most], wait_s, answer.headers), is_whole
 
 
 def _port(url: SplitResult) -> int:
@@ -115,11 +168,24 @@ def _port(url: SplitResult) -> int:
 def _addresses(url: SplitResult, *, allow_private: bool) -> Sequence[str]:
     """The host's addresses in the system's order, at least one. Raises RequestForbidden if one must not be sent to."""
     host = url.hostname or ""
-    found = socket.getaddrinfo(host, _port(url), type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(address[4][0]) for address in found))
+    addresses = _resolve(host, _port(url))
     for address in addresses:
         if not allow_private and not is_public(address):
             raise RequestForbidden(f"{host} is {address}, which is no public address (allow_private would allow it)")
+    return addresses
+
+
+def _resolve(host: str, port: int) -> Sequence[str]:
+    """Return the addresses of a name. What was found is good for a second, so that a burst does not storm the DNS."""
+    now = time.monotonic()
+    at, addresses = _resolved.get((host, port), (now - RESOLVED_S, ()))
+    if now - at < RESOLVED_S:
+        return addresses
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(address[4][0]) for address in found))
+    if len(_resolved) >= MOST_RESOLVED:
+        _resolved.clear()
+    _resolved[host, port] = now, addresses
     return addresses
 
 
@@ -129,30 +195,3 @@ def _seconds(retry_after: str) -> float:
         return float(retry_after)
     moment = parse_date(retry_after)
     return 0.0 if moment is None else max(0.0, moment.timestamp() - time.time())
-
-
-class _FinalResponse(http.client.HTTPResponse):
-    """A response that reads past every interim one (1xx; RFC 9110, 15.2). The standard library skips 100 alone."""
-
-    def _read_status(self) -> tuple[str, int, str]:
-        while True:
-            version, status, reason = super()._read_status()  # type: ignore[misc]
-            if not 101 < status < 200:  # noqa: PLR2004 (101 ends HTTP on this connection, and nobody asked for it)
-                return version, status, reason
-            http.client.parse_headers(self.fp)
-
-
-class _HttpConnection(HTTPConnection):
-    response_class: Any = _FinalResponse
-
-
-class _HttpsConnection(HTTPSConnection):
-    response_class: Any = _FinalResponse
-
-
-class _HttpPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _HttpConnection
-
-
-class _HttpsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _HttpsConnection

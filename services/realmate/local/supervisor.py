@@ -28,6 +28,7 @@ from realmate.local.service import Migration, Service, url_of
 from realmate.local.valkey import Valkey
 from realmate.runtime.settings import Settings
 from realmate.sources.configuration import ConfigurationError
+from realmate.sources.endpoint_file import EndpointFile
 from realmate.sources.file import SourceFile
 from realmate.sources.tokens import TokensFile
 
@@ -147,6 +148,7 @@ class Installation:
         public["WEBHOOK_URL"] = url_of(self._settings.host, self._port)
         self._services = [
             Service(["conversations"], environment | internal, self._log("conversations")),
+            *self._deliveries(environment | internal),
             Service(["webhook", "query", "console"], environment | public, self._log("webhook-query-console")),
         ]
         for service in self._services:
@@ -154,6 +156,12 @@ class Installation:
         for service in self._services:
             with progress(f"Starting {service.name}"):
                 service.wait_ready()
+
+    def _deliveries(self, environment: dict[str, str]) -> list[Service]:
+        """Return the service of outbound webhooks, where a file can name endpoints, now or later."""
+        if self._settings.sources_file is None:
+            return []
+        return [Service(["deliveries"], environment | {"PORT": str(free_port())}, self._log("deliveries"))]
 
     def _environment(self, database_urls: dict[str, str], redis_url: str) -> dict[str, str]:
         """Return the environment of the services: ours, with what is different for them."""
@@ -236,6 +244,7 @@ def _check_files(settings: Settings) -> None:
     try:
         if settings.sources_file is not None:
             SourceFile(settings.sources_file, os.environ)
+            EndpointFile(settings.sources_file, os.environ)
         variable = "TOKENS_FILE"
         if settings.tokens_file is not None:
             TokensFile(settings.tokens_file)

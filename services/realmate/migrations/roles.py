@@ -1,8 +1,8 @@
 """The database roles of the services, and what each may do. `realmate migrate` applies this at every run.
 
 The owner is whoever migrates: the tables belong to it, and no service needs its password. The writer is the role of
-conversations, `realmate replay` and `realmate erase`. The reader is the role of query. Neither may make or change a
-table, read or write a file of the server, or become another role.
+conversations, deliveries and console, of `realmate replay` and `realmate erase`. The reader is the role of query.
+Neither may make or change a table, read or write a file of the server, or become another role.
 
 The roles are made only where the owner may make roles. Where it may not, somebody else makes them
 (docs/privileges.md has the lines to copy), and the rights are granted here all the same.
@@ -55,6 +55,11 @@ RIGHTS = {
     "jobs": Rights(CHANGE),
     "source_hours": Rights(CHANGE),
     "counted_changes": Rights(CHANGE),
+    "endpoints": Rights(CHANGE),
+    "endpoint_cursors": Rights(CHANGE),
+    "delivery_lanes": Rights(CHANGE),
+    "deliveries": Rights(CHANGE),
+    "delivery_attempts": Rights(CHANGE),
 }
 
 # Postgres lets everybody store large objects. Only a superuser can take that away.

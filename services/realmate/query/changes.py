@@ -9,14 +9,15 @@ from functools import partial
 import msgspec
 
 from realmate.domain.changes import EVENT_TYPES
+from realmate.feed import reading as feed
+from realmate.feed.cursors import Cursor, parse_cursor
+from realmate.feed.events import Event
+from realmate.feed.reading import PAGE_BYTES, STARTING, Expired, FeedStarting, Filter, Page
 from realmate.http_server import Request, Streaming
 from realmate.http_server.rejections import TOO_MANY_WAIT
 from realmate.http_server.response_memory import Reservations
-from realmate.query import feed
-from realmate.query.cursors import Cursor, parse_cursor
-from realmate.query.feed import PAGE_BYTES, Event, Expired, FeedStarting, Filter, Page
 from realmate.query.parameters import INVALID_QUERY, Parameters, choice, number, whole
-from realmate.query.problems import READ_PROBLEMS, STARTING, cursor_expired, feed_starting
+from realmate.query.problems import READ_PROBLEMS, cursor_expired, feed_starting
 from realmate.query.streams import PORTION_BYTES, Streams
 from realmate.query.streams import Asked as StreamAsked
 from realmate.query.tail import Tail

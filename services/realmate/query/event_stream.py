@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from realmate.query.cursors import Cursor
-from realmate.query.feed import Event
+from realmate.feed.cursors import Cursor
+from realmate.feed.events import Event
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 COMMENT = b":\n\n"

@@ -16,14 +16,14 @@ from uuid import UUID
 import msgspec
 
 from realmate.domain.model import ACTIVE_LAG_S, MessageKind, Status
+from realmate.feed import reading as feed
+from realmate.feed.cursors import EPOCH, from_us, packed, to_us, unpacked
+from realmate.feed.reading import STARTING, FeedStarting
 from realmate.http_server import Request
 from realmate.http_server.response_memory import Reservations
-from realmate.query import feed
-from realmate.query.cursors import EPOCH, from_us, packed, to_us, unpacked
 from realmate.query.entity_tags import IF_NONE_MATCH, answer_unless_known, tag
-from realmate.query.feed import FeedStarting
 from realmate.query.parameters import INVALID_QUERY, Parameters, choice, links, whole
-from realmate.query.problems import READ_PROBLEMS, STARTING, lists_starting
+from realmate.query.problems import READ_PROBLEMS, lists_starting
 from realmate.query.reads import OPENED, VISIBLE, ConversationStatus, MessageType
 from realmate.runtime.database import patiently
 from realmate.runtime.settings import Settings

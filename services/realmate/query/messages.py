@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 
 from realmate.domain.model import MessageKind
+from realmate.feed.contents import with_contents
+from realmate.feed.events import MessageEvent
+from realmate.feed.reading import PAGE_BYTES
 from realmate.http_server import Request
 from realmate.http_server.response_memory import Reservations
-from realmate.query.feed import PAGE_BYTES, MessageEvent
 from realmate.query.parameters import ID, INVALID_QUERY, SOURCE, Parameters, choice, links, whole
 from realmate.query.problems import NOT_FOUND, READ_PROBLEMS, ambiguous
-from realmate.query.reads import OPENED, VISIBLE, with_contents
+from realmate.query.reads import OPENED, VISIBLE
 from realmate.runtime.database import patiently
 from realmate.runtime.settings import Settings
 from realmate.runtime.transaction import Statement, Transactions

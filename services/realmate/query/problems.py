@@ -12,7 +12,6 @@ from realmate.wire.responses import Response, problem, unavailable
 
 log = structlog.get_logger(__name__)
 
-STARTING = "A version that writes no changes is still at work; ask again in some seconds."
 STARTING_HEADERS = (("Retry-After", "5"),)
 NOT_FOUND = problem(404, "conversation_not_found", "There is no such conversation.")
 

@@ -11,13 +11,12 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from realmate.domain.model import MessageKind, Status
+from realmate.feed.contents import MESSAGE_BYTES
 from realmate.query.entity_tags import tag
 from realmate.runtime.transaction import Statement, Transactions, uuid_array
 from realmate.wire.webhook import MAX_CONTENT_CHARS
 
 MAX_CONTENT_BYTES = 4 * MAX_CONTENT_CHARS
-MESSAGE_BYTES = 200
-"""The most bytes of a message in a response, beside its content."""
 MOST_MESSAGES = 1_000
 """The most messages that `?messages=` may ask for: the last ones."""
 PORTION_MESSAGES = 32
@@ -109,22 +108,6 @@ _PORTION = Statement(
     """,
 )
 _TYPES = {int(kind): kind.name for kind in MessageKind}
-
-
-def with_contents(chosen: str, *, order: str, most_bytes: str) -> str:
-    """Return SQL for the messages that `chosen` selects, each with `fitting`: its content where that fits.
-
-    Contents of `most_bytes` in all are read in that order, and the first one whatever its size is. A page ends before
-    the first message without one.
-    """
-    return f"""(
-        SELECT *, CASE
-            WHEN row_number() OVER in_order = 1
-                OR sum(octet_length(content) + {MESSAGE_BYTES}) OVER in_order <= {most_bytes} THEN content
-        END AS fitting
-        FROM ({chosen}) AS chosen
-        WINDOW in_order AS (ORDER BY {order})
-    )"""
 
 
 MessageType = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [kind.name for kind in VISIBLE_KINDS]})]

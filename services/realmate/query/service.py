@@ -31,7 +31,7 @@ from realmate.query.streams import Streams
 from realmate.query.tail import Tail
 from realmate.runtime.config import ServiceSettings
 from realmate.runtime.database import Database, is_outage, patiently
-from realmate.sources.file import is_name
+from realmate.sources.names import is_name
 from realmate.wire.ids import parse_uuid
 from realmate.wire.responses import Response, unavailable
 

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import structlog
 from prometheus_client import Gauge
 
+from realmate.feed.cursors import Cursor
+from realmate.feed.reading import Expired, FeedStarting, Filter, Page
 from realmate.http_server import MemoryExhausted, Stream, Streaming
 from realmate.http_server.readers import readers
-from realmate.query.cursors import Cursor
 from realmate.query.event_stream import COMMENT, CONTENT_TYPE, frame, heartbeat, notice, retry
-from realmate.query.feed import Expired, FeedStarting, Filter, Page
 from realmate.query.tail import LOOK_PAUSE_S, Tail
 from realmate.runtime.database import is_outage
 from realmate.runtime.greenlets import spawn, spawn_after

@@ -16,10 +16,11 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from realmate.domain.changes import ERASED_TYPE
-from realmate.query import feed
-from realmate.query.cursors import Cursor
+from realmate.feed import reading as feed
+from realmate.feed.cursors import Cursor
+from realmate.feed.events import Event
+from realmate.feed.reading import Expired, FeedStarting, Filter, Page
 from realmate.query.event_stream import frame
-from realmate.query.feed import Event, Expired, FeedStarting, Filter, Page
 from realmate.runtime.database import is_outage
 from realmate.runtime.health import health
 from realmate.runtime.lookout import Lookout

@@ -85,9 +85,13 @@ class Engine(nameko_sqlalchemy.Database):
 class Database(Engine):
     """Injects the way to transactions: `with db.begin() as transaction: …`."""
 
-    def __init__(self, *, read_only: bool = False, part: str = "database") -> None:
-        """`part` is its name in the readiness of a process, where several services may have a database each."""
+    def __init__(self, *, read_only: bool = False, writes_changes: bool = True, part: str = "database") -> None:
+        """`part` is its name in the readiness of a process, where several services may have a database each.
+
+        `writes_changes` says whether this service changes conversations: an older one would make holes in the feed.
+        """
         self.read_only = read_only
+        self._writes_changes = writes_changes and not read_only
         self._part = part
         self._was_primary = False
         super().__init__(Schema)
@@ -99,7 +103,7 @@ class Database(Engine):
             log.warning("libpq's variables are ignored: DATABASE_URL says everything", ignored=ignored)
         self.open(
             settings.database if self.read_only else settings.writer_database,
-            f"realmate-{name}" if self.read_only else WRITER_SESSION,
+            WRITER_SESSION if self._writes_changes else f"realmate-{name}",
             session=_session(settings.command_timeout_s, read_only=self.read_only),
             pool_size=BESIDE_BATCHES + max(settings.http_batches_in_flight, settings.consumer_batches_in_all),
             isolation_level="AUTOCOMMIT",  # `Transactions` says BEGIN, COMMIT and ROLLBACK itself

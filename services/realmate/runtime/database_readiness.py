@@ -15,7 +15,7 @@ from realmate.runtime.health import NotReady
 from realmate.runtime.postgres import wrong_encoding
 from realmate.runtime.transaction import Statement, Transactions
 
-SCHEMA_REVISION = "0017"
+SCHEMA_REVISION = "0018"
 """The newest of `migrations/versions`: what this version's statements need. Revisions are numbered in their order."""
 
 READ_TABLES = ("changes", "conversations", "feed", "messages", "sources")

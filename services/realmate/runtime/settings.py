@@ -140,6 +140,12 @@ class Settings(BaseSettings):
         " network or without TLS, whoever writes the file of sources.",
     )
 
+    endpoints_allow_private: bool = Field(
+        True,  # noqa: FBT003 (pydantic's way to give a default)
+        description="Whether an endpoint's `allow_private` has any effect. `false`: no endpoint may be in a private"
+        " network or without TLS, whoever writes the file of sources.",
+    )
+
     retention_closed_days: float | None = Field(
         None,
         gt=0,

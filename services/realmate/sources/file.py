@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
-
-from realmate.sources.configuration import (
-    ConfigurationError,
-    ConfigurationFile,
-    UnusableSecret,
-    convert,
-    decoded,
-)
+from realmate.sources.configuration import ConfigurationError, ConfigurationFile, convert
+from realmate.sources.document import Document
+from realmate.sources.endpoint_file import check_endpoints
 from realmate.sources.model import DAY_S, DEFAULT, Source
+from realmate.sources.names import check_name
 from realmate.sources.responders import Responder
-from realmate.sources.schema import HttpReply, Secret, Signing, SourceSettings
-from realmate.sources.signing import (
-    StandardWebhooks,
-    Verifier,
-    WeakSecret,
-    check_guessable,
-    cleaned,
-)
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-
-
-def is_name(text: str) -> bool:
-    """Whether a source can have this name."""
-    return _NAME.fullmatch(text) is not None
-
-
-class _Document(msgspec.Struct, forbid_unknown_fields=True):
-    sources: dict[str, Any] = {}
-    revision: Annotated[str, msgspec.Meta(max_length=64)] | None = None
-
+from realmate.sources.schema import HttpReply, Signing, SourceSettings
+from realmate.sources.secret_references import SecretReader
+from realmate.sources.signing import StandardWebhooks, Verifier
 
 Sources = Mapping[str, Source]
 """The sources that are enabled, by name."""
@@ -87,18 +63,17 @@ class _Reading:
 
     def __init__(self, environment: Mapping[str, str], read: Callable[[str], bytes]) -> None:
         """`read` brings a file that the document names. Raises ConfigurationError."""
-        self._environment = environment
-        self._read = read
+        self._secrets = SecretReader(environment, read)
 
     def sources(self, document: Any) -> tuple[Sources, str | None]:
         """The enabled ones, and the document's revision. Raises ConfigurationError."""
-        said = convert(document, _Document, "")
+        said = convert(document, Document, "")
         sources: dict[str, Source | None] = {} if said.sources else {DEFAULT: Source(DEFAULT)}
         for name, settings in said.sources.items():
             place = f"sources.{name}"
-            if not is_name(name):
-                raise ConfigurationError(f"{place}: a name is 1 to 63 of a-z, 0-9, - and _, and starts with no - or _")
+            check_name(place, name)
             sources[name] = self._source(name, place, convert(settings, SourceSettings, place))
+        check_endpoints(said.endpoints)
         enabled = {name: source for name, source in sources.items() if source is not None}
         return MappingProxyType(enabled), said.revision
 
@@ -124,44 +99,15 @@ class _Reading:
         )
 
     def _verifier(self, place: str, signing: Signing) -> Verifier:
-        return signing.verifier(self._secrets(place, signing.secrets, signing.key))
+        return signing.verifier(self._secrets.secrets(place, signing.secrets, signing.key))
 
     def _responder(self, place: str, reply: HttpReply) -> Responder:
         return Responder(
             reply.url,
-            StandardWebhooks(self._secrets(place, reply.secrets, StandardWebhooks.key)),
+            StandardWebhooks(self._secrets.secrets(place, reply.secrets, StandardWebhooks.key)),
             reply.timeout_s,
             reply.retry_for_s,
             reply.concurrency,
             reply.fallback,
             reply.allow_private,
         )
-
-    def _secrets(self, place: str, references: Sequence[Secret], key_of: Callable[[str], bytes]) -> list[str]:
-        """Return the secrets, after checking that each is strong enough and none is repeated."""
-        secrets: dict[bytes, str] = {}
-        for number, reference in enumerate(references):
-            here = f"{place}.secrets[{number}]"
-            try:
-                secret = cleaned(self._secret(here, reference))
-                key = key_of(secret)
-                check_guessable(key)
-            except WeakSecret as error:
-                raise UnusableSecret(f"{here}: the secret {error}") from None
-            if key in secrets:
-                raise UnusableSecret(f"{here}: the secret is secrets[{[*secrets].index(key)}] once more")
-            secrets[key] = secret
-        return [*secrets.values()]
-
-    def _secret(self, place: str, reference: Secret) -> str:
-        """Return the secret as it is written there."""
-        if reference.file is not None:
-            try:
-                return decoded(self._read(reference.file), reference.file)
-            except ConfigurationError as error:
-                raise ConfigurationError(f"{place}: {error}") from None
-        if reference.env is not None:
-            if reference.env not in self._environment:
-                raise ConfigurationError(f"{place}: the environment has no {reference.env}")
-            return self._environment[reference.env]
-        return reference.value or ""

@@ -25,6 +25,15 @@ def default(text: str) -> dict[str, str]:
     return {"default": text}
 
 
+def check_url(url: str, *, allow_private: bool) -> None:
+    """Raise ValueError where requests cannot, or must not, be sent to this address."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.username is not None:
+        raise ValueError("url must be https://host/path")
+    if parts.scheme == "http" and not allow_private:
+        raise ValueError("url must be https; http is for private networks (allow_private = true)")
+
+
 class Secret(msgspec.Struct, forbid_unknown_fields=True):
     """A reference to a secret: exactly one field is set. A `file` is relative to the folder of the file of sources."""
 
@@ -262,11 +271,7 @@ class HttpReply(msgspec.Struct, forbid_unknown_fields=True, tag_field="kind", ta
     ] = False
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in {"https", "http"} or not parts.hostname or parts.username is not None:
-            raise ValueError("url must be https://host/path")
-        if parts.scheme == "http" and not self.allow_private:
-            raise ValueError("url must be https; http is for private networks (allow_private = true)")
+        check_url(self.url, allow_private=self.allow_private)
 
 
 class Rejections(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

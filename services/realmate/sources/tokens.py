@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from realmate.sources.configuration import ConfigurationError, ConfigurationFile, convert
-from realmate.sources.file import is_name
+from realmate.sources.names import is_name
 
 Scope = Literal["read", "operate", "admin"]
 """`read`: GET of conversations and changes. `operate`: rejections and replays of its sources. `admin`: the metrics, the

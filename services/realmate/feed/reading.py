@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-import msgspec
-
-from realmate.domain.changes import ERASED_TYPE, EVENT_TYPES, MESSAGE_TYPES, Touched, What, decode
+from realmate.domain.changes import ERASED_TYPE, MESSAGE_TYPES, Touched, What, decode
 from realmate.domain.model import MessageKind
-from realmate.query.cursors import BEFORE, END, Cursor
-from realmate.query.problems import STARTING
-from realmate.query.reads import with_contents
+from realmate.feed.contents import with_contents
+from realmate.feed.cursors import BEFORE, END, Cursor
+from realmate.feed.events import Event, Message, conversation_event, message_event
 from realmate.runtime.transaction import Statement, Transactions, uuid_array
 
 PAGE_BYTES = 1_048_576
@@ -27,6 +24,7 @@ ROWS_SCANNED = 20_000
 """How many changes one answer looks through at most. It may then have fewer events than it was asked for, or none."""
 LOST_AT_MOST = timedelta(seconds=60)
 """How far back a reader is led where the log was rewritten: more than a standby that may be promoted lags behind."""
+STARTING = "A version that writes no changes is still at work; ask again in some seconds."
 OPENED, CLOSED, ERASED = 0, END - 2, END - 1
 """The places of the events that are not a message's, before and behind all positions of messages."""
 
@@ -59,29 +57,6 @@ _MESSAGES = Statement(
     ORDER BY number, seq
     """,
 )
-
-
-class MessageEvent(msgspec.Struct):
-    """A message, as an event and a page of messages show it."""
-
-    id: str
-    type: Annotated[str, msgspec.Meta(extra_json_schema={"enum": [kind.name for kind in MESSAGE_TYPES]})]
-    content: str
-    timestamp: datetime
-    position: int
-    """Its place in its conversation: append-only, as timestamps are not."""
-
-
-class Event(msgspec.Struct):
-    """One event, as readers get it."""
-
-    id: str
-    """Made from what it tells: the same whenever it is told."""
-    type: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(EVENT_TYPES)})]
-    timestamp: datetime
-    source: str
-    conversation_id: str
-    data: dict[str, MessageEvent]
 
 
 class Told(NamedTuple):
@@ -151,7 +126,7 @@ class State(NamedTuple):
     """The first position from which on everything is kept."""
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     """An entry that a reader wants, with its change."""
 
     end: Cursor
@@ -160,13 +135,28 @@ class _Entry(NamedTuple):
     source: str
 
 
-class _Message(NamedTuple):
-    id: str
-    seq: int
-    kind: int
-    timestamp: datetime
-    content: str | None
-    """None: it was too much for this answer."""
+class Window(NamedTuple):
+    """The part of the log that one answer is about."""
+
+    start: Cursor
+    entries: list[Entry]
+    scanned: Cursor
+    """The place up to which these are all entries that the reader wants."""
+    marks: dict[int, int]
+    last: int
+    """The last position of the feed."""
+
+
+class Met(Protocol):
+    """What must be known of a message to tell that it came."""
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def kind(self) -> int: ...
+
+
+M = TypeVar("M", bound=Met)
 
 
 def state(db: Transactions) -> State:
@@ -186,11 +176,10 @@ def state_of(row: Sequence[Any]) -> State:
 
 def read(db: Transactions, after: Cursor, wanted: Filter, limit: int, limit_bytes: int) -> Page | Expired:
     """Return at most `limit` events after the cursor, with contents of `limit_bytes` in all. Raises FeedStarting."""
-    now = state(db)
-    start = _verified(db, after, now)
-    if start is None:
-        return Expired(_oldest(db, now), now.last)
-    entries, scanned, marks = _entries(db, start, wanted, limit)
+    part = window(db, after, wanted, limit)
+    if isinstance(part, Expired):
+        return part
+    start, entries, scanned, marks, last = part
     messages = _messages(db, entries, limit_bytes) if wanted.any_message else {}
     told: list[Told] = []
     reached = start
@@ -204,7 +193,30 @@ def read(db: Transactions, after: Cursor, wanted: Filter, limit: int, limit_byte
             reached = here
             if wanted.types is None or event.type in wanted.types:
                 told.append(Told(event, here))
-    return Page(told, scanned, scanned.position >= now.last.position, start, marks)
+    return Page(told, scanned, scanned.position >= last, start, marks)
+
+
+def window(db: Transactions, after: Cursor, wanted: Filter, limit: int) -> Window | Expired:
+    """Return the entries after the cursor, enough for `limit` events. Raises FeedStarting."""
+    now = state(db)
+    start = _verified(db, after, now)
+    if start is None:
+        return Expired(_oldest(db, now), now.last)
+    return Window(start, *_entries(db, start, wanted, limit), now.last.position)
+
+
+def places(entry: Entry, messages: Sequence[M]) -> Iterator[tuple[int, str, M | None]]:
+    """Yield the place and the type of each of the entry's events in their order, with the message that it is about."""
+    what = entry.touched.what
+    if what & What.OPENED:
+        yield OPENED, "conversation.opened", None
+    for message in messages:
+        if what & (What.EXPIRED if message.kind == MessageKind.EXPIRED else What.MESSAGES):
+            yield message.seq, MESSAGE_TYPES[MessageKind(message.kind)], message
+    if what & What.CLOSED:
+        yield CLOSED, "conversation.closed", None
+    if what & What.ERASED:
+        yield ERASED, ERASED_TYPE, None
 
 
 def recent(db: Transactions, changes: int) -> Cursor:
@@ -269,13 +281,11 @@ def _moment(db: Transactions, position: int) -> datetime:
     return datetime.max.replace(tzinfo=UTC)
 
 
-def _entries(
-    db: Transactions, start: Cursor, wanted: Filter, limit: int
-) -> tuple[list[_Entry], Cursor, dict[int, int]]:
+def _entries(db: Transactions, start: Cursor, wanted: Filter, limit: int) -> tuple[list[Entry], Cursor, dict[int, int]]:
     """Return the entries with the next events, enough for `limit` of them, the place up to which they are all, and the
     marks of the changes up to there."""
     names: dict[int, str] = dict(db.fetch(_SOURCES))
-    entries: list[_Entry] = []
+    entries: list[Entry] = []
     marks: dict[int, int] = {}
     reached, expected = start, 0
     for position, at, mark, touched in _changes(db, start.position):
@@ -285,7 +295,7 @@ def _entries(
             end = change._replace(entry=number)
             if end.key > start.key and wanted.wants(each, names):
                 rest = _rest(each, start.place) if end.key[:2] == start.key[:2] else each
-                entries.append(_Entry(end, rest, names.get(rest.source_id, "")))
+                entries.append(Entry(end, rest, names.get(rest.source_id, "")))
                 expected += _size(rest)
         reached = max(start, change, key=lambda cursor: cursor.key)
         if expected > limit:
@@ -314,9 +324,9 @@ def _size(touched: Touched) -> int:
     return messages + (touched.what & (What.OPENED | What.CLOSED | What.ERASED)).bit_count()
 
 
-def _messages(db: Transactions, entries: Sequence[_Entry], limit_bytes: int) -> dict[int, list[_Message]]:
+def _messages(db: Transactions, entries: Sequence[Entry], limit_bytes: int) -> dict[int, list[Message]]:
     """Return the messages of the entries, by the entries' numbers."""
-    found: dict[int, list[_Message]] = {}
+    found: dict[int, list[Message]] = {}
     asked = [(number, each.touched) for number, each in enumerate(entries) if each.touched.first_position]
     if asked:
         rows = db.fetch(
@@ -329,38 +339,15 @@ def _messages(db: Transactions, entries: Sequence[_Entry], limit_bytes: int) -> 
             limit_bytes,
         )
         for number, *message in rows:
-            found.setdefault(number, []).append(_Message(*message))
+            found.setdefault(number, []).append(Message(*message))
     return found
 
 
-def _events(entry: _Entry, messages: Sequence[_Message]) -> Iterator[tuple[int, Event | None]]:
+def _events(entry: Entry, messages: Sequence[Message]) -> Iterator[tuple[int, Event | None]]:
     """Yield the entry's events in their order, each with its place; None: its content did not fit."""
-    what = entry.touched.what
-    if what & What.OPENED:
-        yield OPENED, _event(entry, "conversation.opened")
-    for message in messages:
-        if what & (What.EXPIRED if message.kind == MessageKind.EXPIRED else What.MESSAGES):
-            yield message.seq, _message_event(entry, message)
-    if what & What.CLOSED:
-        yield CLOSED, _event(entry, "conversation.closed")
-    if what & What.ERASED:
-        yield ERASED, _event(entry, ERASED_TYPE)
-
-
-def _event(entry: _Entry, kind: str) -> Event:
-    key = entry.touched.conversation_id
-    at = entry.end.at
-    return Event(_event_id(entry.source, key, kind, at.isoformat()), kind, at, entry.source, key, {})
-
-
-def _message_event(entry: _Entry, message: _Message) -> Event | None:
-    if message.content is None:
-        return None
-    kind = MessageKind(message.kind)
-    told = MessageEvent(message.id, kind.name, message.content, message.timestamp, message.seq)
-    id_ = _event_id(entry.source, message.id, MESSAGE_TYPES[kind])
-    return Event(id_, MESSAGE_TYPES[kind], entry.end.at, entry.source, entry.touched.conversation_id, {"message": told})
-
-
-def _event_id(*parts: str) -> str:
-    return "evt_" + blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+    source, key, at = entry.source, entry.touched.conversation_id, entry.end.at
+    for place, kind, message in places(entry, messages):
+        if message is None:
+            yield place, conversation_event(source, key, kind, at)
+        else:
+            yield place, message_event(source, key, at, message)

@@ -1,0 +1,186 @@
+"""The SQL of the endpoints themselves: which there are, whether they are paused, and how far each follows the feed."""
+
+from __future__ import annotations
+
+from realmate.runtime.transaction import Statement
+
+NAMED_S = 120
+"""An endpoint ends when no process has had it in its file for so long: replicas read a new file at different times."""
+_IS_UNNAMED = f"named_at < clock_timestamp() - interval '{NAMED_S} s'"
+
+# Whoever has an endpoint in its file says so, every few seconds. What nobody has named for a while has ended.
+NAME_ENDPOINTS = Statement(
+    "name_endpoints",
+    ("text[]", "double precision"),
+    """
+    INSERT INTO endpoints (name) SELECT name FROM unnest($1) AS name ORDER BY name
+    ON CONFLICT (name) WHERE ended_at IS NULL DO UPDATE SET named_at = clock_timestamp()
+    WHERE endpoints.named_at < clock_timestamp() - make_interval(secs => $2)
+    RETURNING id
+    """,
+)
+
+BEGIN_CURSORS = Statement(
+    "begin_cursors",
+    ("text", "bigint"),
+    """
+    INSERT INTO endpoint_cursors (endpoint_id, cursor, position)
+    SELECT id, $1, $2 FROM endpoints WHERE ended_at IS NULL ON CONFLICT DO NOTHING RETURNING endpoint_id
+    """,
+)
+
+ENDPOINTS = Statement(
+    "list_endpoints",
+    (),
+    f"""
+    SELECT id, name, endpoint_id IS NOT NULL, pause_reason,
+        coalesce(CAST(extract(epoch FROM clock_timestamp() - failing_since) AS double precision), 0),
+        coalesce((SELECT position FROM feed) - position, 0),
+        {_IS_UNNAMED}
+    FROM endpoints LEFT JOIN endpoint_cursors ON endpoint_id = id
+    WHERE ended_at IS NULL
+    """,
+)
+
+END_ENDPOINTS = Statement(
+    "end_endpoints",
+    ("integer[]", "integer"),
+    f"""
+    UPDATE endpoints SET ended_at = clock_timestamp()
+    WHERE id = ANY ($1) AND ended_at IS NULL AND {_IS_UNNAMED}
+    RETURNING name,
+        (SELECT count(*) FROM (SELECT FROM delivery_lanes WHERE endpoint_id = id AND state < 2 LIMIT $2) AS few)
+    """,
+)
+
+ENDED = Statement("ended_endpoints", (), "SELECT id FROM endpoints WHERE ended_at IS NOT NULL")
+
+# What is left of an endpoint that has ended: so many conversations with all of their deliveries, and so many attempts.
+FORGET_LANES = Statement(
+    "forget_lanes",
+    ("integer", "integer"),
+    """
+    WITH few AS MATERIALIZED (
+        SELECT conversation_id, source_id FROM delivery_lanes WHERE endpoint_id = $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+    ),
+    sent AS (
+        DELETE FROM deliveries USING few
+        WHERE deliveries.conversation_id = few.conversation_id AND deliveries.source_id = few.source_id
+            AND endpoint_id = $1
+    ),
+    gone AS (
+        DELETE FROM delivery_lanes USING few
+        WHERE delivery_lanes.conversation_id = few.conversation_id AND delivery_lanes.source_id = few.source_id
+            AND endpoint_id = $1
+        RETURNING 1
+    )
+    SELECT count(*) FROM gone
+    """,
+)
+
+FORGET_ATTEMPTS = Statement(
+    "forget_attempts",
+    ("integer", "integer"),
+    """
+    WITH gone AS (
+        DELETE FROM delivery_attempts WHERE id IN (
+            SELECT id FROM delivery_attempts WHERE endpoint_id = $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) RETURNING 1
+    )
+    SELECT count(*) FROM gone
+    """,
+)
+
+# Those beyond the newest $3, and those that are too old.
+FORGET_OLD_ATTEMPTS = Statement(
+    "forget_old_attempts",
+    ("integer", "boolean", "integer", "integer", "integer"),
+    """
+    WITH gone AS (
+        DELETE FROM delivery_attempts WHERE id IN (
+            SELECT id FROM (
+                SELECT id, at FROM delivery_attempts WHERE endpoint_id = $1 AND (outcome = 'delivered') = $2
+                ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED
+            ) AS oldest
+            WHERE at < now() - make_interval(days => $5) OR id <= (
+                SELECT id FROM delivery_attempts WHERE endpoint_id = $1 AND (outcome = 'delivered') = $2
+                ORDER BY id DESC OFFSET $3 LIMIT 1
+            )
+        ) RETURNING 1
+    )
+    SELECT count(*) FROM gone
+    """,
+)
+
+FORGET_ERASED_ATTEMPTS = Statement(
+    "forget_erased_attempts",
+    (),
+    """
+    WITH gone AS (
+        DELETE FROM delivery_attempts WHERE id IN (
+            SELECT id FROM delivery_attempts AS attempt WHERE NOT EXISTS (
+                SELECT FROM conversations
+                WHERE conversations.id = attempt.conversation_id AND conversations.source_id = attempt.source_id
+            ) FOR UPDATE SKIP LOCKED
+        ) RETURNING 1
+    )
+    SELECT count(*) FROM gone
+    """,
+)
+
+FORGET_ENDPOINT = Statement(
+    "forget_endpoint",
+    ("integer",),
+    """
+    WITH cursors AS (DELETE FROM endpoint_cursors WHERE endpoint_id = $1)
+    DELETE FROM endpoints WHERE id = $1 AND ended_at IS NOT NULL
+        AND NOT EXISTS (SELECT FROM delivery_lanes WHERE endpoint_id = $1)
+        AND NOT EXISTS (SELECT FROM delivery_attempts WHERE endpoint_id = $1)
+    RETURNING 1
+    """,
+)
+
+WAITING = Statement(
+    "waiting_conversations",
+    ("integer[]", "integer"),
+    """
+    SELECT endpoint_id, (
+        SELECT count(*)
+        FROM (SELECT FROM delivery_lanes WHERE endpoint_id = wanted.endpoint_id AND state < 2 LIMIT $2) AS few
+    ) FROM unnest($1) AS wanted (endpoint_id)
+    """,
+)
+
+PAUSE = Statement(
+    "pause_endpoint",
+    ("integer", "text"),
+    """
+    UPDATE endpoints SET paused_at = clock_timestamp(), pause_reason = $2
+    WHERE id = $1 AND paused_at IS NULL AND ended_at IS NULL RETURNING id
+    """,
+)
+
+FIND = Statement(
+    "find_endpoint",
+    ("text",),
+    """
+    SELECT id, pause_reason, cursor FROM endpoints LEFT JOIN endpoint_cursors ON endpoint_id = id
+    WHERE name = $1 AND ended_at IS NULL
+    """,
+)
+
+RESUME = Statement(
+    "resume_endpoint",
+    ("integer",),
+    """
+    UPDATE endpoints SET paused_at = NULL, pause_reason = NULL, failing_since = NULL, held_until = NULL
+    WHERE id = $1 AND ended_at IS NULL
+    """,
+)
+
+# Whoever resumes an endpoint has mended it: its retries need not wait.
+HURRY = Statement(
+    "hurry_lanes",
+    ("integer",),
+    "UPDATE delivery_lanes SET due_at = now() WHERE endpoint_id = $1 AND due_at > now() AND state = 0",
+)

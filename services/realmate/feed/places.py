@@ -1,0 +1,84 @@
+"""The feed without contents: which events it tells after a cursor, and where each stands in its conversation.
+
+Whoever keeps a place reads the event's content when it is needed, so that erasing reaches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from realmate.domain.model import MessageKind
+from realmate.feed.cursors import Cursor
+from realmate.feed.reading import Entry, Expired, Filter, places, window
+from realmate.runtime.transaction import Statement, Transactions, uuid_array
+
+_KINDS = Statement(
+    "kinds_of_changed",
+    ("integer[]", "uuid[]", "integer[]", "integer[]", "integer[]"),
+    f"""
+    SELECT number, seq, kind
+    FROM unnest($1, $2, $3, $4, $5) AS wanted (number, conversation_id, source_id, first, last)
+    JOIN messages AS message ON message.conversation_id = wanted.conversation_id
+        AND message.source_id = wanted.source_id AND seq BETWEEN first AND last AND kind <> {MessageKind.HELD:d}
+    ORDER BY number, seq
+    """,
+)
+
+
+class EventPlace(NamedTuple):
+    """An event that the feed tells, without its content."""
+
+    conversation_id: str
+    source_id: int
+    place: int
+    """The position of its message, or one of the places in `reading`."""
+    type: str
+    at: datetime
+    """The moment of its change."""
+
+
+class Places(NamedTuple):
+    found: list[EventPlace]
+    cursor: Cursor
+    """The end of the last change that was looked at."""
+
+
+class _Kind(NamedTuple):
+    seq: int
+    kind: int
+
+
+def read_places(db: Transactions, after: Cursor, wanted: Filter, limit: int) -> Places | Expired:
+    """Return the events after the cursor: whole changes, enough for `limit` events. Raises FeedStarting."""
+    part = window(db, after, wanted, limit)
+    if isinstance(part, Expired):
+        return part
+    kinds = _kinds(db, part.entries) if wanted.any_message else {}
+    found: list[EventPlace] = []
+    for number, entry in enumerate(part.entries):
+        touched, end = entry.touched, entry.end
+        for place, kind, _ in places(entry, kinds.get(number, ())):
+            is_new = end._replace(place=place).key > part.start.key
+            if is_new and (wanted.types is None or kind in wanted.types):
+                found.append(EventPlace(touched.conversation_id, touched.source_id, place, kind, end.at))
+    return Places(found, part.scanned)
+
+
+def _kinds(db: Transactions, entries: Sequence[Entry]) -> dict[int, list[_Kind]]:
+    """Return the messages' kinds, by the entries' numbers."""
+    asked = [(number, each.touched) for number, each in enumerate(entries) if each.touched.first_position]
+    found: dict[int, list[_Kind]] = {}
+    if asked:
+        rows = db.fetch(
+            _KINDS,
+            [number for number, _ in asked],
+            uuid_array(touched.conversation_id for _, touched in asked),
+            [touched.source_id for _, touched in asked],
+            [touched.first_position for _, touched in asked],
+            [touched.last_position for _, touched in asked],
+        )
+        for number, *kind in rows:
+            found.setdefault(number, []).append(_Kind(*kind))
+    return found

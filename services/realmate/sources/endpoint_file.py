@@ -1,0 +1,72 @@
+"""The endpoints in the file of sources (SOURCES_FILE; docs/endpoints.md).
+
+Every process that reads the file checks what it says about them. Only the process that sends to them needs their
+secrets, and reads those.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from realmate.sources.configuration import ConfigurationFile, convert
+from realmate.sources.document import Document
+from realmate.sources.endpoint_schema import HOUR_S, EndpointSettings
+from realmate.sources.endpoints import Endpoint
+from realmate.sources.names import check_name
+from realmate.sources.secret_references import SecretReader
+from realmate.sources.signing import StandardWebhooks
+
+Endpoints = Mapping[str, Endpoint]
+"""The endpoints by name."""
+
+NO_ENDPOINTS: Endpoints = MappingProxyType({})
+
+
+def check_endpoints(said: Mapping[str, Any]) -> dict[str, EndpointSettings]:
+    """Return what the file says about each endpoint. Raises ConfigurationError."""
+    found: dict[str, EndpointSettings] = {}
+    for name, settings in said.items():
+        place = f"endpoints.{name}"
+        check_name(place, name)
+        found[name] = convert(settings, EndpointSettings, place)
+    return found
+
+
+def read_endpoints(path: Path | None) -> Endpoints:
+    """Return the endpoints that the file names now, with this process's environment. Raises ConfigurationError."""
+    return NO_ENDPOINTS if path is None else EndpointFile(path, os.environ).content
+
+
+class EndpointFile(ConfigurationFile[Endpoints]):
+    """The file of sources, of which this reads the endpoints, with their secrets."""
+
+    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
+        """Read it. Raises ConfigurationError."""
+        self._secrets = SecretReader(environment, lambda name: self.read(self.path.parent / name))
+        super().__init__(path)
+
+    def interpret(self, document: Any) -> Endpoints:
+        said = convert(document, Document, "")
+        self.revision = said.revision
+        settings = check_endpoints(said.endpoints)
+        return MappingProxyType({name: self._endpoint(name, each) for name, each in settings.items()})
+
+    def _endpoint(self, name: str, settings: EndpointSettings) -> Endpoint:
+        secrets = self._secrets.secrets(f"endpoints.{name}", settings.secrets, StandardWebhooks.key)
+        return Endpoint(
+            name,
+            settings.url,
+            StandardWebhooks(secrets),
+            None if settings.events is None else frozenset(settings.events),
+            None if settings.sources is None else frozenset(settings.sources),
+            settings.schedule_s,
+            settings.timeout_s,
+            settings.concurrency,
+            settings.limit,
+            settings.pause_after_h * HOUR_S,
+            settings.allow_private,
+        )
