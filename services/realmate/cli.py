@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -40,6 +41,9 @@ class Commands(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
+        warnings.filterwarnings(
+            "ignore", r"\s*Eventlet is deprecated"
+        )  # it is known (docs/adr/0001), and no user's matter
         return super().main(*args, **settings)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -53,6 +53,7 @@ class Shell:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
+        assert "Eventlet" not in done.stderr
         return done.stdout + done.stderr
 
     def json(self, *arguments: str) -> Any:
