@@ -19,6 +19,7 @@ import requests
 
 from local_up import Up, up
 from realmate.sources import tokens
+from receivers import Receiver
 from signatures import SECRET, signature
 
 SOURCES = f"""
@@ -32,6 +33,12 @@ kind = "none"
 [sources.imoveis.signing]
 scheme = "standard-webhooks"
 secrets = [{{ value = "{SECRET}" }}]
+"""
+ENDPOINT = f"""
+[endpoints.{{name}}]
+url = "{{url}}"
+secrets = [{{{{ value = "{SECRET}" }}}}]
+allow_private = true
 """
 SCOPES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "maria": (["admin", "read"], []),
@@ -65,6 +72,9 @@ class Demo:
     def url(self) -> str:
         return self.up.url
 
+    def endpoints(self) -> dict[str, dict[str, Any]]:
+        return {each["name"]: each for each in self.call("GET", "/admin/endpoints/").json()["items"]}
+
     def post(self, source: str, kind: str, **data: str) -> requests.Response:
         return self.send(source, written(kind, **data))
 
@@ -89,16 +99,18 @@ class Demo:
 
 
 @contextmanager
-def start_demo(directory: Path) -> Iterator[Demo]:
-    """Start everything with these sources and tokens, and nothing else in it."""
+def start_demo(directory: Path, **endpoints: Receiver) -> Iterator[Demo]:
+    """Start everything with these sources, tokens and endpoints, and nothing else in it."""
     held = {name: tokens.make() for name in SCOPES}
     entries = [tokens.entry(name, held[name], *SCOPES[name]) for name in SCOPES]
-    (directory / "sources.toml").write_text(SOURCES)
+    sections = [ENDPOINT.format(name=name, url=receiver.url) for name, receiver in endpoints.items()]
+    (directory / "sources.toml").write_text(SOURCES + "".join(sections))
     (directory / "tokens.toml").write_text("\n\n".join(entries))
     files: dict[str, Any] = {name.upper() + "_FILE": directory / f"{name}.toml" for name in ("sources", "tokens")}
     with up(directory / "data", **files) as installation:
         demo = Demo(installation, held)
         installation.wait_until(lambda: demo.call("GET", "/conversations/").ok)  # the feed begins within a second
+        installation.wait_until(lambda: all(each["state"] != "new" for each in demo.endpoints().values()))
         yield demo
 
 

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from console_demo import Demo, start_demo
 from console_page import Visitor, chromium, part
 from local_up import up
+from receivers import Answer, receiving
 
 expect.set_options(timeout=20_000)
 
@@ -307,6 +308,50 @@ def test_a_token_that_is_taken_away_ends_the_session(
         file = directory / "tokens.toml"
         file.write_text("\n\n".join(entry for entry in file.read_text().split("\n\n") if '"loja"]' not in entry))
         visitor.page.wait_for_selector(part("signin-token"))
+        visitor.close()
+
+
+@pytest.mark.parametrize(("language", "nav"), [("en-US", "Endpoints"), ("pt-BR", "Destinos")])
+def test_an_endpoint_is_tried_paused_and_resumed_and_sent_an_event_again(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory, language: str, nav: str
+) -> None:
+    with receiving() as crm, start_demo(tmp_path_factory.mktemp("endpoints"), crm=crm) as demo:
+        visitor = Visitor(browser, demo.url, language=language)
+        visitor.sign_in(demo.tokens["plantao"])
+        page = visitor.page
+        page.click(f"nav >> text={nav}")
+        card = page.locator(part("endpoint-card", name="crm"))
+        card.locator(part("endpoint-test")).click()
+        expect(card.locator(part("endpoint-tried", delivered="true"))).to_contain_text("204")
+        assert [each.event["type"] for each in crm.requests] == ["conversation.opened"]
+
+        crm.answer = lambda _: Answer(500, b"<b>the disk is full</b>")
+        key = demo.opened()
+        expect(card).to_have_attribute("data-state", "failing")
+        row_ = page.locator(part("delivery-row", conversation=key))
+        expect(row_.first).to_contain_text("<b>the disk is full</b>")
+
+        card.locator(part("endpoint-pause")).click()
+        expect(card).to_have_attribute("data-state", "paused")
+        crm.answer = lambda _: Answer()
+        crm.requests.clear()
+        page.select_option(part("deliveries-show"), "pending")
+        expect(page.locator(part("delivery-row"))).to_have_count(1)
+        assert page.url.endswith("#/endpoints/crm?show=pending")
+        assert crm.requests == []
+        card.locator(part("endpoint-resume")).click()
+        expect(card).to_have_attribute("data-state", "delivering")
+        expect(page.locator(part("delivery-row"))).to_have_count(0)
+        assert crm.told(key) == ["conversation.opened"]
+
+        page.select_option(part("deliveries-show"), "attempts")
+        row_.locator(part("send-again")).first.click()
+        expect(page.locator(part("resent"))).to_be_visible()
+        demo.up.wait_until(lambda: crm.told(key) == ["conversation.opened"] * 2)
+        actions = [each["action"] for each in demo.call("GET", "/admin/audit/").json()["items"]]
+        deeds = ["delivery.retry", "endpoint.resume", "endpoint.pause", "endpoint.test"]
+        assert [each for each in actions if each in deeds] == deeds
+        assert not visitor.errors
         visitor.close()
 
 

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser
 
 from console_demo import Demo, chat, fill, start_demo
 from console_page import Theme, Visitor, chromium, part
+from receivers import Answer, receiving
 
 PICTURES = os.environ.get("SCREENSHOTS")
 SIZES = {"wide": (1440, 900), "narrow": (320, 640), "enlarged": (720, 450)}
@@ -37,8 +38,19 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    with start_demo(tmp_path_factory.mktemp("full")) as demo:
+    directory = tmp_path_factory.mktemp("full")
+    with (
+        receiving() as crm,
+        receiving() as erp,
+        receiving() as bi,
+        start_demo(directory, crm=crm, erp=erp, bi=bi) as demo,
+    ):
+        erp.answer = lambda _: Answer(500, b'{"error": "O disco do ERP est\xc3\xa1 cheio; tente de novo mais tarde."}')
+        demo.call("POST", "/admin/endpoints/bi/pause")
         fill(demo)
+        demo.up.wait_until(
+            lambda: demo.endpoints()["erp"]["state"] == "failing" and demo.endpoints()["crm"]["last_success"]
+        )
         yield demo
 
 
@@ -70,7 +82,7 @@ def test_pages_that_have_something(browser: Browser, full: Demo, look: tuple[The
     page.wait_for_selector(part("signin-token"))
     wrong += inspect(visitor, "sign-in", look)
     visitor.sign_in(full.tokens["maria"])
-    for name in ("conversations", "rejected", "sources", "live", "try", "audit"):
+    for name in ("conversations", "rejected", "sources", "endpoints", "live", "try", "audit"):
         visitor.go(f"#/{name}")
         page.wait_for_selector("h1")
         wrong += inspect(visitor, name, look)
@@ -91,6 +103,30 @@ def test_pages_that_have_something(browser: Browser, full: Demo, look: tuple[The
     assert not wrong, "\n".join(wrong)
     assert not visitor.errors
     assert visitor.hosts == {full.url.removeprefix("http://")}
+    visitor.close()
+
+
+def test_endpoints(browser: Browser, full: Demo, look: tuple[Theme, str]) -> None:
+    visitor = visit(browser, full, look)
+    visitor.sign_in(full.tokens["plantao"])
+    page, wrong = visitor.go("#/endpoints"), []
+    page.wait_for_selector(part("delivery-row", outcome="failed"))
+    erp = part("endpoint-card", name="erp")
+    page.click(f"{erp} {part('endpoint-test')}")
+    page.wait_for_selector(f"{erp} {part('endpoint-tried', delivered='false')}")
+    wrong += inspect(visitor, "endpoint-test", look)
+    visitor.go("#/endpoints/crm")
+    page.locator(part("send-again")).first.click()
+    page.wait_for_selector(part("resent"))
+    page.locator(part("deliveries")).scroll_into_view_if_needed()
+    wrong += inspect(visitor, "deliveries", look)
+    visitor.go("#/endpoints/bi?show=pending")
+    page.wait_for_selector(part("endpoint-card", name="bi", state="paused"))
+    page.wait_for_selector(f"{part('deliveries', name='bi')} {part('empty')}")
+    page.locator(part("deliveries")).scroll_into_view_if_needed()
+    wrong += inspect(visitor, "deliveries-empty", look)
+    assert not wrong, "\n".join(wrong)
+    assert not visitor.errors
     visitor.close()
 
 
@@ -123,7 +159,7 @@ def test_a_conversation(browser: Browser, full: Demo, look: tuple[Theme, str]) -
 def test_pages_that_have_nothing_yet(browser: Browser, empty: Demo, look: tuple[Theme, str]) -> None:
     visitor, wrong = visit(browser, empty, look), []
     visitor.sign_in(empty.tokens["maria"])
-    for name in ("conversations", "rejected", "sources", "live", "try"):
+    for name in ("conversations", "rejected", "sources", "endpoints", "live", "try"):
         visitor.go(f"#/{name}").wait_for_selector("h1")
         wrong += inspect(visitor, f"empty-{name}", look)
     assert not wrong, "\n".join(wrong)

@@ -147,6 +147,66 @@ export interface Source {
   rejected: { hour: Record<string, number>; day: Record<string, number>; hours: number[] }
 }
 
+export interface Attempt {
+  id: number
+  at: string
+  outcome: 'delivered' | 'failed' | 'given_up'
+  status: number | null
+  failure: string
+  /** The first bytes of what was answered. */
+  answer: string
+  took_ms: number
+  number: number
+}
+
+export interface Endpoint {
+  name: string
+  url: string | null
+  enabled: boolean
+  state: 'new' | 'delivering' | 'failing' | 'paused'
+  since: string | null
+  pause_reason: 'asked' | 'failing' | 'gone' | 'expired' | 'recovering' | null
+  /** Null: all of them. */
+  events: readonly string[] | null
+  sources: readonly string[] | null
+  /** Conversations. */
+  waiting: number
+  counted_at_most: number
+  /** Changes. */
+  behind: number
+  next_attempt_at: string | null
+  last_success: Attempt | null
+  last_failure: Attempt | null
+  day: { delivered: number; failed: number; given_up: number }
+}
+
+export interface Delivery {
+  event_id: string | null
+  type: ChangeType
+  at: string
+  source: string
+  conversation_id: string
+  attempts: number
+  pending: boolean
+  next_attempt_at: string | null
+  attempt: Attempt | null
+}
+
+export interface Tried {
+  event_id: string
+  type: ChangeType
+  delivered: boolean
+  status: number | null
+  failure: string
+  answer: string
+  took_ms: number
+}
+
+export interface Resent {
+  event_id: string
+  paused: boolean
+}
+
 export interface Verdict {
   accepted: boolean
   code?: string

@@ -48,10 +48,11 @@ def endpoints() -> None:
 @wait_option()
 def list_endpoints(*, as_json: bool) -> None:
     """List them, each with its state, and how much waits."""
-    from realmate.admin.endpoints import show_list, states
+    from realmate.admin.endpoint_states import states
+    from realmate.admin.endpoints import show_list
 
     with _database() as engine, engine.connect() as connection:
-        show_list(states(connection, _named()), as_json=as_json)
+        show_list(states(connection, _urls(_named())), as_json=as_json)
 
 
 @endpoints.command("show")
@@ -61,11 +62,12 @@ def list_endpoints(*, as_json: bool) -> None:
 @wait_option()
 def show_endpoint(name: str, *, attempts: int, as_json: bool) -> None:
     """Show one with its settings, and its last attempts with what was answered."""
-    from realmate.admin.endpoints import show_one, states
+    from realmate.admin.endpoint_states import states
+    from realmate.admin.endpoints import show_one
 
     named = _named()
     with _database() as engine, engine.connect() as connection:
-        for each in states(connection, named):
+        for each in states(connection, _urls(named)):
             if each.name == name:
                 return show_one(connection, each, named.get(name), attempts, as_json=as_json)
     raise NoSuchEndpoint(f"neither SOURCES_FILE nor the database has an endpoint {name}")
@@ -88,8 +90,9 @@ def pause_endpoint(name: str) -> None:
     """Send NAME nothing more. Its deliveries wait, and its place in the feed stands still."""
     from realmate.deliveries.pausing import pause
 
-    with _found(name) as (db, found):
-        was = f" already ({found.pause_reason})" if not pause(db, found) else ""
+    with _found(name) as (db, found), db.begin() as transaction:
+        was = f" already ({found.pause_reason})" if not pause(transaction, found) else ""
+        transaction.commit()
     click.echo(f"{name} is paused{was}. `realmate endpoints resume {name}` lets it go on.")
 
 
@@ -100,9 +103,10 @@ def resume_endpoint(name: str) -> None:
     """Let NAME go on from its place in the feed, with all of its retries at once."""
     from realmate.deliveries.pausing import PlaceForgotten, resume
 
-    with _found(name) as (db, found), _feed_begun():
+    with _found(name) as (db, found), _feed_begun(), db.begin() as transaction:
         try:
-            resume(db, found)
+            resume(db, transaction, found)
+            transaction.commit()
         except PlaceForgotten as forgotten:
             raise CannotGoOn(
                 f"the feed is not kept any more from the place of {name} on. To make the deliveries from the"
@@ -163,6 +167,10 @@ def _named() -> Endpoints:
     from realmate.sources.endpoint_file import read_endpoints
 
     return read_endpoints(load().sources_file)
+
+
+def _urls(named: Endpoints) -> dict[str, str]:
+    return {name: each.url for name, each in named.items()}
 
 
 def _endpoint(name: str) -> Endpoint:

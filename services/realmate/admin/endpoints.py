@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import click
@@ -12,62 +11,16 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection, text
 
+from realmate.admin.endpoint_states import COUNTED_AT_MOST, EndpointState
 from realmate.admin.tables import local
-from realmate.sources.endpoint_file import Endpoints
 from realmate.sources.endpoints import Endpoint
 from realmate.wire.printable import printable_json, printable_line
 
-COUNTED_AT_MOST = 10_000
-
-_LIST = """
-    SELECT id, name, paused_at, pause_reason, failing_since, held_until,
-        (SELECT count(*) FROM (
-            SELECT FROM delivery_lanes WHERE endpoint_id = id AND state < 2 LIMIT :most
-        ) AS few) AS waiting,
-        greatest(0, (SELECT position FROM feed) - position) AS behind
-    FROM endpoints LEFT JOIN endpoint_cursors ON endpoint_id = id
-    WHERE ended_at IS NULL ORDER BY name
-"""
 _ATTEMPTS = """
     SELECT at, type, CAST(conversation_id AS text) AS conversation_id, event_id, attempt, outcome, status, took_ms,
         failure, answer
     FROM delivery_attempts WHERE endpoint_id = :id ORDER BY id DESC LIMIT :limit
 """
-
-
-class EndpointState(msgspec.Struct):
-    name: str
-    state: str
-    """`delivering`, `failing`, `paused`, `new` (no process has read it yet) or `not in the file`."""
-    url: str | None = None
-    pause_reason: str | None = None
-    since: datetime | None = None
-    """When it was paused, or began to fail."""
-    waiting: int = 0
-    """Conversations with deliveries that wait; COUNTED_AT_MOST are counted."""
-    behind: int = 0
-    """Changes in the feed that are no deliveries yet."""
-    id: int | None = None
-
-
-def states(connection: Connection, named: Endpoints) -> list[EndpointState]:
-    """Return the endpoints of the file and of the database."""
-    rows = {row.name: row for row in connection.execute(text(_LIST), {"most": COUNTED_AT_MOST})}
-    return [_state(name, rows.get(name), named.get(name)) for name in sorted(rows.keys() | named.keys())]
-
-
-def _state(name: str, row: Any, endpoint: Endpoint | None) -> EndpointState:
-    url = None if endpoint is None else endpoint.url
-    if row is None:
-        return EndpointState(name, "new", url)
-    state, since = "delivering", None
-    if row.failing_since is not None:
-        state, since = "failing", row.failing_since
-    if row.paused_at is not None:
-        state, since = "paused", row.paused_at
-    if endpoint is None:
-        state = "not in the file"
-    return EndpointState(name, state, url, row.pause_reason, since, row.waiting, row.behind or 0, row.id)
 
 
 def show_list(found: list[EndpointState], *, as_json: bool) -> None:

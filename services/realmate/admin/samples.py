@@ -28,13 +28,20 @@ def sample(kind: str, source: str) -> Event:
     return conversation_event(source, key, kind, now)
 
 
-def send(endpoint: Endpoint, kind: str) -> bool:
-    """Send a sample, and show what came of it. Return whether it was taken."""
+def try_out(endpoint: Endpoint, kind: str) -> tuple[Event, Result]:
+    """Send a sample once. Return it with what came of it."""
     source = min(endpoint.sources) if endpoint.sources else DEFAULT
     event = sample(kind, source)
-    result = attempt(endpoint, event, 0, gap=False)
+    return event, attempt(endpoint, event, 0, gap=False)
+
+
+def send(endpoint: Endpoint, kind: str) -> bool:
+    """Send a sample, and show what came of it. Return whether it was taken."""
+    event, result = try_out(endpoint, kind)
     color = "green" if result.is_delivered else "red"
-    click.echo(f"{endpoint.name}  {kind}  {event.id}  {click.style(_outcome(result), fg=color)}  {result.took_s:.3f} s")
+    click.echo(
+        f"{endpoint.name}  {kind}  {event.id}  {click.style(outcome_of(result), fg=color)}  {result.took_s:.3f} s"
+    )
     if result.answer:
         click.echo(printable(result.answer.decode(errors="backslashreplace")))
     return result.is_delivered
@@ -45,5 +52,6 @@ def first_wanted(endpoint: Endpoint) -> str:
     return next(kind for kind in EVENT_TYPES if endpoint.events is None or kind in endpoint.events)
 
 
-def _outcome(result: Result) -> str:
+def outcome_of(result: Result) -> str:
+    """Return what a person is told of it: the status, or why there is none."""
     return f"status {result.status}" if result.status is not None else result.failure

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from realmate.console import erasures, exporting, overview, rejections, replays, sign_in, sources
+from realmate.console import endpoint_api, erasures, exporting, overview, rejections, replays, sign_in, sources
 from realmate.console.calls import InvalidBody
 from realmate.http_server.readers import COOKIES, token_rejections
 from realmate.query import api as query_api
@@ -38,6 +38,7 @@ _DESCRIBED = (
     *rejections.OPERATIONS,
     *replays.OPERATIONS,
     *sources.OPERATIONS,
+    *endpoint_api.OPERATIONS,
     *overview.OPERATIONS,
     *erasures.OPERATIONS,
     exporting.OPERATION,

@@ -14,7 +14,19 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Request
 from werkzeug.wrappers import Response as WsgiResponse
 
-from realmate.console import erasures, exporting, jobs, overview, pages, rejections, replays, sign_in, sources
+from realmate.console import (
+    deliveries,
+    endpoints,
+    erasures,
+    exporting,
+    jobs,
+    overview,
+    pages,
+    rejections,
+    replays,
+    sign_in,
+    sources,
+)
 from realmate.console.api import CANNOT, DOCUMENT, FAILED
 from realmate.console.calls import Audit, Call, InvalidBody, Resources, Route, answered, record
 from realmate.http_server.readers import readers
@@ -34,6 +46,12 @@ API = (
     Route("DELETE", "/admin/replays/<job_id>/", "operate", partial(jobs.stop, replays.KIND)),
     Route("GET", "/admin/sources/", "operate", sources.list_sources),
     Route("POST", "/admin/sources/<name>/verify", "operate", sources.verify),
+    Route("GET", "/admin/endpoints/", "operate", endpoints.list_endpoints),
+    Route("GET", "/admin/endpoints/<name>/deliveries/", "operate", deliveries.list_deliveries),
+    Route("POST", "/admin/endpoints/<name>/deliveries/<int:number>/retry", "operate", deliveries.retry),
+    Route("POST", "/admin/endpoints/<name>/pause", "operate", endpoints.pause_endpoint),
+    Route("POST", "/admin/endpoints/<name>/resume", "operate", endpoints.resume_endpoint),
+    Route("POST", "/admin/endpoints/<name>/test", "operate", endpoints.try_endpoint),
     Route("GET", "/admin/overview", "operate", overview.show_overview),
     Route("POST", "/admin/erasures/", "admin", erasures.create),
     Route("GET", "/admin/erasures/", "admin", erasures.list_erasures),

@@ -15,7 +15,8 @@ from werkzeug.wrappers import Request
 from realmate.feed.cursors import decoded, encoded
 from realmate.query.parameters import Parameters, links, whole
 from realmate.runtime.settings import Settings
-from realmate.runtime.transaction import Transactions
+from realmate.runtime.transaction import Statement, Transaction, Transactions
+from realmate.sources.endpoint_file import NamedSettings
 from realmate.sources.model import Source
 from realmate.sources.tokens import Holder, Scope
 from realmate.wire.ids import parse_uuid
@@ -38,6 +39,8 @@ class Resources(NamedTuple):
     transactions: Transactions
     sources: Mapping[str, Source]
     """The sources that are enabled now."""
+    endpoints: Callable[[], NamedSettings]
+    """Returns what the file of sources says of each endpoint now."""
     settings: Settings
 
 
@@ -181,6 +184,13 @@ class Audit(NamedTuple):
     outcome: str = "done"
 
 
+_RECORD = Statement(
+    "record_deed",
+    ("text",) * 6,
+    "INSERT INTO audit (who, address, action, source, target, outcome) VALUES ($1, $2, $3, $4, $5, $6)",
+)
+
+
 def record(session: Session, call: Call, line: Audit) -> None:
     """Add a line to the audit, in the transaction of what it tells of."""
     session.execute(
@@ -190,3 +200,9 @@ def record(session: Session, call: Call, line: Audit) -> None:
         ),
         {"who": call.holder.name, "address": call.address, **line._asdict()},
     )
+
+
+def record_with(transaction: Transaction, call: Call, line: Audit) -> None:
+    """Add a line to the audit with the commit of what it tells of."""
+    said = (line.action, line.source, line.target, line.outcome)
+    transaction.add(_RECORD, call.holder.name, call.address, *said)

@@ -20,6 +20,7 @@ from realmate.http_server import Request, http_batch, http_tree, wsgi
 from realmate.runtime.background import Background
 from realmate.runtime.config import ServiceSettings, settings_of
 from realmate.runtime.database import Database
+from realmate.runtime.endpoints import EndpointSettings
 from realmate.runtime.sources import Sources
 from realmate.runtime.timers import periodic
 from realmate.wire.responses import Response
@@ -54,6 +55,7 @@ class ConsoleService:
     open_session = Sessions()
     settings = ServiceSettings()
     sources = Sources()
+    endpoints = EndpointSettings()
     background = Background()
     web = Web()
 
@@ -65,7 +67,7 @@ class ConsoleService:
     @_tree("/docs/")
     @_tree("/admin/")
     def answer(self, request: Request) -> Response:
-        lent = Resources(self.open_session, self.db, self.sources, self.settings)
+        lent = Resources(self.open_session, self.db, self.sources, self.endpoints, self.settings)
         return wsgi.respond(lambda environ, start: self.web.respond(environ, lent)(environ, start), request)
 
     @periodic(lambda _settings: LOOK_PAUSE_S)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from realmate.deliveries import endpoint_statements
 from realmate.feed.cursors import parse_cursor
 from realmate.feed.reading import Expired, Filter, window
-from realmate.runtime.transaction import Transactions
+from realmate.runtime.transaction import Transaction, Transactions
 
 
 class Found(NamedTuple):
@@ -35,18 +35,19 @@ def find(db: Transactions, name: str) -> Found | None:
     return None
 
 
-def pause(db: Transactions, found: Found) -> bool:
-    """Pause it. Return False where it was paused before."""
-    return bool(db.fetch(endpoint_statements.PAUSE, found.id, "asked"))
+def pause(transaction: Transaction, found: Found) -> bool:
+    """Pause it, with the transaction's commit. Return False where it was paused before."""
+    return bool(transaction.fetch(endpoint_statements.PAUSE, found.id, "asked"))
 
 
-def resume(db: Transactions, found: Found) -> None:
-    """Let it go on from its place, with all retries due now. Raises PlaceForgotten and FeedStarting."""
+def resume(db: Transactions, transaction: Transaction, found: Found) -> None:
+    """Let it go on from its place with the transaction's commit, with all retries due then.
+
+    Raises PlaceForgotten and FeedStarting.
+    """
     if found.cursor is not None:
         cursor = parse_cursor(found.cursor)
         if isinstance(window(db, cursor, Filter(), 0), Expired):
             raise PlaceForgotten(cursor.at)
-    with db.begin() as transaction:
-        transaction.add(endpoint_statements.RESUME, found.id)
-        transaction.add(endpoint_statements.HURRY, found.id)
-        transaction.commit()
+    transaction.add(endpoint_statements.RESUME, found.id)
+    transaction.add(endpoint_statements.HURRY, found.id)

@@ -1,9 +1,12 @@
-"""The endpoints as the service `deliveries` sees them: `Endpoints()` injects those of the moment, and follows their
-file."""
+"""The endpoints as services see them, as their file has them at the moment.
+
+`Endpoints()` is for the service `deliveries`, with their secrets. `EndpointSettings()` is for others, without.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +16,9 @@ from nameko.extensions import DependencyProvider
 from realmate.runtime.config import settings_of
 from realmate.runtime.loops import loops
 from realmate.runtime.reloading import ReloadingFile
-from realmate.sources.endpoint_file import NO_ENDPOINTS, EndpointFile
+from realmate.runtime.settings import SettingsError
+from realmate.sources.configuration import ConfigurationError
+from realmate.sources.endpoint_file import NO_ENDPOINTS, EndpointFile, EndpointSettingsFile, NamedSettings
 from realmate.sources.endpoint_file import Endpoints as Named
 
 
@@ -49,3 +54,30 @@ class Endpoints(DependencyProvider):
         if self._allow_private:
             return named
         return MappingProxyType({name: replace(each, allow_private=False) for name, each in named.items()})
+
+
+class EndpointSettings(DependencyProvider):
+    """Injects a function that returns what the file says about each endpoint. It reads the file where that changed.
+
+    While the file is wrong, what it said before holds. (`Sources`, beside which this stands, tells of that.)
+    """
+
+    _file: EndpointSettingsFile | None = None
+
+    def setup(self) -> None:
+        """Raises SettingsError."""
+        path = settings_of(self.container).sources_file
+        if path is not None:
+            try:
+                self._file = EndpointSettingsFile(path)
+            except ConfigurationError as error:
+                raise SettingsError(f"SOURCES_FILE: {error}") from None
+
+    def get_dependency(self, worker_ctx: Any) -> Callable[[], NamedSettings]:  # noqa: ARG002 (Nameko's signature)
+        return self._now
+
+    def _now(self) -> NamedSettings:
+        if self._file is None:
+            return {}
+        self._file.refresh()
+        return self._file.content

@@ -26,6 +26,10 @@ Endpoints = Mapping[str, Endpoint]
 NO_ENDPOINTS: Endpoints = MappingProxyType({})
 
 
+NamedSettings = Mapping[str, EndpointSettings]
+"""What the file says about each endpoint, by name: its secrets are references, of which none is read."""
+
+
 def check_endpoints(said: Mapping[str, Any]) -> dict[str, EndpointSettings]:
     """Return what the file says about each endpoint. Raises ConfigurationError."""
     found: dict[str, EndpointSettings] = {}
@@ -39,6 +43,13 @@ def check_endpoints(said: Mapping[str, Any]) -> dict[str, EndpointSettings]:
 def read_endpoints(path: Path | None) -> Endpoints:
     """Return the endpoints that the file names now, with this process's environment. Raises ConfigurationError."""
     return NO_ENDPOINTS if path is None else EndpointFile(path, os.environ).content
+
+
+class EndpointSettingsFile(ConfigurationFile[NamedSettings]):
+    """The file of sources, of which this reads what it says about endpoints, and no secret."""
+
+    def interpret(self, document: Any) -> NamedSettings:
+        return MappingProxyType(check_endpoints(convert(document, Document, "").endpoints))
 
 
 class EndpointFile(ConfigurationFile[Endpoints]):

@@ -23,8 +23,8 @@ from realmate.sources.configuration import ConfigurationError, ConfigurationFile
 from realmate.sources.names import is_name
 
 Scope = Literal["read", "operate", "admin"]
-"""`read`: GET of conversations and changes. `operate`: rejections and replays of its sources. `admin`: the metrics, the
-audit, erasing, and all that `operate` allows."""
+"""`read`: GET of conversations and changes. `operate`: rejections, replays and endpoints of its sources. `admin`: the
+metrics, the audit, erasing, and all that `operate` allows."""
 
 PREFIX = "rmt_"
 """The prefix by which people, and scanners for secrets, recognise a Realmate token."""

@@ -22,7 +22,7 @@ _TOKEN = "token"  # noqa: S105 (the name of a security scheme)
 TAGS: Mapping[str, str] = {
     "sending": "A sender posts its events.",
     "reading": "A reader gets conversations and their changes.",
-    "operations": "An operator looks at rejections and sources, replays, erases and exports.",
+    "operations": "An operator looks at rejections, sources and endpoints, replays, erases and exports.",
     "signing in": "A browser keeps its token in a cookie that no script can read.",
 }
 """The groups of operations, in the order in which a page shows them."""
