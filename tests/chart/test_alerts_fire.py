@@ -108,7 +108,7 @@ CASES = {
         silent=({SIGNATURES: rising(2)}, {SIGNATURES: steady(900)}),
     ),
     "RealmateSourceNotPublished": Case(
-        fires=({UNPUBLISHED: steady(1)},),
+        fires=({UNPUBLISHED: steady(1)}, {UNPUBLISHED.replace("sources", "endpoints"): steady(1)}),
         silent=({UNPUBLISHED: steady(0), PUBLISHED: steady(9)},),
     ),
     "RealmateFeedStopped": Case(

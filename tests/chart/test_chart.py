@@ -305,8 +305,10 @@ def test_the_operator_may_do_no_more_than_it_does(plain: list[Object]) -> None:
     del rights["", "secrets"]  # below
     assert rights == {
         ("realmate.dev", "webhooksources"): {"get", "list", "watch", "patch"},
+        ("realmate.dev", "webhookendpoints"): {"get", "list", "watch"},
         ("realmate.dev", "eventreplays"): {"get", "list", "watch"},
         ("realmate.dev", "webhooksources/status"): {"patch"},
+        ("realmate.dev", "webhookendpoints/status"): {"patch"},
         ("realmate.dev", "eventreplays/status"): {"patch"},
         ("", "events"): {"create"},
         ("", "pods"): {"list", "patch"},
@@ -636,9 +638,9 @@ def test_it_lints() -> None:
 def test_what_is_generated_is_current(tmp_path: Path) -> None:
     files = [
         *(CHART / name for name in ("values.schema.json", "README.md")),
-        *(ROOT / "docs" / name for name in ("sources.md", "openapi.json")),
+        *(ROOT / "docs" / name for name in ("sources.md", "endpoints.md", "openapi.json")),
     ]
-    files.append(CHART / "templates" / "crd-webhooksource.yaml")
+    files += [CHART / "templates" / f"crd-{name}.yaml" for name in ("webhooksource", "webhookendpoint")]
     subprocess.run(
         [sys.executable, str(ROOT / "charts/generate.py"), "--output", str(tmp_path)], check=True, capture_output=True
     )

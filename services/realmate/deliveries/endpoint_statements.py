@@ -140,8 +140,8 @@ FORGET_ENDPOINT = Statement(
     """,
 )
 
-# The conversations that wait, and for how long the oldest one that is due has not been sent. Nothing is due to an endpoint that is
-# paused, or that asked for a rest.
+# The conversations that wait, and for how long the oldest one that is due has not been sent. Nothing is due to an
+# endpoint that is paused, or that asked for a rest.
 WAITING = Statement(
     "waiting_conversations",
     ("integer[]", "integer"),
