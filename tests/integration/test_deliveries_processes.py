@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg2
@@ -68,7 +69,7 @@ def running(
     file = Endpoints(directory)
     for number, receiver in enumerate(receivers):
         file.name(receiver, ("crm", "erp")[number], **settings)
-    known = {"SOURCES_FILE": str(file.path)} | (environment or {})
+    known: dict[str, Any] = {"SOURCES_FILE": str(file.path)} | (environment or {})
     with start_installation(directory, deliveries=deliveries, **known) as installation:
         started = Running(installation, file, directory)
         started.wait_begun(len(receivers))
