@@ -88,7 +88,7 @@ def test_every_setting_is_one_that_deliveries_read(tmp_path: Path) -> None:
     file = EndpointFile(path, {})
     crm = file.content["crm"]
     assert file.revision == SourceFile(path, {}).revision == plan.published.revision
-    assert (crm.url, crm.events, crm.sources) == (URL, {"reply.created"}, {"shop"})
+    assert (crm.url, crm.events, crm.sources) == (URL, frozenset({"reply.created"}), frozenset({"shop"}))
     assert (crm.schedule_s, crm.timeout_s, crm.concurrency) == ((5, 60.5), 7, 3)
     assert (crm.pause_after_s, crm.allow_private) == (48 * 3600, True)
     assert crm.rate is not None
