@@ -179,6 +179,17 @@ async def test_a_cluster_without_the_definition_of_endpoints_still_serves_source
     assert "shop" in (await world.published())["sources"]
 
 
+async def test_a_cluster_that_has_lost_the_definition_of_sources_closes_none(world: World) -> None:
+    world.make("shop")
+    await world.reconcile()
+    world.server["get", f"/apis/{API}/namespaces/here/webhooksources"] << Response(
+        payload={"message": "the server could not find the requested resource"}, status=404
+    )
+    with pytest.raises(ClusterError, match="could not find"):
+        await world.reconcile()
+    assert "shop" in (await world.published())["sources"]
+
+
 async def test_the_pods_are_touched_so_that_their_kubelets_bring_the_file_now(world: World) -> None:
     world.put("v1/pods", {"metadata": {"name": "webhook-1", "namespace": "here"}})
     world.make("shop", **GENERATED)

@@ -29,7 +29,7 @@ from realmate.kube_operator.desired import (
     is_deleted,
     readers,
 )
-from realmate.kube_operator.entries import ENTRY_KINDS, READERS, key_of, kind_of, name_of, secret_name
+from realmate.kube_operator.entries import ENTRY_KINDS, READERS, SOURCE, key_of, kind_of, name_of, secret_name
 from realmate.kube_operator.keyring import Keyring
 from realmate.kube_operator.kinds import (
     EVENT,
@@ -78,16 +78,16 @@ class Reconciler:
         return found
 
     async def published_objects(self, namespace: str | None) -> list[Object]:
-        """Return the WebhookSources and WebhookEndpoints. A kind that the cluster does not know yet has none.
+        """Return the WebhookSources and WebhookEndpoints. A cluster may not have the definition of endpoints yet.
 
-        Raises ClusterError.
+        Raises ClusterError, also where the definition of sources is gone: what is published holds then.
         """
         found: list[Object] = []
         for kind in ENTRY_KINDS:
             try:
                 found += await self._cluster.list(kind.resource, namespace)
             except ClusterError as error:
-                if error.status != NOT_FOUND:
+                if error.status != NOT_FOUND or kind is SOURCE:
                     raise
                 log.warning("the cluster has no such definition", kind=kind.resource.kind)
         return found
