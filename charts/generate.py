@@ -1,8 +1,9 @@
 """Writes what is made from something else: `make generate`.
 
 The chart's values.schema.json and README.md come from its commented values. The schema of a WebhookSource's spec, and
-the tables in docs/sources.md, come from services/realmate/sources/schema.py; the table in docs/endpoints.md comes from
-endpoint_schema.py beside it. docs/openapi.json is what the console shows at /admin/openapi.json.
+the tables in docs/sources.md, come from services/realmate/sources/schema.py; that of a WebhookEndpoint's spec, and the
+table in docs/endpoints.md, come from endpoint_schema.py beside it. docs/openapi.json is what the console shows at
+/admin/openapi.json.
 
 A value's comment stands above it, in Markdown. Lines that begin with @ are for the schema:
 
@@ -30,17 +31,18 @@ import yaml
 from msgspec import inspect
 
 from realmate.console.api import DOCUMENT
+from realmate.kube_operator.entry_schema import fields_of, spec_properties, structs_of, unwrapped
 from realmate.kube_operator.settings import OperatorSettings
-from realmate.kube_operator.source_schema import fields_of, spec_properties, structs_of, unwrapped
 from realmate.runtime.settings import Settings
 from realmate.sources.endpoint_schema import EndpointSettings
 from realmate.sources.schema import HttpReply, SourceSettings
 
 CHART = Path(__file__).parent / "realmate"
 DOCS = Path(__file__).parents[1] / "docs"
-DEFINITION = "crd-webhooksource.yaml"
-GENERATED = "from sources/schema.py and charts/webhooksource-spec.yaml.\n"
-"""The end of the line after which a definition's generated part begins."""
+DEFINITIONS: dict[str, type] = {"webhooksource": SourceSettings, "webhookendpoint": EndpointSettings}
+"""The definitions whose specs are made from the schema of an entry in the file of sources."""
+GENERATED = re.compile(r" *# `make generate` writes this part, from .*\n")
+"""The line after which a definition's generated part begins."""
 TYPES: dict[type, str] = {str: "string", bool: "boolean", int: "integer"}
 TEXT = {"type": ["string", "number", "boolean", "null"]}
 """Whatever the templates write as a text; null: as if it were not there."""
@@ -262,15 +264,18 @@ def _rows(values: list[Value]) -> Iterator[str]:
             yield f"| **`{name}`** | | {told} |"
 
 
-def with_spec(definition: str) -> str:
-    """Return the definition of WebhookSource with the properties of its spec."""
-    properties = _merged(spec_properties(), yaml.safe_load((CHART.parent / "webhooksource-spec.yaml").read_text()))
+def with_spec(name: str, definition: str) -> str:
+    """Return a definition with the properties of its spec."""
+    own = yaml.safe_load((CHART.parent / f"{name}-spec.yaml").read_text())
+    properties = _merged(spec_properties(DEFINITIONS[name]), own)
     dumper = yaml.SafeDumper
     dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign,assignment]
     written = yaml.dump(properties, Dumper=dumper, sort_keys=False, width=130, default_flow_style=None)
-    begin, rest = definition.split(GENERATED, 1)
-    end = rest[rest.index("                # The end") :]
-    return f"{begin}{GENERATED}{indent(written, 16 * ' ')}{end}"
+    begins = GENERATED.search(definition)
+    if begins is None:
+        raise ValueError(f"crd-{name}.yaml: no line says where the generated part begins")
+    end = definition[definition.index("                # The end", begins.end()) :]
+    return f"{definition[: begins.end()]}{indent(written, 16 * ' ')}{end}"
 
 
 def _merged(one: Any, other: Any) -> Any:
@@ -337,8 +342,10 @@ def main(output: Path) -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     (output / "values.schema.json").write_text(json.dumps(schema(values), indent=2) + "\n")
     (output / "README.md").write_text(readme(values, chart))
-    definition = (CHART / "templates" / DEFINITION).read_text()
-    (output / "templates" if output == CHART else output).joinpath(DEFINITION).write_text(with_spec(definition))
+    for name in DEFINITIONS:
+        definition = (CHART / "templates" / f"crd-{name}.yaml").read_text()
+        folder = output / "templates" if output == CHART else output
+        folder.joinpath(f"crd-{name}.yaml").write_text(with_spec(name, definition))
     for page in TABLES:
         (DOCS if output == CHART else output).joinpath(page).write_text(with_tables(page))
     (DOCS if output == CHART else output).joinpath("openapi.json").write_bytes(DOCUMENT + b"\n")

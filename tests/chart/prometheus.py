@@ -12,8 +12,13 @@ from rendered import Object, found, render
 
 def alert_rules(**told: Any) -> Object:
     """The rule groups, as Prometheus reads them from a file; `told` are values of metrics.prometheusRule."""
-    values = {"metrics": {"prometheusRule": {"enabled": True} | told}}
-    spec: Object = found(render(values), "PrometheusRule", "")["spec"]
+    return rules_of({}, **told)
+
+
+def rules_of(values: Object, **told: Any) -> Object:
+    """The same of an installation with these values."""
+    metrics = {"metrics": {"prometheusRule": {"enabled": True} | told}}
+    spec: Object = found(render(values | metrics), "PrometheusRule", "")["spec"]
     return spec
 
 

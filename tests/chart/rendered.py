@@ -16,6 +16,9 @@ CHART = Path(__file__).parents[2] / "charts" / "realmate"
 RELEASE, NAMESPACE = "shop", "attendance"
 CONSOLE: dict[str, Any] = {"console": {"enabled": True}, "readers": {"existingSecret": "readers"}}
 """The values that turn the console on."""
+DELIVERIES: dict[str, Any] = {"deliveries": {"enabled": True}}
+WHOLE: dict[str, Any] = CONSOLE | DELIVERIES
+"""The values that turn every service on."""
 
 Object = dict[str, Any]
 

@@ -19,6 +19,7 @@ RUNBOOKS = ROOT / "docs" / "runbooks"
 SECTIONS = ("Meaning", "Impact", "Diagnosis", "Mitigation")
 COUNTING = (
     "realmate.conversations.metrics",
+    "realmate.deliveries.metrics",
     "realmate.kube_operator.metrics",
     "realmate.runtime.reloading",
     "realmate.http_server.metrics",

@@ -42,6 +42,7 @@ WEBHOOK_OK, WEBHOOK_BAD = (REQUESTS(route="/webhook/<source>/", status=status) f
 READ_OK, READ_BAD = (REQUESTS(route="/conversations/<id>/", status=status) for status in (200, 503))
 HERE = {f'realmate_http_connections{{pod="{RELEASE}-{name}-1"}}': steady(1) for name in ("webhook", "conversations")}
 QUERY = f'realmate_http_connections{{pod="{RELEASE}-query-1"}}'
+OVERDUE, ENDPOINT_PAUSED = (f'realmate_endpoint_{what}{{endpoint="crm"}}' for what in ("overdue_seconds", "paused"))
 STUCK = 'realmate_timer_last_success_timestamp_seconds{timer="sweep"}'
 UNNUMBERED, FEED_OPEN = "realmate_feed_unnumbered_seconds", "realmate_feed_open"
 SWEEP = 'realmate_sweep_set_aside_total{source="shop"}'
@@ -57,6 +58,14 @@ CASES = {
     "RealmateConversationSetAside": Case(
         fires=({SWEEP: rising(1)}, {SWEEP: new(1, minutes_ago=5)}),
         silent=({SWEEP: steady(4)}, {SWEEP: new(1, minutes_ago=25)}),
+    ),
+    "RealmateDeliveriesLate": Case(
+        fires=({OVERDUE: steady(400)},),
+        silent=({OVERDUE: steady(200)}, {OVERDUE: "0x70 400x10", ENDPOINT_PAUSED: steady(1)}),
+    ),
+    "RealmateEndpointPaused": Case(
+        fires=({ENDPOINT_PAUSED: steady(1)},),
+        silent=({ENDPOINT_PAUSED: steady(0)}, {ENDPOINT_PAUSED: "0x70 1x10"}),
     ),
     "RealmateFileBroken": Case(
         fires=tuple({f"realmate_{file}_file_broken": steady(1)} for file in ("sources", "tokens", "transport_keys")),
@@ -99,7 +108,7 @@ CASES = {
         silent=({SIGNATURES: rising(2)}, {SIGNATURES: steady(900)}),
     ),
     "RealmateSourceNotPublished": Case(
-        fires=({UNPUBLISHED: steady(1)},),
+        fires=({UNPUBLISHED: steady(1)}, {UNPUBLISHED.replace("sources", "endpoints"): steady(1)}),
         silent=({UNPUBLISHED: steady(0), PUBLISHED: steady(9)},),
     ),
     "RealmateFeedStopped": Case(

@@ -24,6 +24,7 @@ from rendered import (
     CONSOLE,
     NAMESPACE,
     RELEASE,
+    WHOLE,
     Object,
     RenderError,
     environment,
@@ -36,7 +37,7 @@ from rendered import (
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ("1.29.0", "1.34.0", kubernetes_validate.latest_version())
 OURS = ("webhook", "conversations", "query")
-EVERY = (*OURS, "console")
+EVERY = (*OURS, "console", "deliveries")
 EXTERNAL = {store: {"external": {"existingSecret": f"my-{store}"}} for store in ("postgres", "redis", "rabbitmq")}
 ALL_ON: dict[str, Any] = {
     "ingress": {"enabled": True, "host": "realmate.example", "tlsSecret": "certificate", "className": "nginx"},
@@ -89,7 +90,7 @@ MATRIX: dict[str, dict[str, Any]] = {
     "external stores": EXTERNAL,
     "external stores, amqp, hook": EXTERNAL | {"transport": {"kind": "amqp"}, "migration": {"mode": "hook"}},
     "all on": ALL_ON,
-    "all on, with the console": merged(ALL_ON, CONSOLE),
+    "all on, with the console and deliveries": merged(ALL_ON, WHOLE),
     "for development": {"development": True, "networkPolicy": {"enabled": False}},
     "scaled by KEDA": {"keda": {"enabled": True}, "metrics": {"serviceMonitor": {"enabled": True}}},
     "scaled by KEDA, amqp": {"keda": {"enabled": True}, "transport": {"kind": "amqp"}},
@@ -129,7 +130,7 @@ def plain() -> list[Object]:
 @pytest.fixture(scope="module")
 def whole() -> list[Object]:
     """An installation with every service there is."""
-    return render(CONSOLE)
+    return render(WHOLE)
 
 
 def test_every_object_is_valid_for_every_kubernetes_it_is_for(objects: list[Object]) -> None:
@@ -171,7 +172,7 @@ def test_no_pod_is_root_writes_to_its_root_or_knows_the_api_server(objects: list
 
 
 def test_only_for_development_a_root_can_be_written_to(whole: list[Object]) -> None:
-    for objects, read_only in ((whole, True), (render(CONSOLE | MATRIX["for development"]), False)):
+    for objects, read_only in ((whole, True), (render(WHOLE | MATRIX["for development"]), False)):
         for name in (*EVERY, "operator"):
             (container,) = found(objects, "Deployment", name)["spec"]["template"]["spec"]["containers"]
             assert container["securityContext"]["readOnlyRootFilesystem"] is read_only
@@ -226,6 +227,7 @@ def test_what_our_pods_are_told_is_what_our_code_reads(whole: list[Object], name
         "conversations": {"TRANSPORT_URL", "DATABASE_URL"},
         "query": {"DATABASE_URL"},
         "console": {"DATABASE_URL"},
+        "deliveries": {"DATABASE_URL"},
     }
     assert {variable for variable, value in variables.items() if isinstance(value, dict)} == needs[name]
 
@@ -233,7 +235,7 @@ def test_what_our_pods_are_told_is_what_our_code_reads(whole: list[Object], name
 @pytest.mark.parametrize("name", EVERY)
 def test_a_pod_is_given_longer_to_stop_than_it_takes(name: str) -> None:
     for settings in ({}, {"DRAIN_DELAY_S": 12.5, "DRAIN_TIMEOUT_S": "30"}):
-        pod = found(render(CONSOLE | {"settings": settings}), "Deployment", name)["spec"]["template"]["spec"]
+        pod = found(render(WHOLE | {"settings": settings}), "Deployment", name)["spec"]["template"]["spec"]
         told = environment(pod)
         assert pod["terminationGracePeriodSeconds"] > float(told["DRAIN_DELAY_S"]) + float(told["DRAIN_TIMEOUT_S"]) + 3
         assert not settings or told["DRAIN_DELAY_S"] == "12.5"
@@ -263,7 +265,7 @@ def test_each_pod_can_be_told_where_to_run(name: str) -> None:
         "affinity": {"podAntiAffinity": {}},
         "priorityClassName": "high",
     }
-    values = merged(CONSOLE, {"transport": {"kind": "amqp"}})
+    values = merged(WHOLE, {"transport": {"kind": "amqp"}})
     specifications = pods(render(merged(values, {name: where})))
     [pod] = [
         pod
@@ -303,8 +305,10 @@ def test_the_operator_may_do_no_more_than_it_does(plain: list[Object]) -> None:
     del rights["", "secrets"]  # below
     assert rights == {
         ("realmate.dev", "webhooksources"): {"get", "list", "watch", "patch"},
+        ("realmate.dev", "webhookendpoints"): {"get", "list", "watch"},
         ("realmate.dev", "eventreplays"): {"get", "list", "watch"},
         ("realmate.dev", "webhooksources/status"): {"patch"},
+        ("realmate.dev", "webhookendpoints/status"): {"patch"},
         ("realmate.dev", "eventreplays/status"): {"patch"},
         ("", "events"): {"create"},
         ("", "pods"): {"list", "patch"},
@@ -583,6 +587,8 @@ def test_the_way_in_shows_the_api_and_nothing_else() -> None:
         ({"httpRoute": {"enabled": True}}, "of which Gateway"),
         ({"console": {"enabled": True}}, "console.enabled needs readers.existingSecret"),
         ({"console": {"settings": {"WEBHOOK_URL": "http://a"}}}, "additional properties 'WEBHOOK_URL' not allowed"),
+        ({"deliveries": {"settings": {"SOURCES_FILE": "/a"}}}, "additional properties 'SOURCES_FILE' not allowed"),
+        ({"networkPolicy": {"endpointPorts": ["https"]}}, "got string, want integer"),
         ({"operator": {"mode": "elsewhere"}}, "say which operator may work here"),
         ({"settings": {"GROUP_WINDOWS_S": 5}}, "additional properties 'GROUP_WINDOWS_S' not allowed"),
         ({"query": {"settings": {"PORT": 80}}}, "additional properties 'PORT' not allowed"),
@@ -632,9 +638,9 @@ def test_it_lints() -> None:
 def test_what_is_generated_is_current(tmp_path: Path) -> None:
     files = [
         *(CHART / name for name in ("values.schema.json", "README.md")),
-        *(ROOT / "docs" / name for name in ("sources.md", "openapi.json")),
+        *(ROOT / "docs" / name for name in ("sources.md", "endpoints.md", "openapi.json")),
     ]
-    files.append(CHART / "templates" / "crd-webhooksource.yaml")
+    files += [CHART / "templates" / f"crd-{name}.yaml" for name in ("webhooksource", "webhookendpoint")]
     subprocess.run(
         [sys.executable, str(ROOT / "charts/generate.py"), "--output", str(tmp_path)], check=True, capture_output=True
     )

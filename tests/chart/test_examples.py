@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 from realmate.kube_operator import spec
-from realmate.sources.file import check_source
+from realmate.kube_operator.entries import kind_of
 from rendered import render
 from signatures import SECRET
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "k8s"
+OBJECTS = [EXAMPLES / f"{name}.yaml" for name in ("webhooksources", "webhookendpoints")]
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("values-*.yaml")), ids=lambda path: path.stem)
@@ -30,20 +31,19 @@ def test_what_is_for_production_generates_no_password() -> None:
 
 
 @pytest.mark.parametrize(
-    "source",
-    [*yaml.safe_load_all((EXAMPLES / "webhooksources.yaml").read_text())],
+    "published",
+    [each for path in OBJECTS for each in yaml.safe_load_all(path.read_text())],
     ids=lambda each: each["metadata"]["name"],
 )
-def test_its_sources_are_right(source: dict[str, Any]) -> None:
-    name = source["metadata"]["name"]
-    secrets = {reference.name: {reference.key: SECRET} for reference in spec.references(source)}
-    check_source(name, spec.settings(source, secrets, [SECRET]))
+def test_its_sources_and_endpoints_are_right(published: dict[str, Any]) -> None:
+    secrets = {reference.name: {reference.key: SECRET} for reference in spec.references(published)}
+    kind_of(published).check(published["metadata"]["name"], spec.settings(published, secrets, [SECRET]))
     [definition] = [
         each["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         for each in render()
-        if each["kind"] == "CustomResourceDefinition" and each["spec"]["names"]["kind"] == source["kind"]
+        if each["kind"] == "CustomResourceDefinition" and each["spec"]["names"]["kind"] == published["kind"]
     ]
-    assert unknown(source["spec"], definition["properties"]["spec"]) == []
+    assert unknown(published["spec"], definition["properties"]["spec"]) == []
 
 
 def unknown(value: Any, schema: dict[str, Any]) -> list[str]:

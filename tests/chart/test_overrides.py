@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from prometheus import alert_rules
-from rendered import CHART, CONSOLE, RELEASE, Object, found, merged, pods, render
+from rendered import CHART, RELEASE, WHOLE, Object, found, merged, pods, render
 
-COMPONENTS = ("webhook", "conversations", "query", "console", "migration", "admin", "postgres", "redis", "rabbitmq")
-OF_OURS = ("webhook", "conversations", "query", "console", "operator", "migration", "admin")
+OURS = ("webhook", "conversations", "query", "console", "deliveries")
+COMPONENTS = (*OURS, "migration", "admin", "postgres", "redis", "rabbitmq")
+OF_OURS = (*OURS, "operator", "migration", "admin")
 AMQP: dict[str, Any] = {"transport": {"kind": "amqp"}}
 
 
@@ -28,7 +29,7 @@ def contexts(pod: Object) -> tuple[Object, Object]:
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_each_component_runs_as_an_account_of_its_own_without_rights(component: str) -> None:
     mine = {"serviceAccount": {"annotations": {"iam": 7}}}
-    whole = merged(AMQP, CONSOLE)
+    whole = merged(AMQP, WHOLE)
     objects = render(merged(whole, {component: mine}))
     account = found(objects, "ServiceAccount", component)
     assert account["automountServiceAccountToken"] is False
@@ -73,7 +74,7 @@ def test_security_contexts_can_be_overridden_for_all_and_for_one() -> None:
 def test_volumes_can_be_mounted_into_each_of_our_pods(component: str) -> None:
     volume = {"name": "ca", "configMap": {"name": "database-ca"}}
     mount = {"name": "ca", "mountPath": "/etc/database-ca", "readOnly": True}
-    objects = render(merged(CONSOLE, {component: {"extraVolumes": [volume], "extraVolumeMounts": [mount]}}))
+    objects = render(merged(WHOLE, {component: {"extraVolumes": [volume], "extraVolumeMounts": [mount]}}))
     pod = pods_of(objects, component)[0]
     assert volume in pod["volumes"]
     assert mount in pod["containers"][0]["volumeMounts"]
@@ -97,12 +98,12 @@ def test_jobs_end_and_go_as_they_are_told() -> None:
 
 @pytest.mark.parametrize("name", ["webhook", "query", "console"])
 def test_a_service_can_be_a_load_balancer_s(name: str) -> None:
-    plain = found(render(CONSOLE), "Service", name)
+    plain = found(render(WHOLE), "Service", name)
     assert plain["spec"]["type"] == "ClusterIP"
     assert "externalTrafficPolicy" not in plain["spec"]
     assert "annotations" not in plain["metadata"]
     service = {"type": "LoadBalancer", "annotations": {"internal": True}, "externalTrafficPolicy": "Local"}
-    told = found(render(merged(CONSOLE, {name: {"service": service}})), "Service", name)
+    told = found(render(merged(WHOLE, {name: {"service": service}})), "Service", name)
     assert (told["spec"]["type"], told["spec"]["externalTrafficPolicy"]) == ("LoadBalancer", "Local")
     assert told["metadata"]["annotations"] == {"internal": "true"}
 

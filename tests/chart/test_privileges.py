@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rendered import CONSOLE, RELEASE, Object, environment, found, pods, render
+from rendered import RELEASE, WHOLE, Object, environment, found, pods, render
 
 DOCS = (Path(__file__).parents[2] / "docs" / "privileges.md").read_text()
 SEPARATE: dict[str, Any] = {
@@ -32,10 +32,11 @@ def told(objects: list[Object], kind: str, name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("transport", ["redis", "amqp"])
 def test_each_service_gets_the_url_of_its_own_user(transport: str) -> None:
-    objects = render(CONSOLE | {"transport": {"kind": transport}})
+    objects = render(WHOLE | {"transport": {"kind": transport}})
     broker = f"{RELEASE}-{'rabbitmq' if transport == 'amqp' else 'redis'}"
     assert told(objects, "Deployment", "query") == {"DATABASE_URL": (f"{RELEASE}-postgres", "READER_URL")}
     assert told(objects, "Deployment", "console") == {"DATABASE_URL": (f"{RELEASE}-postgres", "WRITER_URL")}
+    assert told(objects, "Deployment", "deliveries") == {"DATABASE_URL": (f"{RELEASE}-postgres", "WRITER_URL")}
     assert told(objects, "Deployment", "conversations") == {
         "DATABASE_URL": (f"{RELEASE}-postgres", "WRITER_URL"),
         "TRANSPORT_URL": (broker, "CONVERSATIONS_URL"),
@@ -47,7 +48,7 @@ def test_each_service_gets_the_url_of_its_own_user(transport: str) -> None:
 
 
 def test_only_the_migration_knows_the_owner_and_admin_pods_write() -> None:
-    objects = render(CONSOLE)
+    objects = render(WHOLE)
     owners = {
         name
         for name, pod in pods(objects).items()
@@ -69,10 +70,10 @@ def test_only_the_migration_knows_the_owner_and_admin_pods_write() -> None:
 @pytest.mark.parametrize("separate", [True, False])
 def test_an_external_store_has_a_key_for_each_user_or_one_for_all(*, separate: bool) -> None:
     values = SEPARATE if separate else {name: {"external": {"existingSecret": name}} for name in SEPARATE}
-    objects = render(values | CONSOLE | {"transport": {"kind": "amqp"}})
+    objects = render(values | WHOLE | {"transport": {"kind": "amqp"}})
     keys = {
         (name, variable): key
-        for name in ("webhook", "conversations", "query", "console")
+        for name in ("webhook", "conversations", "query", "console", "deliveries")
         for variable, (_, key) in told(objects, "Deployment", name).items()
     }
     assert keys == {
@@ -82,6 +83,7 @@ def test_an_external_store_has_a_key_for_each_user_or_one_for_all(*, separate: b
         ("conversations", "TRANSPORT_URL"): "C" if separate else "AMQP_URL",
         ("query", "DATABASE_URL"): "R" if separate else "DATABASE_URL",
         ("console", "DATABASE_URL"): "W" if separate else "DATABASE_URL",
+        ("deliveries", "DATABASE_URL"): "W" if separate else "DATABASE_URL",
     }
     [job] = [each["metadata"]["name"] for each in objects if "migrate" in each["metadata"]["name"]]
     assert ("DATABASE_WRITER_URL" in told(objects, "Job", job.removeprefix(f"{RELEASE}-"))) is separate
@@ -124,7 +126,7 @@ def test_rabbitmq_has_the_users_of_the_docs() -> None:
 
 
 def test_the_transport_s_keys_are_in_webhook_and_conversations_alone() -> None:
-    objects = render(CONSOLE)
+    objects = render(WHOLE)
     [key] = found(objects, "Secret", "transport-keys")["stringData"].values()
     assert len(key) == 40
     mounting = {
@@ -143,9 +145,9 @@ def test_the_transport_s_keys_are_in_webhook_and_conversations_alone() -> None:
     assert "shop-transport-keys" not in json.dumps(mine)
 
 
-@pytest.mark.parametrize("name", ["webhook", "conversations", "query", "console"])
+@pytest.mark.parametrize("name", ["webhook", "conversations", "query", "console", "deliveries"])
 def test_probes_ask_the_port_that_no_sender_can_fill(name: str) -> None:
-    [container] = found(render(CONSOLE), "Deployment", name)["spec"]["template"]["spec"]["containers"]
+    [container] = found(render(WHOLE), "Deployment", name)["spec"]["template"]["spec"]["containers"]
     for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/servingz")):
         assert container[probe]["httpGet"] == {"path": path, "port": "admin"}
     assert environment({"containers": [container]})["ADMIN_PORT"] == "9000"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
+import prometheus_client
 import pytest
 
 from outbound import Outbound, endpoint, outbound
@@ -372,6 +373,40 @@ def test_a_paused_endpoint_s_place_stands_still(out: Outbound, receiver: Receive
     out.store.execute("UPDATE endpoints SET paused_at = NULL, pause_reason = NULL")
     out.deliver()
     assert receiver.told(key) == EVENTS[:2]
+
+
+def overdue_s() -> float:
+    """What the metric tells of the endpoint `crm`."""
+    return prometheus_client.REGISTRY.get_sample_value("realmate_endpoint_overdue_seconds", {"endpoint": "crm"}) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("state", "least_s"),
+    [
+        ("failing_since = now()", 600),
+        ("held_until = now() + interval '1 minute'", 0),
+        ("paused_at = now(), pause_reason = 'asked'", 0),
+    ],
+)
+def test_what_is_due_and_not_sent_is_told_with_its_age(
+    out: Outbound, receiver: Receiver, state: str, least_s: float
+) -> None:
+    out.name(endpoint(receiver))
+    out.opened()
+    out.follow()
+    out.store.execute("UPDATE delivery_lanes SET due_at = now() - interval '10 minutes'")
+    out.store.execute(f"UPDATE endpoints SET {state}")  # noqa: S608 (one of the three above)
+    out.look()
+    assert least_s <= overdue_s() <= least_s + 60 * bool(least_s)
+
+
+def test_what_waits_for_its_next_attempt_is_not_due(out: Outbound, receiver: Receiver) -> None:
+    receiver.answer = failing(then=500)
+    out.name(endpoint(receiver, schedule_s=(60.0,)))
+    out.opened()
+    out.deliver()
+    out.look()
+    assert overdue_s() == 0
 
 
 def test_a_place_that_the_feed_has_forgotten_pauses_the_endpoint(out: Outbound, receiver: Receiver) -> None:

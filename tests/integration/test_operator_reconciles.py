@@ -21,7 +21,7 @@ from kubernetes_asyncio import client
 from realmate.kube_operator.cluster import Cluster, ClusterError
 from realmate.kube_operator.desired import Pod
 from realmate.kube_operator.handlers import Operator
-from realmate.kube_operator.kinds import SECRET, WEBHOOK_SOURCE, Object, Progress
+from realmate.kube_operator.kinds import SECRET, WEBHOOK_ENDPOINT, WEBHOOK_SOURCE, Object, Progress
 from realmate.kube_operator.pods import PodClient
 from realmate.kube_operator.reconcile import FINALIZER, Reconciler
 from realmate.kube_operator.release import release
@@ -30,7 +30,8 @@ from realmate.local.ports import free_port
 
 API = "realmate.dev/v1alpha1"
 SOURCES, SECRETS, TEMPLATES = f"{API}/webhooksources", "v1/secrets", "v1/podtemplates"
-KINDS = (SOURCES, f"{API}/eventreplays", SECRETS, TEMPLATES, "v1/pods", "v1/events", "batch/v1/jobs")
+ENDPOINTS = f"{API}/webhookendpoints"
+KINDS = (SOURCES, ENDPOINTS, f"{API}/eventreplays", SECRETS, TEMPLATES, "v1/pods", "v1/events", "batch/v1/jobs")
 GENERATED: dict[str, Any] = {"signing": {"scheme": "standard-webhooks", "generate": True}}
 
 pytestmark = pytest.mark.asyncio
@@ -40,9 +41,15 @@ class Pods(PodClient):
     """Each of them runs by what this says."""
 
     revision: str | None = None
+    deliveries_revision: str | None = None
+    paused: Mapping[str, bool] = {}
 
     async def ask_all(self, _: Sequence[Object]) -> list[Pod]:
-        return [Pod("1", "webhook-1", answered=True, revision=self.revision)]
+        revision = self.deliveries_revision
+        return [
+            Pod("1", "webhook-1", "webhook", answered=True, revision=self.revision),
+            Pod("2", "deliveries-1", "deliveries", answered=True, revision=revision, paused=self.paused),
+        ]
 
 
 class World:
@@ -71,9 +78,13 @@ class World:
         self.put(SOURCES, {"metadata": {"name": name, "namespace": namespace}, "spec": spec})
         self.put(SECRETS, {"metadata": {"name": f"webhooksource-{name}", "namespace": namespace}})
 
+    def make_endpoint(self, name: str, **spec: Any) -> None:
+        self.put(ENDPOINTS, {"metadata": {"name": name, "namespace": "here"}, "spec": spec})
+        self.put(SECRETS, {"metadata": {"name": f"webhookendpoint-{name}", "namespace": "here"}})
+
     async def reconcile(self, namespace: str = "here") -> bool:
-        sources = await self.cluster.list(WEBHOOK_SOURCE, namespace)
-        reconciled = await Reconciler(self.cluster, self.pods).reconcile(namespace, sources)
+        reconciler = Reconciler(self.cluster, self.pods)
+        reconciled = await reconciler.reconcile(namespace, await reconciler.published_objects(namespace))
         return reconciled.progress is Progress.SETTLED
 
     async def source(self, name: str) -> Object:
@@ -84,6 +95,11 @@ class World:
     async def ready(self, name: str) -> str:
         conditions = (await self.source(name))["status"]["conditions"]
         return next(str(each["reason"]) for each in conditions if each["type"] == "Ready")
+
+    async def endpoint_conditions(self, name: str) -> dict[str, tuple[str, str]]:
+        found = await self.cluster.find(WEBHOOK_ENDPOINT, "here", name)
+        assert found is not None
+        return {each["type"]: (each["status"], each["reason"]) for each in found["status"]["conditions"]}
 
     async def secret(self, name: str, namespace: str = "here") -> Mapping[str, str]:
         found = await self.cluster.find(SECRET, namespace, name)
@@ -114,6 +130,64 @@ async def test_a_source_is_published_told_and_ready_when_pods_run_by_it(world: W
     world.pods.revision = published["revision"]
     assert await world.reconcile() is True
     assert await world.ready("shop") == "Ready"
+
+
+async def test_an_endpoint_is_published_and_ready_when_deliveries_run_by_it(world: World) -> None:
+    world.make("shop", **GENERATED)
+    world.make_endpoint("crm", url="https://crm.example/", signing={"generate": True})
+    assert await world.reconcile() is False
+    published = await world.published()
+    secret = (await world.secret("webhookendpoint-crm"))["secret"]
+    assert published["endpoints"] == {"crm": {"url": "https://crm.example/", "secrets": [{"value": secret}]}}
+    world.pods.revision = published["revision"]
+    await world.reconcile()
+    assert await world.ready("shop") == "Ready"  # which deliveries need not load
+    assert (await world.endpoint_conditions("crm"))["Ready"] == ("False", "Waiting")
+    world.pods.deliveries_revision, world.pods.paused = published["revision"], {"crm": False}
+    assert await world.reconcile() is True
+    assert (await world.endpoint_conditions("crm"))["Ready"] == ("True", "Ready")
+    world.pods.paused = {"crm": True}
+    await world.reconcile()
+    assert (await world.endpoint_conditions("crm"))["Delivering"] == ("False", "Paused")
+    owner = world.server.objects[SECRETS, "here", "webhookendpoint-crm"]["metadata"]["ownerReferences"][0]
+    assert (owner["kind"], owner["name"]) == ("WebhookEndpoint", "crm")
+
+
+async def test_an_endpoint_that_never_was_right_keeps_nobody_waiting(world: World) -> None:
+    world.make_endpoint("crm", url="https://crm.example/", signing={"secretRefs": [{"name": "no"}]})
+    await world.reconcile()
+    assert await world.reconcile() is True
+    assert (await world.endpoint_conditions("crm"))["Ready"] == ("False", "SecretMissing")
+    assert "endpoints" not in await world.published()
+
+
+async def test_an_endpoint_that_is_deleted_is_in_the_file_no_more(world: World) -> None:
+    world.make_endpoint("crm", url="https://crm.example/", signing={"generate": True})
+    await world.reconcile()
+    assert "crm" in (await world.published())["endpoints"]
+    del world.server.objects[ENDPOINTS, "here", "crm"]
+    await world.reconcile()
+    assert "endpoints" not in await world.published()
+
+
+async def test_a_cluster_without_the_definition_of_endpoints_still_serves_sources(world: World) -> None:
+    world.server["get", f"/apis/{API}/namespaces/here/webhookendpoints"] << Response(
+        payload={"message": "the server could not find the requested resource"}, status=404
+    )
+    world.make("shop")
+    await world.reconcile()
+    assert "shop" in (await world.published())["sources"]
+
+
+async def test_a_cluster_that_has_lost_the_definition_of_sources_closes_none(world: World) -> None:
+    world.make("shop")
+    await world.reconcile()
+    world.server["get", f"/apis/{API}/namespaces/here/webhooksources"] << Response(
+        payload={"message": "the server could not find the requested resource"}, status=404
+    )
+    with pytest.raises(ClusterError, match="could not find"):
+        await world.reconcile()
+    assert "shop" in (await world.published())["sources"]
 
 
 async def test_the_pods_are_touched_so_that_their_kubelets_bring_the_file_now(world: World) -> None:

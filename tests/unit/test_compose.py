@@ -31,6 +31,7 @@ NEEDS = {
     "conversations": ["database", "transport"],
     "query": ["database"],
     "console": ["database", "webhook_url"],
+    "deliveries": ["database"],
 }
 """Of our long-running services, the settings that each reads and that have no default."""
 OURS = [*NEEDS, "migrate"]
@@ -104,7 +105,8 @@ class TestTheEnvironment:
 
     def test_gives_each_service_the_role_that_migrate_makes_for_it(self) -> None:
         made = settings_of("migrate")
-        assert made.database_writer_url == settings_of("conversations").database == settings_of("console").database
+        writers = {settings_of(service).database for service in ("conversations", "console", "deliveries")}
+        assert {made.database_writer_url} == writers
         assert made.database_reader_url == settings_of("query").database
         assert len({made.database, made.database_writer_url, made.database_reader_url}) == 3
 
@@ -243,6 +245,12 @@ def test_the_stores_are_in_a_network_without_a_way_out() -> None:
     stores = [name for name in SERVICES if "build" not in SERVICES[name] and name != "edge"]
     assert stores == ["postgres", "redis", "rabbitmq"]
     assert all(SERVICES[store]["networks"] == ["stores"] for store in stores)
+
+
+def test_deliveries_alone_have_a_way_out_of_their_own() -> None:
+    assert SERVICES["deliveries"]["networks"] == ["receivers", "stores"]
+    assert not (COMPOSE["networks"]["receivers"] or {}).get("internal")
+    assert [name for name in SERVICES if "receivers" in SERVICES[name].get("networks", [])] == ["deliveries"]
 
 
 def test_our_image_has_the_version_of_the_project() -> None:

@@ -12,7 +12,6 @@ import pytest
 
 from realmate.kube_operator import spec
 from realmate.kube_operator.desired import (
-    CLOSED,
     Actual,
     DesiredState,
     Pod,
@@ -21,6 +20,7 @@ from realmate.kube_operator.desired import (
     generation_of,
     has_loaded,
 )
+from realmate.kube_operator.entries import CLOSED
 from realmate.kube_operator.keyring import Keyring
 from realmate.kube_operator.kinds import Object
 from realmate.sources.file import SourceFile
@@ -34,10 +34,11 @@ GENERATED: dict[str, Any] = {
 
 
 def source(name: str = "shop", **wanted: Any) -> Object:
-    return {"metadata": {"name": name, "namespace": "here", "uid": name, "generation": 1}, "spec": wanted}
+    metadata = {"name": name, "namespace": "here", "uid": name, "generation": 1}
+    return {"kind": "WebhookSource", "metadata": metadata, "spec": wanted}
 
 
-def actual(*sources: Object, **known: Any) -> Actual:
+def actual(*objects: Object, **known: Any) -> Actual:
     there: dict[str, Any] = {
         "secrets": {"keys": {"shop": SECRET + "\n"}},
         "keyrings": {},
@@ -45,20 +46,20 @@ def actual(*sources: Object, **known: Any) -> Actual:
         "published": Published(salt="salt"),
         "pods": [],
     }
-    return Actual(now=NOW, sources=sources, **there | known)
+    return Actual(now=NOW, objects=objects, **there | known)
 
 
 def entries(plan: DesiredState) -> Any:
     return json.loads(plan.published.document)["sources"]
 
 
-def after(plan: DesiredState, *sources: Object, pods: Sequence[Pod] = (), **known: Any) -> DesiredState:
+def after(plan: DesiredState, *objects: Object, pods: Sequence[Pod] = (), **known: Any) -> DesiredState:
     """What is wanted when a plan was made true."""
-    return desired(actual(*sources, published=plan.published, keyrings=plan.keyrings, pods=pods, **known))
+    return desired(actual(*objects, published=plan.published, keyrings=plan.keyrings, pods=pods, **known))
 
 
 def pod(revision: str | None) -> Pod:
-    return Pod("1", "webhook-1", answered=True, revision=revision)
+    return Pod("1", "webhook-1", "webhook", answered=True, revision=revision)
 
 
 def is_loaded(plan: DesiredState, name: str, *revisions: str | None) -> bool:

@@ -19,7 +19,7 @@ MINUTE = timedelta(minutes=1)
 
 def source(before: Object | None = None, **wanted: Any) -> Object:
     metadata = {"name": "shop", "namespace": "here", "uid": "1", "generation": 3}
-    return {"metadata": metadata, "spec": wanted, **({"status": before} if before else {})}
+    return {"kind": "WebhookSource", "metadata": metadata, "spec": wanted, **({"status": before} if before else {})}
 
 
 def status(
@@ -33,7 +33,7 @@ def status(
 
 def pod(uid: str, revision: str | None = None, *, accepted: int | None = None, rejected: int = 0) -> Pod:
     events = None if accepted is None else {("shop", "accepted"): accepted, ("shop", "rejected"): rejected}
-    return Pod(uid, f"webhook-{uid}", answered=True, revision=revision, events=events)
+    return Pod(uid, f"webhook-{uid}", "webhook", answered=True, revision=revision, events=events)
 
 
 def conditions(said: Object) -> dict[str, tuple[str, str]]:

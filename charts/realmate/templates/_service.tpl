@@ -4,7 +4,8 @@
 {{- $own := index $root.Values .name -}}
 {{- $broker := ternary (include "realmate.broker" $root) "" .broker -}}
 {{- $brokerBefore := ternary (include "realmate.brokerBefore" $root) "" (eq .name "conversations") -}}
-{{- $drainDelay := ternary "5" "0" (ne .name "conversations") -}}
+{{- /* Nobody routes requests to these two. */ -}}
+{{- $drainDelay := ternary "0" "5" (has .name (list "conversations" "deliveries")) -}}
 {{- $settings := merge (dict) $own.settings $root.Values.settings (dict "DRAIN_DELAY_S" $drainDelay "DRAIN_TIMEOUT_S" "8") -}}
 apiVersion: apps/v1
 kind: Deployment

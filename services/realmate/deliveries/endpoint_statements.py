@@ -140,14 +140,18 @@ FORGET_ENDPOINT = Statement(
     """,
 )
 
+# The conversations that wait, and for how long the oldest one that is due has not been sent. Nothing is due to an
+# endpoint that is paused, or that asked for a rest.
 WAITING = Statement(
     "waiting_conversations",
     ("integer[]", "integer"),
     """
-    SELECT endpoint_id, (
-        SELECT count(*)
-        FROM (SELECT FROM delivery_lanes WHERE endpoint_id = wanted.endpoint_id AND state < 2 LIMIT $2) AS few
-    ) FROM unnest($1) AS wanted (endpoint_id)
+    SELECT id, (
+        SELECT count(*) FROM (SELECT FROM delivery_lanes WHERE endpoint_id = id AND state < 2 LIMIT $2) AS few
+    ), coalesce((
+        SELECT CAST(greatest(0, extract(epoch FROM now() - greatest(due_at, held_until))) AS double precision)
+        FROM delivery_lanes WHERE endpoint_id = id AND due_at <= now() AND paused_at IS NULL ORDER BY due_at LIMIT 1
+    ), 0) FROM endpoints WHERE id = ANY ($1)
     """,
 )
 

@@ -39,7 +39,13 @@ WAITING = Gauge(
     ["endpoint"],
     multiprocess_mode="livemax",
 )
-_OF_ENDPOINT = (CIRCUIT_OPEN, PAUSED, FAILING_SECONDS, BEHIND, WAITING)
+OVERDUE_SECONDS = Gauge(
+    "realmate_endpoint_overdue_seconds",
+    "For how long the oldest delivery that is due has not been sent; one that waits for its next attempt is not due",
+    ["endpoint"],
+    multiprocess_mode="livemax",
+)
+_OF_ENDPOINT = (CIRCUIT_OPEN, PAUSED, FAILING_SECONDS, BEHIND, WAITING, OVERDUE_SECONDS)
 
 
 def forget(endpoint: str) -> None:

@@ -60,12 +60,15 @@ class Registry:
         self._tell(db, [row for row in rows if row.name in self.ids])
 
     def _tell(self, db: Transactions, rows: list[EndpointRow]) -> None:
-        waiting = dict(db.fetch(statements.WAITING, [row.id for row in rows], COUNTED_AT_MOST)) if rows else {}
+        found = db.fetch(statements.WAITING, [row.id for row in rows], COUNTED_AT_MOST) if rows else []
+        queues = {key: (waiting, overdue_s) for key, waiting, overdue_s in found}
         for row in rows:
             metrics.PAUSED.labels(row.name).set(row.pause_reason is not None)
             metrics.FAILING_SECONDS.labels(row.name).set(row.failing_s)
             metrics.BEHIND.labels(row.name).set(row.behind)
-            metrics.WAITING.labels(row.name).set(waiting.get(row.id, 0))
+            waiting, overdue_s = queues.get(row.id, (0, 0.0))
+            metrics.WAITING.labels(row.name).set(waiting)
+            metrics.OVERDUE_SECONDS.labels(row.name).set(overdue_s)
         for name in self._told - self.ids.keys():
             metrics.forget(name)
         self._told = {*self.ids}

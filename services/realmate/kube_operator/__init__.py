@@ -1,4 +1,5 @@
-"""The Kubernetes operator: senders (WebhookSource) and replays (EventReplay) as objects of the cluster.
+"""The Kubernetes operator: senders (WebhookSource), receivers (WebhookEndpoint) and replays (EventReplay) as objects of
+the cluster.
 
 It is level-based. Each reconcile reads the whole actual state (`reconcile`), computes the whole desired state from it
 (`desired`, `keyring`, `status`, `replays`: pure functions), and applies the difference. What a watch sees (`handlers`)

@@ -50,9 +50,10 @@ class Cluster:
             raise
 
     async def list(self, kind: ResourceKind, namespace: str | None, *, labels: str = "") -> list[Object]:
+        """Return the objects of a kind. Each says its kind, which the API server says of the list alone."""
         query = {"labelSelector": labels} if labels else {}
         items: list[Object] = (await self._call("GET", kind.path(namespace), query=query))["items"]
-        return items
+        return [{**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in items]
 
     async def apply(self, kind: ResourceKind, body: Object, *, subresource: str | None = None) -> Object:
         """Server-side apply: what this manager applied before and does not now goes, what others own stays.

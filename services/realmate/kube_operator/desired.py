@@ -1,7 +1,7 @@
 """The desired state, computed from the actual state by pure functions. `reconcile` reads the one and applies the other.
 
-A source that cannot be published as it is written stays as it was published before (a new one: closed), and its status
-says why. That is what the services do with a broken file, too.
+A source or endpoint that cannot be published as it is written stays as it was published before (a new source is closed,
+a new endpoint is not there), and its status says why. That is what the services do with a broken file, too.
 """
 
 from __future__ import annotations
@@ -14,13 +14,22 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from realmate.kube_operator import spec
+from realmate.kube_operator.entries import (
+    CLOSED,
+    ENDPOINTS,
+    ENTRY_KINDS,
+    SOURCE,
+    SOURCES,
+    Entry,
+    EntryKind,
+    key_of,
+    kind_of,
+    name_of,
+)
 from realmate.kube_operator.keyring import Key, Keyring, make_key, next_keyring
 from realmate.kube_operator.kinds import Object, Reason
 from realmate.sources.configuration import ConfigurationError, UnusableSecret
-from realmate.sources.file import check_source
 from realmate.sources.model import DEFAULT
-
-CLOSED = {"enabled": False}
 
 
 class Installation(NamedTuple):
@@ -44,11 +53,15 @@ class Pod(NamedTuple):
 
     uid: str
     name: str
+    component: str
+    """The service that it is a replica of."""
     answered: bool
     revision: str | None
     """The file's revision that the pod runs by; None: it does not say."""
     events: Mapping[tuple[str, str], int] | None = None
     """How many events the pod has counted since its start, by source and outcome; None: it does not say."""
+    paused: Mapping[str, bool] = {}
+    """Whether each endpoint is paused, as far as the pod says."""
 
 
 class Published(NamedTuple):
@@ -57,12 +70,17 @@ class Published(NamedTuple):
     document: bytes = b""
     salt: str = ""
     since: Mapping[str, int] = {}
-    """The generation with which each entry changed last."""
+    """The generation with which each entry changed last, by the keys of `entries`."""
 
     @property
-    def entries(self) -> Mapping[str, Any]:
-        entries: Mapping[str, Any] = _document(self.document).get("sources", {})
-        return entries
+    def entries(self) -> Mapping[str, Entry]:
+        """The entries of all sections, by the keys of their objects."""
+        document = _document(self.document)
+        return {kind.key(name): entry for kind in ENTRY_KINDS for name, entry in document.get(kind.section, {}).items()}
+
+    @property
+    def names_sources(self) -> bool:
+        return bool(_document(self.document).get(SOURCES))
 
     @property
     def revision(self) -> str | None:
@@ -81,18 +99,19 @@ def generation_of(revision: str | None) -> int:
 
 class Actual(NamedTuple):
     now: datetime
-    sources: Sequence[Object]
+    objects: Sequence[Object]
+    """The WebhookSources and WebhookEndpoints."""
     secrets: spec.Secrets
-    """The Secrets that the sources refer to."""
+    """The Secrets that the objects refer to."""
     keyrings: Mapping[str, Keyring]
-    """The keyrings, by their source."""
+    """The keyrings, by their object's key."""
     open_default: bool | None
     published: Published
     pods: Sequence[Pod]
 
 
 class Problem(NamedTuple):
-    """Why a source cannot be published as it is written."""
+    """Why an object cannot be published as it is written."""
 
     reason: Reason
     message: str
@@ -100,65 +119,81 @@ class Problem(NamedTuple):
 
 
 class DesiredState(NamedTuple):
-    """The desired state, by the sources' names."""
+    """The desired state, by the objects' keys."""
 
     keyrings: Mapping[str, Keyring]
-    """The keyrings of the sources whose keys the operator makes."""
+    """The keyrings of the objects whose keys the operator makes."""
     published: Published
     revisions: Mapping[str, str]
-    """The revision of each source's own entry in the file."""
+    """The revision of each object's own entry in the file. One that has no entry has none."""
     problems: Mapping[str, Problem]
 
 
 def desired(actual: Actual, *, make: Callable[[datetime], Key] = make_key) -> DesiredState:
     """`actual.published.salt` must be there already."""
-    keyrings, problems, entries = dict[str, Keyring](), dict[str, Problem](), dict[str, Any]()
+    keyrings, problems, entries = dict[str, Keyring](), dict[str, Problem](), dict[str, Entry]()
+    has_sources = any(kind_of(each) is SOURCE for each in actual.objects)
     if actual.open_default:
         entries[DEFAULT] = {}
-    elif actual.open_default is False or (actual.published.entries and not actual.sources):
+    elif actual.open_default is False or (actual.published.names_sources and not has_sources):
         # Beside any other source it is closed unmentioned. When the last one is gone it must not open by itself.
         entries[DEFAULT] = CLOSED
-    for source in actual.sources:
-        name = source["metadata"]["name"]
-        if is_deleted(source):
-            entries[name] = CLOSED
-            continue
-        found = _prepared(source, actual, make, keyrings)
-        if isinstance(found, Problem):
-            problems[name] = found
-            before = actual.published.entries.get(name, CLOSED)
-            found = {**before, "paused": True} if source["spec"].get("paused") and before != CLOSED else before
-        entries[name] = found
+    before = actual.published.entries
+    for each in actual.objects:
+        key, kind = key_of(each), kind_of(each)
+        entry: Entry | None = kind.closed
+        if not is_deleted(each):
+            found = _prepared(each, actual, make, keyrings)
+            if isinstance(found, Problem):
+                problems[key] = found
+                entry = _as_before(each, before.get(key, kind.closed))
+            else:
+                entry = found
+        if entry is not None:
+            entries[key] = entry
     salt = actual.published.salt
-    revisions = {name: _revision(entry, salt) for name, entry in entries.items()}
+    revisions = {key: _revision(entry, salt) for key, entry in entries.items()}
     return DesiredState(keyrings, _publication(entries, actual), revisions, problems)
 
 
+def _as_before(published: Object, before: Entry | None) -> Entry | None:
+    """The entry of an object that is wrong now: as it was, but paused where that is asked."""
+    if before is None or before == CLOSED or not published["spec"].get("paused"):
+        return before
+    return {**before, "paused": True}
+
+
 def _prepared(
-    source: Object, actual: Actual, make: Callable[[datetime], Key], keyrings: dict[str, Keyring]
-) -> dict[str, Any] | Problem:
-    """The source's entry; its keyring, if it generates keys, goes into `keyrings`."""
-    name = source["metadata"]["name"]
-    if spec.generates(source):
+    published: Object, actual: Actual, make: Callable[[datetime], Key], keyrings: dict[str, Keyring]
+) -> Entry | Problem:
+    """The object's entry; its keyring, if it generates keys, goes into `keyrings`."""
+    key = key_of(published)
+    if spec.generates(published):
         try:
-            keyrings[name] = _keyring(source, actual, make)
-        except ValueError as error:  # one source's mistake must not stop the others
-            return Problem(Reason.INVALID, f"sources.{name}.signing.rotation: {error}")
-    return _entry(source, actual.secrets, keyrings.get(name))
+            keyrings[key] = _keyring(published, actual, make)
+        except ValueError as error:  # one object's mistake must not stop the others
+            place = f"{kind_of(published).section}.{name_of(published)}"
+            return Problem(Reason.INVALID, f"{place}.signing.rotation: {error}")
+    return _entry(published, actual.secrets, keyrings.get(key))
 
 
-def is_deleted(source: Object) -> bool:
-    return "deletionTimestamp" in source["metadata"]
+def is_deleted(published: Object) -> bool:
+    return "deletionTimestamp" in published["metadata"]
 
 
-def has_loaded(pods: Sequence[Pod], published: Published, name: str) -> bool:
-    """Whether every pod runs by the source's entry as it is published. Without pods, nobody accepts its events."""
-    return name in published.since and not unloaded(pods, published, name)
+def readers(kind: EntryKind, pods: Sequence[Pod]) -> list[Pod]:
+    """The pods that have to load the entries of a kind."""
+    return [pod for pod in pods if pod.component in kind.readers]
 
 
-def unloaded(pods: Sequence[Pod], published: Published, name: str) -> list[Pod]:
-    """The pods that do not run by the source's entry yet; those that only lack a later change of another one do."""
-    since = published.since.get(name, published.generation)
+def has_loaded(pods: Sequence[Pod], published: Published, key: str) -> bool:
+    """Whether every one of these pods runs by the entry as it is published. Without pods, nobody works by it."""
+    return key in published.since and not unloaded(pods, published, key)
+
+
+def unloaded(pods: Sequence[Pod], published: Published, key: str) -> list[Pod]:
+    """The pods that do not run by the entry yet; those that only lack a later change of another one do."""
+    since = published.since.get(key, published.generation)
     return [
         pod
         for pod in pods
@@ -166,38 +201,34 @@ def unloaded(pods: Sequence[Pod], published: Published, name: str) -> list[Pod]:
     ]
 
 
-def _keyring(source: Object, actual: Actual, make: Callable[[datetime], Key]) -> Keyring:
-    name = source["metadata"]["name"]
-    is_loaded = has_loaded(actual.pods, actual.published, name)
-    taken = _secrets(actual.published.entries.get(name, {})) if is_loaded else []
+def _keyring(published: Object, actual: Actual, make: Callable[[datetime], Key]) -> Keyring:
+    key, kind = key_of(published), kind_of(published)
+    is_loaded = has_loaded(readers(kind, actual.pods), actual.published, key)
+    entry = actual.published.entries.get(key, {}) if is_loaded else {}
+    taken = [each["value"] for each in kind.part_with_secrets(dict(entry)).get("secrets", [])]
     return next_keyring(
-        actual.keyrings.get(name),
-        spec.rotation(source),
-        asked=spec.rotation_asked(source),
-        accepted=lambda key: key.secret in taken,
+        actual.keyrings.get(key),
+        spec.rotation(published),
+        asked=spec.rotation_asked(published),
+        accepted=lambda made: made.secret in taken,
         now=actual.now,
         make=make,
     )
 
 
-def _entry(source: Object, secrets: spec.Secrets, ring: Keyring | None) -> dict[str, Any] | Problem:
-    name = source["metadata"]["name"]
+def _entry(published: Object, secrets: spec.Secrets, ring: Keyring | None) -> Entry | Problem:
     try:
-        entry = spec.settings(source, secrets, [key.secret for key in ring.keys] if ring else [])
+        entry = spec.settings(published, secrets, [key.secret for key in ring.keys] if ring else [])
     except spec.Missing as missing:
         return Problem(Reason.SECRET_MISSING, str(missing), is_about_secrets=True)
     try:
-        check_source(name, entry)
+        kind_of(published).check(name_of(published), entry)
     except ConfigurationError as error:
         return Problem(Reason.INVALID, str(error), is_about_secrets=isinstance(error, UnusableSecret))
     return entry
 
 
-def _secrets(entry: Mapping[str, Any]) -> list[str]:
-    return [each["value"] for each in entry.get("signing", {}).get("secrets", [])]
-
-
-def _publication(entries: Mapping[str, Any], actual: Actual) -> Published:
+def _publication(entries: Mapping[str, Entry], actual: Actual) -> Published:
     """The file with these entries: as it is where nothing changed, else under a generation that no pod has met."""
     before = actual.published
     newest = max([before.generation, *(generation_of(pod.revision) for pod in actual.pods)])
@@ -210,8 +241,17 @@ def _publication(entries: Mapping[str, Any], actual: Actual) -> Published:
         name: before.since.get(name, newest) if known.get(name) == entry else generation
         for name, entry in entries.items()
     }
-    document = {"revision": f"{generation}-{fingerprint}", "sources": entries}
+    document = {"revision": f"{generation}-{fingerprint}", **_sections(entries)}
     return Published(json.dumps(document, sort_keys=True, indent=1).encode(), before.salt, since)
+
+
+def _sections(entries: Mapping[str, Entry]) -> Mapping[str, Any]:
+    """The entries by their sections. Without endpoints it is a file that services of before know."""
+    sections: dict[str, dict[str, Entry]] = {SOURCES: {}}
+    for key, entry in entries.items():
+        section, _, name = key.rpartition("/")
+        sections.setdefault(section or SOURCES, {})[name] = entry
+    return sections
 
 
 def _revision(content: Mapping[str, Any], salt: str) -> str:
@@ -223,6 +263,7 @@ def _document(content: bytes) -> Mapping[str, Any]:
     """The published document; an empty one where somebody's edit has made it unreadable."""
     try:
         document = json.loads(content)
-        return document if isinstance(document.get("sources"), dict) else {}
+        sections = (document.get(SOURCES), document.get(ENDPOINTS, {}))
+        return document if all(isinstance(section, dict) for section in sections) else {}
     except (ValueError, AttributeError):
         return {}

@@ -18,7 +18,16 @@ import structlog
 
 from realmate.kube_operator import metrics
 from realmate.kube_operator.cluster import Cluster, ClusterError, connect
-from realmate.kube_operator.kinds import EVENT_REPLAY, GROUP, VERSION, WEBHOOK_SOURCE, Progress, Reason
+from realmate.kube_operator.kinds import (
+    EVENT_REPLAY,
+    GROUP,
+    VERSION,
+    WEBHOOK_ENDPOINT,
+    WEBHOOK_SOURCE,
+    Object,
+    Progress,
+    Reason,
+)
 from realmate.kube_operator.pods import PodClient
 from realmate.kube_operator.reconcile import Reconciler, of_namespace
 from realmate.kube_operator.settings import OperatorSettings, load
@@ -34,6 +43,8 @@ REST_S = 0.5
 COUNTED_REASONS = (
     *(Reason.NO_INSTALLATION, Reason.NO_RIGHTS, Reason.SECRET_MISSING, Reason.INVALID, Reason.PAUSED, Reason.PUBLISHED),
 )
+
+COUNTED = ((WEBHOOK_SOURCE, metrics.SOURCES), (WEBHOOK_ENDPOINT, metrics.ENDPOINTS))
 
 log = structlog.get_logger(__name__)
 
@@ -77,23 +88,24 @@ class Operator:
         reconciler = Reconciler(cluster, PodClient(self._settings.operator_metrics_token))
         only = self._settings.operator_namespace
         try:
-            sources = await cluster.list(WEBHOOK_SOURCE, only)
-            self.watch.listed(sources)
-            namespaces = {only} if only else await reconciler.namespaces()
+            objects = await reconciler.published_objects(only)
+            self.watch.listed(objects)
+            present = {each["metadata"]["namespace"] for each in objects}
+            namespaces = {only} if only else present | await reconciler.namespaces()
         except ClusterError as error:
             metrics.RECONCILES.labels("failed").inc()
             log.warning("no reconcile", error=str(error))
             return Progress.SETTLED
         parts = [
-            await self._reconcile_namespace(reconciler, each, [*of_namespace(sources, each)])
+            await self._reconcile_namespace(reconciler, each, [*of_namespace(objects, each)])
             for each in sorted(namespaces)
         ]
         return Progress.of(parts)
 
-    async def _reconcile_namespace(self, reconciler: Reconciler, namespace: str, sources: list[Any]) -> Progress:
+    async def _reconcile_namespace(self, reconciler: Reconciler, namespace: str, objects: list[Object]) -> Progress:
         try:
             with metrics.RECONCILE_SECONDS.time():
-                reconciled = await reconciler.reconcile(namespace, sources)
+                reconciled = await reconciler.reconcile(namespace, objects)
         except ClusterError as error:
             metrics.RECONCILES.labels("failed").inc()
             log.warning("reconcile failed", namespace=namespace, error=str(error))
@@ -104,8 +116,9 @@ class Operator:
             return Progress.SETTLED
         metrics.RECONCILES.labels("well").inc()
         metrics.LAST_RECONCILE.set_to_current_time()
-        for reason in COUNTED_REASONS:
-            metrics.SOURCES.labels(namespace, reason).set(reconciled.reasons.count(reason))
+        for kind, gauge in COUNTED:
+            for reason in COUNTED_REASONS:
+                gauge.labels(namespace, reason).set(reconciled.reasons.count((kind.kind, reason)))
         return reconciled.progress
 
 
@@ -149,7 +162,8 @@ def _register(own: OperatorSettings) -> None:
         loop.cancel()
 
     @kopf.on.event(GROUP, VERSION, WEBHOOK_SOURCE.plural)
-    def source_changed(body: kopf.Body, type: str | None, **_: Any) -> None:  # noqa: A002 (kopf's name)
+    @kopf.on.event(GROUP, VERSION, WEBHOOK_ENDPOINT.plural)
+    def published_object_changed(body: kopf.Body, type: str | None, **_: Any) -> None:  # noqa: A002 (kopf's name)
         operator.watch.brought(dict(body), is_gone=type == "DELETED")
         operator.wake()
 

@@ -42,6 +42,9 @@ class Reason(StrEnum):
     LOADED = "Loaded"
     WAITING = "Waiting"
     NO_PODS = "NoPods"
+    # Delivering, of a WebhookEndpoint
+    DELIVERING = "Delivering"
+    NOT_TOLD = "NotTold"
     # Ready
     READY = "Ready"
     PAUSED = "Paused"
@@ -70,6 +73,7 @@ class Progress(Enum):
 
 
 WEBHOOK_SOURCE = ResourceKind("WebhookSource", f"{GROUP}/{VERSION}", "webhooksources")
+WEBHOOK_ENDPOINT = ResourceKind("WebhookEndpoint", f"{GROUP}/{VERSION}", "webhookendpoints")
 EVENT_REPLAY = ResourceKind("EventReplay", f"{GROUP}/{VERSION}", "eventreplays")
 SECRET = ResourceKind("Secret", "v1", "secrets")
 POD = ResourceKind("Pod", "v1", "pods")

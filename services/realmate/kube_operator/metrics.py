@@ -12,3 +12,8 @@ SOURCES = Gauge(
     "WebhookSources by whether they are published as they are written, and why not",
     ["namespace", "reason"],
 )
+ENDPOINTS = Gauge(
+    "realmate_operator_endpoints",
+    "WebhookEndpoints by whether they are published as they are written, and why not",
+    ["namespace", "reason"],
+)

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from realmate.kube_operator.desired import Pod
 from realmate.kube_operator.kinds import ADMIN_PORT, Object
 
 TIMEOUT = aiohttp.ClientTimeout(total=3)
 COUNTED = "realmate_webhook_events"
+PAUSED = "realmate_endpoint_paused"
+COMPONENT = "app.kubernetes.io/component"
 
 
 class PodClient:
@@ -45,8 +48,16 @@ async def _ask(session: aiohttp.ClientSession, pod: Object) -> Pod:
     readiness, metrics = await asyncio.gather(_get(session, pod, "/readyz"), _get(session, pod, "/metrics"))
     said = None if readiness is None else _json(readiness)
     revision = said.get("revisions", {}).get("sources") if isinstance(said, dict) else None
-    events = None if metrics is None else counted(metrics)
-    return Pod(pod["metadata"]["uid"], pod["metadata"]["name"], readiness is not None, revision, events)
+    metadata = pod["metadata"]
+    return Pod(
+        metadata["uid"],
+        metadata["name"],
+        metadata.get("labels", {}).get(COMPONENT, ""),
+        readiness is not None,
+        revision,
+        None if metrics is None else counted(metrics),
+        {} if metrics is None else paused(metrics),
+    )
 
 
 async def _get(session: aiohttp.ClientSession, pod: Object, path: str) -> str | None:
@@ -62,13 +73,22 @@ async def _get(session: aiohttp.ClientSession, pod: Object, path: str) -> str | 
 
 def counted(metrics: str) -> Mapping[tuple[str, str], int]:
     """Events by source and outcome, from a pod's Prometheus text."""
-    lines = "\n".join(line for line in metrics.splitlines() if COUNTED in line)
     return {
         (sample.labels["source"], sample.labels["outcome"]): int(sample.value)
-        for family in text_string_to_metric_families(lines)
-        for sample in family.samples
+        for sample in _samples(metrics, COUNTED)
         if sample.name == f"{COUNTED}_total"
     }
+
+
+def paused(metrics: str) -> Mapping[str, bool]:
+    """Whether each endpoint is paused, from a pod's Prometheus text."""
+    return {sample.labels["endpoint"]: sample.value > 0 for sample in _samples(metrics, PAUSED)}
+
+
+def _samples(metrics: str, name: str) -> Iterator[Sample]:
+    lines = "\n".join(line for line in metrics.splitlines() if name in line)
+    for family in text_string_to_metric_families(lines):
+        yield from family.samples
 
 
 def _runs(pod: Object) -> bool:

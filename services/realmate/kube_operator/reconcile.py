@@ -1,7 +1,7 @@
 """One reconcile of a namespace: it reads the actual state, computes the desired one, and applies the difference.
 
-The order is what keeps promises: a key is stored before it is published, published before senders get it, and a deleted
-source is revoked everywhere before it is erased. Each step can fail, and the next reconcile repeats it.
+The order is what keeps promises: a key is stored before it is published, published before senders and receivers get it,
+and a deleted source is revoked everywhere before it is erased. Each step can fail, and the next reconcile repeats it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import structlog
 
 from realmate.kube_operator import replays, spec
 from realmate.kube_operator import status as statuses
-from realmate.kube_operator.cluster import CONFLICT, FORBIDDEN, Cluster, ClusterError
+from realmate.kube_operator.cluster import CONFLICT, FORBIDDEN, NOT_FOUND, Cluster, ClusterError
 from realmate.kube_operator.desired import (
     Actual,
     DesiredState,
@@ -27,7 +27,9 @@ from realmate.kube_operator.desired import (
     desired,
     has_loaded,
     is_deleted,
+    readers,
 )
+from realmate.kube_operator.entries import ENTRY_KINDS, READERS, SOURCE, key_of, kind_of, name_of, secret_name
 from realmate.kube_operator.keyring import Keyring
 from realmate.kube_operator.kinds import (
     EVENT,
@@ -37,7 +39,6 @@ from realmate.kube_operator.kinds import (
     POD,
     POD_TEMPLATE,
     SECRET,
-    WEBHOOK_SOURCE,
     Object,
     Progress,
     Reason,
@@ -47,7 +48,7 @@ from realmate.kube_operator.pods import PodClient
 
 FINALIZER = f"{GROUP}/erase"
 INSTALLATIONS = f"{GROUP}/installation=true"
-READERS = "app.kubernetes.io/component in (webhook,conversations)"
+READING = f"app.kubernetes.io/component in ({','.join(READERS)})"
 """The pods that read the file of sources."""
 DOCUMENT, SALT, SINCE, KEYRING = "sources.json", "salt", "since.json", "keyring.json"
 LOADED_SOON = f"{GROUP}/sources"
@@ -60,8 +61,8 @@ class Reconciled(NamedTuple):
     """The result of a reconcile."""
 
     progress: Progress
-    reasons: Sequence[Reason]
-    """The reason why each source is Ready, or not."""
+    reasons: Sequence[tuple[str, Reason]]
+    """The kind of each object, and why it is published as it is written or not."""
 
 
 class Reconciler:
@@ -70,68 +71,85 @@ class Reconciler:
         self._pods_client = pods
 
     async def namespaces(self) -> set[str]:
-        """Return the namespaces that have an installation, a source or a replay."""
+        """Return the namespaces that have an installation or a replay."""
         found: set[str] = set()
-        for kind, labels in ((POD_TEMPLATE, INSTALLATIONS), (WEBHOOK_SOURCE, ""), (EVENT_REPLAY, "")):
+        for kind, labels in ((POD_TEMPLATE, INSTALLATIONS), (EVENT_REPLAY, "")):
             found |= {each["metadata"]["namespace"] for each in await self._cluster.list(kind, None, labels=labels)}
         return found
 
-    async def reconcile(self, namespace: str, sources: Sequence[Object]) -> Reconciled:
-        """`sources`: all WebhookSources of the namespace. Raises ClusterError."""
+    async def published_objects(self, namespace: str | None) -> list[Object]:
+        """Return the WebhookSources and WebhookEndpoints. A cluster may not have the definition of endpoints yet.
+
+        Raises ClusterError, also where the definition of sources is gone: what is published holds then.
+        """
+        found: list[Object] = []
+        for kind in ENTRY_KINDS:
+            try:
+                found += await self._cluster.list(kind.resource, namespace)
+            except ClusterError as error:
+                if error.status != NOT_FOUND or kind is SOURCE:
+                    raise
+                log.warning("the cluster has no such definition", kind=kind.resource.kind)
+        return found
+
+    async def reconcile(self, namespace: str, objects: Sequence[Object]) -> Reconciled:
+        """`objects`: all WebhookSources and WebhookEndpoints of the namespace. Raises ClusterError."""
         found = await self._cluster.list(POD_TEMPLATE, namespace, labels=INSTALLATIONS)
         if len(found) != 1:
             message = f"there must be one Realmate in its namespace, and there are {len(found) or 'none'}"
-            for source in sources:
-                await self._report(source, statuses.not_ready(source, Reason.NO_INSTALLATION, message, _now()))
-            return Reconciled(Progress.SETTLED, [Reason.NO_INSTALLATION] * len(sources))
+            return await self._report_all(objects, Reason.NO_INSTALLATION, message)
         installation = installation_of(found[0])
         try:
-            return await self._reconcile_installation(installation, sources)
+            return await self._reconcile_installation(installation, objects)
         except ClusterError as error:
             if error.status != FORBIDDEN:
                 raise
-            return await self._report_no_rights(sources, str(error))
+            return await self._report_no_rights(namespace, objects, str(error))
 
-    async def _report_no_rights(self, sources: Sequence[Object], rejection: str) -> Reconciled:
+    async def _report_no_rights(self, namespace: str, objects: Sequence[Object], rejection: str) -> Reconciled:
         """The release in this namespace has not let this operator in. What it published once goes on as it is."""
         message = f"The operator has no right to work in this namespace; operator.serviceAccount gives it: {rejection}"
-        log.warning("shut out", namespace=sources[0]["metadata"]["namespace"] if sources else None, error=rejection)
-        for source in sources:
-            await self._report(source, statuses.not_ready(source, Reason.NO_RIGHTS, message, _now()))
-        return Reconciled(Progress.SETTLED, [Reason.NO_RIGHTS] * len(sources))
+        log.warning("shut out", namespace=namespace, error=rejection)
+        return await self._report_all(objects, Reason.NO_RIGHTS, message)
 
-    async def _reconcile_installation(self, installation: Installation, sources: Sequence[Object]) -> Reconciled:
-        for source in sources:
-            await self._set_finalizer(source)
+    async def _report_all(self, objects: Sequence[Object], reason: Reason, message: str) -> Reconciled:
+        """Tell every object why nothing is done for it."""
+        for each in objects:
+            await self._report(each, statuses.not_ready(each, reason, message, _now()))
+        return Reconciled(Progress.SETTLED, [(each["kind"], reason) for each in objects])
+
+    async def _reconcile_installation(self, installation: Installation, objects: Sequence[Object]) -> Reconciled:
+        for each in objects:
+            await self._set_finalizer(each)
         pods = await self._pods(installation)
-        actual = await self._actual(installation, sources, pods)
+        actual = await self._actual(installation, objects, pods)
         plan = desired(actual)
         failure = await self._apply(installation, actual, plan)
         if failure is None and plan.published.document != actual.published.document:
             await self._prompt_pods(installation, pods, plan.published)
-        parts = [await self._update_source(source, plan, installation, pods, failure) for source in sources]
+        parts = [await self._update(each, plan, installation, pods, failure) for each in objects]
         parts.append(await self._replay(installation.namespace, installation))
-        return Reconciled(Progress.of(parts), [_reason(plan, source) for source in sources])
+        return Reconciled(Progress.of(parts), [(each["kind"], _reason(plan, each)) for each in objects])
 
     # --- reading ---
 
     async def _pods(self, installation: Installation) -> list[Pod]:
-        labels = f"app.kubernetes.io/instance={installation.release},{READERS}"
+        labels = f"app.kubernetes.io/instance={installation.release},{READING}"
         return await self._pods_client.ask_all(await self._cluster.list(POD, installation.namespace, labels=labels))
 
-    async def _actual(self, installation: Installation, sources: Sequence[Object], pods: Sequence[Pod]) -> Actual:
+    async def _actual(self, installation: Installation, objects: Sequence[Object], pods: Sequence[Pod]) -> Actual:
         namespace = installation.namespace
         keyrings = {}
-        for source in sources:
-            if spec.generates(source) and (ring := await self._keyring(namespace, source)) is not None:
-                keyrings[source["metadata"]["name"]] = ring
-        names = {reference.name for source in sources for reference in spec.references(source)}
+        for each in objects:
+            if spec.generates(each) and (ring := await self._keyring(namespace, each)) is not None:
+                keyrings[key_of(each)] = ring
+        names = {reference.name for each in objects for reference in spec.references(each)}
         found = {name: await self._secret(namespace, name) for name in names}
         held = await self._secret(namespace, installation.secret) or {}
         salt = held.get(SALT) or secrets.token_hex(16)
         published = Published(held.get(DOCUMENT, "").encode(), salt, _since(held.get(SINCE, "")))
         present = {name: content for name, content in found.items() if content is not None}
-        return Actual(_now(), sources, present, keyrings, installation.open_default, published, pods)
+        return Actual(_now(), objects, present, keyrings, installation.open_default, published, pods)
 
     async def _secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
         secret = await self._cluster.find(SECRET, namespace, name)
@@ -140,9 +158,9 @@ class Reconciler:
         content = secret.get("data") or {}
         return {key: base64.b64decode(value).decode(errors="replace") for key, value in content.items()}
 
-    async def _keyring(self, namespace: str, source: Object) -> Keyring | None:
+    async def _keyring(self, namespace: str, published: Object) -> Keyring | None:
         """Return the stored keyring; None where somebody's edit has made it unreadable, and then a new one is made."""
-        content = await self._secret(namespace, statuses.secret_name(source["metadata"]["name"])) or {}
+        content = await self._secret(namespace, secret_name(published)) or {}
         try:
             return msgspec.json.decode(content.get(KEYRING, ""), type=Keyring)
         except msgspec.DecodeError:
@@ -153,10 +171,10 @@ class Reconciler:
     async def _apply(self, installation: Installation, actual: Actual, plan: DesiredState) -> str | None:
         """Store the keys, and publish; why it could not be done, if so."""
         try:
-            for source in actual.sources:
-                name = source["metadata"]["name"]
-                if name in plan.keyrings and plan.keyrings[name] != actual.keyrings.get(name):
-                    await self._cluster.apply(SECRET, _keyring_secret(source, plan.keyrings[name]))
+            for each in actual.objects:
+                key = key_of(each)
+                if key in plan.keyrings and plan.keyrings[key] != actual.keyrings.get(key):
+                    await self._cluster.apply(SECRET, _keyring_secret(each, plan.keyrings[key]))
             if plan.published.document != actual.published.document:
                 since = msgspec.json.encode(plan.published.since).decode()
                 content = {DOCUMENT: plan.published.document.decode(), SALT: plan.published.salt, SINCE: since}
@@ -176,26 +194,34 @@ class Reconciler:
             except ClusterError as error:
                 log.warning("pod not hurried: it loads the file in a minute", pod=pod.name, error=str(error))
 
-    async def _set_finalizer(self, source: Object) -> None:
+    async def _set_finalizer(self, published: Object) -> None:
         """A source that is to be erased when it is deleted must not go before; any other must never be held."""
-        metadata = source["metadata"]
-        wanted = source["spec"].get("deletionPolicy") == "Erase"
-        if not is_deleted(source) and wanted != (FINALIZER in metadata.get("finalizers", [])):
-            await self._finalize(source, held=wanted)
+        metadata = published["metadata"]
+        wanted = published["spec"].get("deletionPolicy") == "Erase"
+        if not is_deleted(published) and wanted != (FINALIZER in metadata.get("finalizers", [])):
+            await self._finalize(published, held=wanted)
 
-    async def _finalize(self, source: Object, *, held: bool) -> None:
-        metadata = {name: source["metadata"][name] for name in ("name", "namespace", "uid")}
-        await self._cluster.apply(WEBHOOK_SOURCE, {"metadata": metadata | {"finalizers": [FINALIZER] if held else []}})
+    async def _finalize(self, published: Object, *, held: bool) -> None:
+        metadata = {name: published["metadata"][name] for name in ("name", "namespace", "uid")}
+        body = {"metadata": metadata | {"finalizers": [FINALIZER] if held else []}}
+        await self._cluster.apply(kind_of(published).resource, body)
 
-    async def _update_source(
-        self, source: Object, plan: DesiredState, installation: Installation, pods: Sequence[Pod], failure: str | None
+    async def _update(
+        self,
+        published: Object,
+        plan: DesiredState,
+        installation: Installation,
+        pods: Sequence[Pod],
+        failure: str | None,
     ) -> Progress:
-        """Write the source's status. Revoke and erase it where it was deleted."""
-        loaded = failure is None and has_loaded(pods, plan.published, source["metadata"]["name"])
-        if is_deleted(source):
-            return await self._finish_deletion(source, installation, is_revoked=loaded)
-        said = statuses.status(source, plan, installation=installation, pods=pods, failure=failure, now=_now())
-        await self._report(source, said)
+        """Write the object's status. Revoke and erase a source that was deleted."""
+        key, concerned = key_of(published), readers(kind_of(published), pods)
+        is_there = key in plan.revisions  # a new endpoint that is wrong has no entry, and nothing to wait for
+        loaded = failure is None and (not is_there or has_loaded(concerned, plan.published, key))
+        if is_deleted(published):
+            return await self._finish_deletion(published, installation, is_revoked=loaded)
+        said = statuses.status(published, plan, installation=installation, pods=pods, failure=failure, now=_now())
+        await self._report(published, said)
         return Progress.SETTLED if loaded else Progress.PENDING
 
     async def _finish_deletion(self, source: Object, installation: Installation, *, is_revoked: bool) -> Progress:
@@ -215,7 +241,7 @@ class Reconciler:
             done = replays.outcome(there)
             if done:
                 await self._finalize(source, held=False)
-                log.info("erased", namespace=installation.namespace, source=source["metadata"]["name"])
+                log.info("erased", namespace=installation.namespace, source=name_of(source))
                 return Progress.PENDING
             reason, message = Reason.ERASING, f"It is revoked everywhere; Job {name} erases what it sent"
             if done is False:
@@ -247,10 +273,11 @@ class Reconciler:
 
     # --- reporting ---
 
-    async def _report(self, source: Object, said: Object) -> None:
-        if await self._write_status(WEBHOOK_SOURCE, source, said):
-            for told in statuses.events_of(source.get("status", {}), said):
-                await self._event(WEBHOOK_SOURCE, source, told)
+    async def _report(self, published: Object, said: Object) -> None:
+        kind = kind_of(published).resource
+        if await self._write_status(kind, published, said):
+            for told in statuses.events_of(published.get("status", {}), said):
+                await self._event(kind, published, told)
 
     async def _write_status(self, kind: ResourceKind, about: Object, said: Object) -> bool:
         """Write the status where it differs. Return whether it did."""
@@ -306,14 +333,14 @@ def installation_of(template: Object) -> Installation:
     )
 
 
-def _keyring_secret(source: Object, ring: Keyring) -> Object:
-    metadata = source["metadata"]
+def _keyring_secret(published: Object, ring: Keyring) -> Object:
+    metadata, kind = published["metadata"], kind_of(published).resource
     content = {"secret": ring.current.secret, KEYRING: msgspec.json.encode(ring).decode()}
-    secret = _with_data(metadata["namespace"], statuses.secret_name(metadata["name"]), content)
+    secret = _with_data(metadata["namespace"], secret_name(published), content)
     secret["metadata"]["ownerReferences"] = [
         {
-            "apiVersion": WEBHOOK_SOURCE.api_version,
-            "kind": WEBHOOK_SOURCE.kind,
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
             "name": metadata["name"],
             "uid": metadata["uid"],
             "controller": True,
@@ -352,15 +379,15 @@ def _last_word(pod: Object) -> Any:
     return None
 
 
-def _reason(plan: DesiredState, source: Object) -> Reason:
-    problem = plan.problems.get(source["metadata"]["name"])
+def _reason(plan: DesiredState, published: Object) -> Reason:
+    problem = plan.problems.get(key_of(published))
     if problem is not None:
         return problem.reason
-    return Reason.PAUSED if source["spec"].get("paused") else Reason.PUBLISHED
+    return Reason.PAUSED if published["spec"].get("paused") else Reason.PUBLISHED
 
 
-def of_namespace(sources: Sequence[Object], namespace: str) -> Iterator[Object]:
-    return (source for source in sources if source["metadata"]["namespace"] == namespace)
+def of_namespace(objects: Sequence[Object], namespace: str) -> Iterator[Object]:
+    return (each for each in objects if each["metadata"]["namespace"] == namespace)
 
 
 def _now() -> datetime:

@@ -1,7 +1,8 @@
-"""A WebhookSource's spec: what it refers to, and what it means in the file of sources (docs/sources.md).
+"""A WebhookSource's or a WebhookEndpoint's spec: what it refers to, and what it means in the file of sources
+(docs/sources.md, docs/endpoints.md).
 
-`source_schema` has the names. What the API server could not check, the services' own reading of the file does
-(`realmate.sources.file.check_source`).
+`entry_schema` has the names. What the API server could not check, the services' own reading of the file does
+(`entries`).
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from realmate.kube_operator.entries import kind_of
+from realmate.kube_operator.entry_schema import to_file
 from realmate.kube_operator.keyring import Rotation
 from realmate.kube_operator.kinds import Object
-from realmate.kube_operator.source_schema import to_file
 
 ROTATE = "realmate.dev/rotate"
 """The annotation: another text than last time asks for a rotation."""
@@ -37,19 +39,19 @@ Secrets = Mapping[str, Mapping[str, str]]
 """The contents of the Secrets that exist, by name and then by key."""
 
 
-def generates(source: Object) -> bool:
-    return bool(source["spec"].get("signing", {}).get("generate"))
+def generates(published: Object) -> bool:
+    return bool(published["spec"].get("signing", {}).get("generate"))
 
 
-def rotation(source: Object) -> Rotation:
+def rotation(published: Object) -> Rotation:
     """Raises ValueError for what is no duration."""
-    said = source["spec"].get("signing", {}).get("rotation", {})
+    said = published["spec"].get("signing", {}).get("rotation", {})
     durations = {name: duration(said[name]) for name in ("every", "overlap") if name in said}
     return Rotation(**durations)
 
 
-def rotation_asked(source: Object) -> str:
-    return str(source["metadata"].get("annotations", {}).get(ROTATE, ""))
+def rotation_asked(published: Object) -> str:
+    return str(published["metadata"].get("annotations", {}).get(ROTATE, ""))
 
 
 def duration(text: str) -> timedelta:
@@ -63,26 +65,26 @@ def duration(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def signing_references(source: Object) -> list[Reference]:
-    return _references(source["spec"].get("signing", {}))
+def signing_references(published: Object) -> list[Reference]:
+    return _references(published["spec"].get("signing", {}))
 
 
-def references(source: Object) -> Iterator[Reference]:
-    yield from signing_references(source)
-    yield from _references(source["spec"].get("reply", {}))
+def references(published: Object) -> Iterator[Reference]:
+    yield from signing_references(published)
+    yield from _references(published["spec"].get("reply", {}))
 
 
 def _references(part: Mapping[str, Any]) -> list[Reference]:
     return [Reference(each["name"], each.get("key", "secret")) for each in part.get("secretRefs", [])]
 
 
-def settings(source: Object, secrets: Secrets, own: Sequence[str]) -> dict[str, Any]:
-    """The source's entry in the file; `own` are its generated secrets. Raises Missing."""
-    spec = source["spec"]
-    entry = to_file(spec)
-    if "signing" in entry:
-        values = [*own] if generates(source) else [_value(secrets, each) for each in _references(spec["signing"])]
-        entry["signing"]["secrets"] = [{"value": value} for value in values]
+def settings(published: Object, secrets: Secrets, own: Sequence[str]) -> dict[str, Any]:
+    """The object's entry in the file; `own` are its generated secrets. Raises Missing."""
+    spec, kind = published["spec"], kind_of(published)
+    entry = to_file(spec, kind.settings)
+    if "signing" in spec:
+        values = [*own] if generates(published) else [_value(secrets, each) for each in _references(spec["signing"])]
+        kind.part_with_secrets(entry)["secrets"] = [{"value": value} for value in values]
     if "secretRefs" in spec.get("reply", {}):
         entry["reply"]["secrets"] = [{"value": _value(secrets, each)} for each in _references(spec["reply"])]
     if not spec.get("paused"):

@@ -1,4 +1,4 @@
-"""The status of a WebhookSource, and the Events of its changes. All functions are pure."""
+"""The status of a WebhookSource or a WebhookEndpoint, and the Events of its changes. All functions are pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from realmate.kube_operator import spec
-from realmate.kube_operator.desired import DesiredState, Installation, Pod, has_loaded, unloaded
+from realmate.kube_operator.desired import DesiredState, Installation, Pod, has_loaded, readers, unloaded
+from realmate.kube_operator.entries import ENDPOINT, SOURCE, EntryKind, key_of, kind_of, name_of, secret_name
 from realmate.kube_operator.keyring import Keyring, next_rotation
 from realmate.kube_operator.kinds import Object, Reason
 from realmate.sources.model import DEFAULT
@@ -17,18 +18,18 @@ TRAFFIC_INTERVAL = timedelta(seconds=60)
 
 
 HARMLESS = {Reason.WAITING, Reason.PAUSED, Reason.REVOKING, Reason.ERASING}
-"""The reasons for which a source is not Ready and nothing is wrong."""
+"""The reasons for which an object is not Ready and nothing is wrong."""
 
 
 class Condition(NamedTuple):
     type: str
-    status: Literal["True", "False"]
+    status: Literal["True", "False", "Unknown"]
     reason: Reason
     message: str
 
     @property
-    def is_true(self) -> bool:
-        return self.status == "True"
+    def is_false(self) -> bool:
+        return self.status == "False"
 
 
 class KubernetesEvent(NamedTuple):
@@ -40,7 +41,7 @@ class KubernetesEvent(NamedTuple):
 
 
 def status(  # noqa: PLR0913 (all that a status tells of)
-    source: Object,
+    published: Object,
     plan: DesiredState,
     *,
     installation: Installation,
@@ -49,35 +50,45 @@ def status(  # noqa: PLR0913 (all that a status tells of)
     now: datetime,
 ) -> Object:
     """`failure`: why the plan could not be made true, if so."""
-    name = source["metadata"]["name"]
-    before: Mapping[str, Any] = source.get("status", {})
-    ring = plan.keyrings.get(name)
-    revision = plan.revisions[name]
-    is_loaded = failure is None and has_loaded(pods, plan.published, name)
+    key, generation = key_of(published), published["metadata"]["generation"]
+    before: Mapping[str, Any] = published.get("status", {})
+    revision = plan.revisions.get(key)
+    kind = kind_of(published)
+    concerned = readers(kind, pods)
+    is_loaded = failure is None and has_loaded(concerned, plan.published, key)
     loaded_revision = revision if is_loaded else before.get("loadedRevision")
-    secrets, published = _secrets_and_published(source, plan, failure)
-    loaded = _loaded(pods, unloaded(pods, plan.published, name), is_loaded=loaded_revision == revision)
-    conditions = (secrets, published, loaded, _ready(source, (secrets, published, loaded)))
+    conditions = [
+        *_secrets_and_published(published, plan, failure),
+        _loaded(
+            kind, concerned, unloaded(concerned, plan.published, key), is_loaded=loaded_revision == revision is not None
+        ),
+    ]
+    if kind is ENDPOINT:
+        conditions.append(_delivering(name_of(published), concerned))
+    conditions.append(_ready(published, conditions))
     said: Object = {
-        "observedGeneration": source["metadata"]["generation"],
-        "url": url(installation, name),
-        "conditions": merged(before.get("conditions", []), conditions, source["metadata"]["generation"], now),
-        "keys": _keys(source, ring),
-        "revision": revision,
-        "traffic": traffic(before.get("traffic", {}), name, pods, now),
+        "observedGeneration": generation,
+        "conditions": merged(before.get("conditions", []), conditions, generation, now),
+        **_keys_told(published, plan.keyrings.get(key)),
     }
+    if kind is SOURCE:
+        said["url"] = url(installation, name_of(published))
+        said["traffic"] = traffic(before.get("traffic", {}), name_of(published), pods, now)
+    if revision is not None:
+        said["revision"] = revision
     if loaded_revision is not None:
         said["loadedRevision"] = loaded_revision
-    if ring is not None:
-        said["secretName"] = secret_name(name)
-        if (due_at := next_rotation(ring, spec.rotation(source))) is not None:
-            said["nextRotation"] = written(due_at)
     return said
 
 
-def secret_name(source: str) -> str:
-    """Return the name of the Secret with a generated key, for the senders."""
-    return f"webhooksource-{source}"
+def _keys_told(published: Object, ring: Keyring | None) -> Object:
+    """Return what the status tells of the keys: which there are, and of generated ones where they are and how long."""
+    told: Object = {"keys": _keys(published, ring)}
+    if ring is not None:
+        told["secretName"] = secret_name(published)
+        if (due_at := next_rotation(ring, spec.rotation(published))) is not None:
+            told["nextRotation"] = written(due_at)
+    return told
 
 
 def url(installation: Installation, name: str) -> str:
@@ -85,11 +96,11 @@ def url(installation: Installation, name: str) -> str:
     return f"{base}/webhook/" if name == DEFAULT else f"{base}/webhook/{name}/"
 
 
-def not_ready(source: Object, reason: Reason, message: str, now: datetime) -> Object:
-    """Return the status of a source that is not published: it is being deleted, or there is no installation to publish
-    for."""
-    generation = source["metadata"]["generation"]
-    before = source.get("status", {}).get("conditions", [])
+def not_ready(published: Object, reason: Reason, message: str, now: datetime) -> Object:
+    """Return the status of an object that is not published: it is being deleted, or there is no installation to
+    publish for."""
+    generation = published["metadata"]["generation"]
+    before = published.get("status", {}).get("conditions", [])
     condition = Condition("Ready", "False", reason, message)
     return {
         "observedGeneration": generation,
@@ -97,12 +108,12 @@ def not_ready(source: Object, reason: Reason, message: str, now: datetime) -> Ob
     }
 
 
-def _secrets_and_published(source: Object, plan: DesiredState, failure: str | None) -> tuple[Condition, Condition]:
-    problem = plan.problems.get(source["metadata"]["name"])
+def _secrets_and_published(about: Object, plan: DesiredState, failure: str | None) -> tuple[Condition, Condition]:
+    problem = plan.problems.get(key_of(about))
     if problem is not None and problem.is_about_secrets:
         secrets = Condition("SecretsReady", "False", problem.reason, problem.message)
     else:
-        secrets = Condition("SecretsReady", "True", *_kind_of_secrets(source))
+        secrets = Condition("SecretsReady", "True", *_kind_of_secrets(about))
     if failure is not None:
         published = Condition("Published", "False", Reason.PUBLISH_FAILED, failure)
     elif problem is not None:
@@ -114,17 +125,18 @@ def _secrets_and_published(source: Object, plan: DesiredState, failure: str | No
     return secrets, published
 
 
-def _kind_of_secrets(source: Object) -> tuple[Reason, str]:
-    if spec.generates(source):
-        return Reason.GENERATED, f"Senders find theirs in Secret {secret_name(source['metadata']['name'])}"
-    if "signing" in source["spec"]:
+def _kind_of_secrets(published: Object) -> tuple[Reason, str]:
+    if spec.generates(published):
+        who = "Senders find theirs" if kind_of(published) is SOURCE else "The receiver finds its own"
+        return Reason.GENERATED, f"{who} in Secret {secret_name(published)}"
+    if "signing" in published["spec"]:
         return Reason.REFERENCED, "All that are referred to are there"
     return Reason.UNSIGNED, "Anyone may send as this source"
 
 
-def _loaded(pods: Sequence[Pod], waiting: Sequence[Pod], *, is_loaded: bool) -> Condition:
+def _loaded(kind: EntryKind, pods: Sequence[Pod], waiting: Sequence[Pod], *, is_loaded: bool) -> Condition:
     if not pods:
-        return Condition("Loaded", "False", Reason.NO_PODS, "No pod of Realmate is running")
+        return Condition("Loaded", "False", Reason.NO_PODS, f"No pod of {' or '.join(sorted(kind.readers))} is running")
     if is_loaded:
         return Condition("Loaded", "True", Reason.LOADED, "Every pod runs by it")
     names = sorted(pod.name for pod in waiting)
@@ -132,14 +144,26 @@ def _loaded(pods: Sequence[Pod], waiting: Sequence[Pod], *, is_loaded: bool) -> 
     return Condition("Loaded", "False", Reason.WAITING, f"{len(names)} of {len(pods)} pods do not run by it yet: {few}")
 
 
-def _ready(source: Object, others: Sequence[Condition]) -> Condition:
+def _delivering(endpoint: str, pods: Sequence[Pod]) -> Condition:
+    """Tell whether the endpoint is sent to, by what the pods of deliveries say in their metrics."""
+    said = [pod.paused[endpoint] for pod in pods if endpoint in pod.paused]
+    if not said:
+        return Condition("Delivering", "Unknown", Reason.NOT_TOLD, "No pod tells in its metrics whether it is paused")
+    if any(said):
+        message = "It is paused, and what it is to be told waits: `realmate endpoints show` says why"
+        return Condition("Delivering", "False", Reason.PAUSED, message)
+    return Condition("Delivering", "True", Reason.DELIVERING, "It is told what happens")
+
+
+def _ready(published: Object, others: Sequence[Condition]) -> Condition:
     for condition in others:
-        if not condition.is_true:
+        if condition.is_false:
             return Condition("Ready", "False", condition.reason, condition.message)
-    if source["spec"].get("paused"):
+    if published["spec"].get("paused"):
         message = "Its events are answered 503, so that its senders send them again"
         return Condition("Ready", "False", Reason.PAUSED, message)
-    return Condition("Ready", "True", Reason.READY, "Its events are taken")
+    is_source = kind_of(published) is SOURCE
+    return Condition("Ready", "True", Reason.READY, "Its events are taken" if is_source else "It is told what happens")
 
 
 def merged(before: Sequence[Object], conditions: Sequence[Condition], generation: int, now: datetime) -> list[Object]:
@@ -163,10 +187,10 @@ def merged(before: Sequence[Object], conditions: Sequence[Condition], generation
     return found
 
 
-def _keys(source: Object, ring: Keyring | None) -> list[Object]:
+def _keys(published: Object, ring: Keyring | None) -> list[Object]:
     """Return the keys that are accepted, without their secrets."""
     if ring is None:
-        return [{"id": f"{name}/{key}"} for name, key in spec.signing_references(source)]
+        return [{"id": f"{name}/{key}"} for name, key in spec.signing_references(published)]
     keys = []
     for key in ring.keys:
         told: Object = {"id": key.id, "madeAt": written(key.made_at)}

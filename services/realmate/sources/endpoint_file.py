@@ -17,7 +17,7 @@ from realmate.sources.document import Document
 from realmate.sources.endpoint_schema import HOUR_S, EndpointSettings
 from realmate.sources.endpoints import Endpoint
 from realmate.sources.names import check_name
-from realmate.sources.secret_references import SecretReader
+from realmate.sources.secret_references import SecretReader, no_file
 from realmate.sources.signing import StandardWebhooks
 
 Endpoints = Mapping[str, Endpoint]
@@ -38,6 +38,12 @@ def check_endpoints(said: Mapping[str, Any]) -> dict[str, EndpointSettings]:
         check_name(place, name)
         found[name] = convert(settings, EndpointSettings, place)
     return found
+
+
+def check_endpoint(name: str, settings: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError unless deliveries would take these settings. Their secrets are `value`s."""
+    checked = check_endpoints({name: settings})[name]
+    SecretReader({}, no_file).secrets(f"endpoints.{name}", checked.secrets, StandardWebhooks.key)
 
 
 def read_endpoints(path: Path | None) -> Endpoints:

@@ -8,14 +8,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from realmate.sources.configuration import ConfigurationError, ConfigurationFile, convert
+from realmate.sources.configuration import ConfigurationFile, convert
 from realmate.sources.document import Document
 from realmate.sources.endpoint_file import check_endpoints
 from realmate.sources.model import DAY_S, DEFAULT, Source
 from realmate.sources.names import check_name
 from realmate.sources.responders import Responder
 from realmate.sources.schema import HttpReply, Signing, SourceSettings
-from realmate.sources.secret_references import SecretReader
+from realmate.sources.secret_references import SecretReader, no_file
 from realmate.sources.signing import StandardWebhooks, Verifier
 
 Sources = Mapping[str, Source]
@@ -37,11 +37,7 @@ def read_sources(path: Path | None) -> Sources:
 
 def check_source(name: str, settings: Mapping[str, Any]) -> None:
     """Raise ConfigurationError unless services would take these settings. Their secrets are `value`s."""
-    _Reading({}, _no_file).sources({"sources": {name: settings}})
-
-
-def _no_file(name: str) -> bytes:
-    raise ConfigurationError(f"no file can be named here: {name}")
+    _Reading({}, no_file).sources({"sources": {name: settings}})
 
 
 class SourceFile(ConfigurationFile[Sources]):

@@ -9,6 +9,11 @@ from realmate.sources.schema import Secret
 from realmate.sources.signing import WeakSecret, check_guessable, cleaned
 
 
+def no_file(name: str) -> bytes:
+    """Reject every file, where a document may name none."""
+    raise ConfigurationError(f"no file can be named here: {name}")
+
+
 class SecretReader:
     """Reads secrets in the environment and the files of this process."""
 

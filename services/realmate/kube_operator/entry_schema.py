@@ -1,40 +1,43 @@
-"""The spec of a WebhookSource, made from the schema of the file of sources: its names, and the CRD's OpenAPI schema.
+"""The spec of a WebhookSource or a WebhookEndpoint, made from the schema of the file of sources: its names, and the
+CRD's OpenAPI schema.
 
 Kubernetes spells a setting in camel case with its unit as a word: `events_per_s` is `eventsPerSecond`. Secrets are
-references to Secrets (`secretRefs`) instead of values. charts/webhooksource-spec.yaml has what is the operator's alone.
+references to Secrets (`secretRefs`) instead of values. charts/webhooksource-spec.yaml and
+charts/webhookendpoint-spec.yaml have what is the operator's alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import inspect
 
-from realmate.sources.schema import SourceSettings
-
 Schema = dict[str, Any]
 
 NOT_IN_SPEC = {"enabled", "secrets"}
-"""The settings of the file that a WebhookSource has not: deletion closes a source, and its secrets are references."""
+"""The settings of the file that a spec has not: deletion closes a source, and secrets are references."""
+_UNITS = {"s": "seconds", "h": "hours"}
 
 
 def kubernetes_name(name: str) -> str:
     """`retry_for_s` is `retryForSeconds`, and `events_per_s` is `eventsPerSecond`."""
     words = name.split("_")
-    if words[-1] == "s":
-        words[-1] = "second" if words[-2:-1] == ["per"] else "seconds"
+    if words[-2:] == ["per", "s"]:
+        words[-1] = "second"
+    words[-1] = _UNITS.get(words[-1], words[-1])
     return words[0] + "".join(word.capitalize() for word in words[1:])
 
 
-def to_file(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the spec under the file's names. Fields that the file has not are left out."""
-    return _to_file(spec, fields_of(inspect.type_info(SourceSettings)))
+def to_file(spec: Mapping[str, Any], settings: type) -> dict[str, Any]:
+    """Return the spec under the file's names, by the schema of an entry. Fields that the file has not are left out."""
+    return _to_file(spec, fields_of(inspect.type_info(settings)))
 
 
-def spec_properties() -> Schema:
-    """Return the OpenAPI properties of what a spec shares with the file."""
-    return _properties(fields_of(inspect.type_info(SourceSettings)))
+def spec_properties(settings: type) -> Schema:
+    """Return the OpenAPI properties of what a spec shares with the schema of an entry."""
+    return _properties(fields_of(inspect.type_info(settings)))
 
 
 def _to_file(value: Mapping[str, Any], fields: Mapping[str, inspect.Field]) -> dict[str, Any]:
@@ -106,7 +109,17 @@ def _schema(type_: inspect.Type) -> Schema:
             **({"required": required} if required else {}),
             "properties": _properties(fields),
         }
+    members = bare.types if isinstance(bare, inspect.UnionType) else (bare,)
+    for member in members:  # of a word and a list the word is the default, which a spec says by nothing
+        if isinstance(member, inspect.ListType):
+            return {**_list(member), **told}
     return {**_scalar(bare), **told}
+
+
+def _list(type_: inspect.ListType) -> Schema:
+    lengths = {"minItems": type_.min_length, "maxItems": type_.max_length}
+    known = {name: value for name, value in lengths.items() if value is not None}
+    return {"type": "array", **known, "items": _schema(type_.item_type)}
 
 
 def _scalar(type_: inspect.Type) -> Schema:
@@ -149,5 +162,5 @@ def _whole(number: float) -> int:
 
 
 def _spelled(description: str) -> str:
-    """Return the description with the settings' names as Kubernetes spells them."""
-    return description.replace("allow_private", "allowPrivate")
+    """Return the description with the settings' names as Kubernetes spells them, and pages by their paths."""
+    return re.sub(r"\[([\w.]+)\]\(\1\)", r"docs/\1", description.replace("allow_private", "allowPrivate"))
