@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import socket
 import time
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import text
 
 from outbound import Outbound, endpoint, outbound
 from realmate.conversations.erasing import erase_conversation
 from realmate.conversations.sequencer import number
+from realmate.deliveries import pausing
 from realmate.deliveries.registry import forget_erased
 from realmate.egress.connections import Connections, HttpConnection, Place
 from realmate.feed import reading as feed
 from realmate.feed.reading import Filter, Page
 from realmate.sources.limits import RateLimit
-from receivers import Answer, Receiver, receiving
+from receivers import Answer, Receiver, receiving, until
 from signatures import OTHER_SECRET, SECRET
 from store import closing, opening, saying
 
@@ -562,3 +566,26 @@ def test_attempts_at_what_is_erased_are_forgotten(out: Outbound, receiver: Recei
     forget_erased(out.store.db)
     assert out.attempts(key) == 0
     assert out.attempts(other) == 1
+
+
+def test_who_resumes_locks_lanes_in_the_order_of_their_keys(out: Outbound, receiver: Receiver) -> None:
+    out.name(endpoint(receiver))
+    first, last = sorted(str(uuid.uuid4()) for _ in range(2))
+    for key in (last, first):  # so they lie in the table the other way round
+        out.store.execute(
+            "INSERT INTO delivery_lanes (conversation_id, source_id, endpoint_id, due_at)"
+            " SELECT CAST(:key AS uuid), 1, id, now() + interval '1 hour' FROM endpoints",
+            key=key,
+        )
+    found = pausing.find(out.store.db, "crm")
+    assert found is not None
+    lock = "SELECT FROM delivery_lanes WHERE conversation_id = :key FOR UPDATE NOWAIT"
+    with out.store.engine.connect() as other, ThreadPoolExecutor() as pool:
+        other.execute(text("BEGIN"))
+        other.execute(text(lock), {"key": first})
+        resuming = pool.submit(pausing.resume, out.store.db, found)
+        until(lambda: out.scalar("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        other.execute(text(lock), {"key": last})  # whoever resumes has not locked it yet
+        other.execute(text("COMMIT"))
+        resuming.result()
+    assert out.scalar("SELECT count(*) FROM delivery_lanes WHERE due_at <= now()") == 2
