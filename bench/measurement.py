@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from outcome import Load
 
-STORES_AND_SERVICES = ("webhook", "conversations", "postgres", "valkey", "rabbitmq")
+STORES_AND_SERVICES = ("webhook", "conversations", "deliveries", "postgres", "valkey", "rabbitmq")
 PROMISES = {"created", "accepted", "held", "duplicate", "closed"}
 
 MessageKind = tuple[str, tuple[tuple[str, float], ...]]

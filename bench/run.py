@@ -30,6 +30,7 @@ SECTIONS = {
     "rejections": "pages of /admin/rejections/ out of 1,000,000, with each filter",
     "page": "the console in Chromium: its weight, its start, how late it shows a change, 200 changes a second",
     "streams": "what 2,000 idle streams cost, and how late streams are told",
+    "deliveries": "webhooks to an endpoint: how late at 300 events a second, how many a second, what backlogs cost",
     "catching-up": "one stream from the oldest change on",
     "latency": "at a fixed rate: 30, 50, 70 and 90 % of the peak",
     "replies": "how late replies are with 100,000 groups due over 10 s",

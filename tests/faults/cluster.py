@@ -1,4 +1,5 @@
-"""A Realmate to break: two replicas of each service, a proxy on every edge, clocks to be set, a disk that can fill.
+"""A Realmate to break: two replicas of each service, a receiver of webhooks, a proxy on every edge, clocks to be set,
+a disk that can fill.
 
 It is what Kubernetes would run, down to the supervisor that starts again what died. Every child is started from the
 main thread (see `Child`), so nothing here uses threads; proxies and load are processes of their own.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 
 import redis
 
+import endpoint
 import hostile
 from clocks import Clock, tidy_shared_memory
 from disk import Disk
@@ -26,13 +29,16 @@ from proxies import Proxies
 from realmate.local.child import Child
 from realmate.local.ports import free_port
 from realmate.local.service import Migration, Service
+from receiver import Receiver, ReceiverOrder
 from sender import Order
 from signatures import SECRET
 from stores import TimedPostgres, TimedRabbitMQ, TimedValkey
 
 REPLICAS = 2
-SERVICES = ("webhook", "conversations", "query")
+SERVICES = ("webhook", "conversations", "query", "deliveries")
 SOURCE = "shop"
+TOLD_SOURCES = ("default", SOURCE)
+"""Those whose events the endpoint wants."""
 SOURCES = f"""
 [sources.default]
 
@@ -44,6 +50,7 @@ secrets = [{{ value = "{SECRET}" }}]
 WINDOW_S = 1.0
 TOLERANCE_S = 1.5
 """Short, so that groups end, held messages expire and closings meet pending groups all the time, under each fault."""
+BEGIN_TIMEOUT_S = 60.0
 
 
 class Cluster:
@@ -59,6 +66,11 @@ class Cluster:
         self.proxies = Proxies(directory / "proxies.log")
         self.services: dict[str, list[Service]] = {name: [] for name in SERVICES}
         self.journal = directory / "journal.jsonl"
+        self.sources = directory / "sources.toml"
+        self.arrivals = directory / "arrivals.jsonl"
+        receives_at = ReceiverOrder(free_port(), str(self.arrivals), str(directory / "mood"))
+        self.receiver = Receiver(receives_at, directory / "receiver.log")
+        self._receiver_port = self.proxies.between("deliveries → receiver", receives_at.port)
         self.intakes: list[int] = []
         """The ports at which senders reach webhook."""
         self._seed = seed
@@ -71,7 +83,8 @@ class Cluster:
 
     @property
     def children(self) -> list[Child]:
-        return [service for replicas in self.services.values() for service in replicas] + [self.postgres, self.broker]
+        services = [service for replicas in self.services.values() for service in replicas]
+        return [*services, self.postgres, self.broker, self.receiver]
 
     def start(self, stack: ExitStack) -> None:
         """Everything is ready afterwards, and the load under way."""
@@ -92,10 +105,12 @@ class Cluster:
                 self.services[name].append(service)
         order = self._order()
         stack.enter_context(self.proxies)
+        stack.enter_context(self.receiver)
         for service in (each for name in SERVICES for each in self.services[name]):
             stack.enter_context(service)
         for service in (each for name in SERVICES for each in self.services[name]):
             service.wait_ready()
+        self._wait_for_endpoint()
         self.feed = self.directory / "feed.jsonl"
         replicas = [each.url for each in self.services["query"]]
         self.feed_reader = FeedReader(FeedOrder(str(self.feed), replicas), self.directory / "feed-reader.log")
@@ -108,6 +123,12 @@ class Cluster:
         for child in dead:
             child.start()
         return [child.name for child in dead]
+
+    def endpoint_state(self) -> tuple[bool, int] | None:
+        return endpoint.state(self.postgres.url)
+
+    def resume_endpoint(self) -> None:
+        endpoint.resume(self.postgres.url, self.sources)
 
     def valkeys(self) -> tuple[TimedValkey, TimedValkey]:
         """The Valkey that takes the writes, and the other one."""
@@ -133,6 +154,13 @@ class Cluster:
         """Not started. It knows the same addresses as the other senders."""
         return hostile.Hostile(self.intakes, self.directory / "hostile.log")
 
+    def _wait_for_endpoint(self) -> None:
+        """Return when it has its place in the feed: it is told what happens from then on."""
+        give_up_at = time.monotonic() + BEGIN_TIMEOUT_S
+        while self.endpoint_state() is None:
+            assert time.monotonic() < give_up_at, "the endpoint did not begin"
+            time.sleep(0.05)
+
     def _postgres(self, name: str) -> TimedPostgres:
         postgres = TimedPostgres(self.directory / name)
         postgres.clock = self.clocks["postgres"]
@@ -152,12 +180,11 @@ class Cluster:
 
     def _environment(self) -> dict[str, dict[str, str]]:
         """Of each service, with the edges it is at the beginning of."""
-        sources = self.directory / "sources.toml"
-        sources.write_text(SOURCES)
+        self.sources.write_text(SOURCES + endpoint.section(self._receiver_port, TOLD_SOURCES))
         keys = self.directory / "transport.keys"
         keys.write_text(secrets.token_hex(32))
         common = environment_of(self.postgres, None, self.directory) | {
-            "SOURCES_FILE": str(sources),
+            "SOURCES_FILE": str(self.sources),
             "TRANSPORT_KEYS_FILE": str(keys),
             "LOG_FORMAT": "json",
             "GROUP_WINDOW_S": str(WINDOW_S),
@@ -171,7 +198,10 @@ class Cluster:
                 "TRANSPORT_URL": self._through("conversations → transport", self.broker.url),
                 "DATABASE_URL": self._through("conversations → Postgres", self.postgres.url),
             },
-            "query": common | {"DATABASE_URL": self._through("query → Postgres", self.postgres.url)},
+            **{
+                name: common | {"DATABASE_URL": self._through(f"{name} → Postgres", self.postgres.url)}
+                for name in ("query", "deliveries")
+            },
         }
 
     def _through(self, edge: str, url: str) -> str:

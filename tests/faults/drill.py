@@ -22,6 +22,7 @@ from faults import CATALOGUE, Fault, different_parts
 from feed_reader import Told, read_journal
 from history import Follower, History
 from hostile import HOSTILE, LIMITED
+from receiver import Arrival, read_arrivals
 
 WARM_UP_S = 2.0
 QUIET_S = (0.3, 1.5)
@@ -34,6 +35,8 @@ OFTEN_TWO_AT_A_TIME = 0.3
 CLOCK_MARGIN_S = 3.0
 TWO_AT_A_TIME = "two at a time"
 FEED_QUIET_S = 5.0
+SENT_WITHIN_S = 180.0
+"""All deliveries, after the load has ended."""
 OTHERS = (HOSTILE, LIMITED)
 """The sources whose events nobody checks one by one."""
 
@@ -74,6 +77,7 @@ class Drill:
             self.blows.append(blow)
             self._heal(blow)
             self._tell(blow, time.monotonic() - began_at)
+            self._resume_endpoint()
             for fault in faults:
                 fault.afterwards(self._cluster)
             time.sleep(self._random.uniform(*QUIET_S))
@@ -107,6 +111,17 @@ class Drill:
                 size, quiet_since = now, time.monotonic()
         self._cluster.feed_reader.stop(DRAIN_TIMEOUT_S)
         return read_journal(self._cluster.feed)
+
+    def arrivals(self) -> list[Arrival]:
+        """Return what the receiver of webhooks got, as soon as all is sent."""
+        give_up_at = time.monotonic() + SENT_WITHIN_S
+        while time.monotonic() < give_up_at:
+            self._resume_endpoint()
+            if self._cluster.endpoint_state() == (False, 0):
+                break
+            time.sleep(LOOK_INTERVAL_S)
+        self._cluster.receiver.stop(DRAIN_TIMEOUT_S)
+        return read_arrivals(self._cluster.arrivals)
 
     def possible(self) -> tuple[list[Fault], dict[str, str]]:
         """(the faults this machine can have, why it cannot have the others)"""
@@ -151,6 +166,12 @@ class Drill:
             if blow.answered_after_s is not None and blow.ready_after_s is not None:
                 return
             time.sleep(LOOK_INTERVAL_S)
+
+    def _resume_endpoint(self) -> None:
+        """Do what a person does whom the metric tells that it is paused."""
+        state = self._cluster.endpoint_state()
+        if state is not None and state[0]:
+            self._cluster.resume_endpoint()
 
     def _all_answered(self, blow: Blow) -> bool:
         waiting = self._follower.catch_up().waiting.values()

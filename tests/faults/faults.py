@@ -9,6 +9,7 @@ from typing import Literal
 
 from clocks import why_clocks_cannot_be_set
 from cluster import SERVICES, Cluster
+from receiver import Mood
 from strikes import (
     Strike,
     fill_disk,
@@ -18,11 +19,13 @@ from strikes import (
     kill_backend,
     kill_both_writers,
     kill_one,
+    kill_receiver,
     kill_store,
     kill_while_starting_again,
     lose_memory,
     partition,
     poison,
+    receiver_is,
     replica_of,
     restart_everything,
 )
@@ -35,6 +38,8 @@ EDGES = (
     "conversations → transport",
     "conversations → Postgres",
     "query → Postgres",
+    "deliveries → Postgres",
+    "deliveries → receiver",
 )
 
 EVERYTHING = "everything"
@@ -80,11 +85,19 @@ def _seen_by(part: str) -> Literal["writers", "readers"]:
 
 LONG_ENOUGH = (1.0, 6.0)
 """Up to longer than COMMAND_TIMEOUT_S."""
+LONGER_THAN_A_LEASE = (1.0, 9.0)
+"""A delivery's lease is 7 s here: then the other replica sends what this one had."""
+
+
+def _freezes_for(service: str) -> tuple[float, float]:
+    return LONGER_THAN_A_LEASE if service == "deliveries" else LONG_ENOUGH
+
 
 CATALOGUE = (
     Fault("kill -9 webhook", "webhook", kill_one("webhook"), comes_first=True),
     Fault("kill -9 conversations", "conversations", kill_one("conversations"), comes_first=True),
     Fault("kill -9 query", "query", kill_one("query"), seen_by="readers"),
+    Fault("kill -9 deliveries", "deliveries", kill_one("deliveries"), LONGER_THAN_A_LEASE, comes_first=True),
     Fault("kill -9 both conversations", "conversations", kill_both_writers, comes_first=True),
     Fault("kill -9 while starting again", EVERYTHING, kill_while_starting_again),
     Fault("kill -9 Postgres", "postgres", kill_store(lambda cluster: cluster.postgres), comes_first=True),
@@ -98,12 +111,15 @@ CATALOGUE = (
     Fault(HOSTILE_TENANT, "tenant", hostile_tenant, (4.0, 8.0), comes_first=True),
     Fault("the broker forgets all", "broker", lose_memory, (0, 0)),
     *(
-        Fault(f"freeze {service}", service, freeze(replica_of(service)), LONG_ENOUGH, _seen_by(service))
+        Fault(f"freeze {service}", service, freeze(replica_of(service)), _freezes_for(service), _seen_by(service))
         for service in SERVICES
     ),
     Fault("freeze Postgres", "postgres", freeze(lambda cluster, _random: cluster.postgres), LONG_ENOUGH),
     Fault("freeze the broker", "broker", freeze(lambda cluster, _random: cluster.broker), LONG_ENOUGH),
     *(Fault(f"partition {edge}", edge, partition(edge), LONG_ENOUGH, _seen_by(edge)) for edge in EDGES),
+    Fault("kill -9 the receiver", "receiver", kill_receiver, comes_first=True),
+    Fault("freeze the receiver", "receiver", freeze(lambda cluster, _random: cluster.receiver), LONG_ENOUGH),
+    *(Fault(f"the receiver: {mood}", "receiver", receiver_is(mood), LONG_ENOUGH) for mood in Mood if mood != Mood.WELL),
     Fault("disk full", "postgres", fill_disk, (2.0, 5.0), why_not=_no_small_disk),
     Fault("services' clock jumps", "clock", jump("services", HOUR_S, -HOUR_S), why_not=_no_clocks),
     Fault("broker's clock jumps", "broker", jump("broker", HOUR_S, -HOUR_S), why_not=_no_clocks),

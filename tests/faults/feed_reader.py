@@ -45,6 +45,7 @@ class Told(msgspec.Struct, frozen=True):
     position: int = 0
     content: str = ""
     problem: str = ""
+    id: str = ""
 
 
 class FeedReader(Child):
@@ -107,6 +108,7 @@ class Follower:
                     message.get("id", ""),
                     message.get("position", 0),
                     message.get("content", ""),
+                    id=sent.data["id"],
                 )
             )
         elif sent.name != "caught_up":

@@ -56,6 +56,11 @@ class Report(msgspec.Struct):
     retries: int
     told: int = 0
     """How many events a reader of the feed was told."""
+    arrived: int = 0
+    """How many requests came to the receiver of webhooks."""
+    taken: int = 0
+    """How many events it took, and how many times it took one again."""
+    taken_again: int = 0
 
     def table(self) -> str:
         heads = ("fault", "times", "sent", "answered", "lost", "duplicated", "wrong", "longest without a 2xx",

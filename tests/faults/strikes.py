@@ -21,6 +21,7 @@ from poison_rabbitmq import RabbitPoison
 from poison_redis import RedisPoison
 from proxies import Weather
 from realmate.local.child import Child
+from receiver import Mood
 
 STOP_TIMEOUT_S = 30.0
 """Generous: a drain takes DRAIN_TIMEOUT_S at most, but this machine does other things too."""
@@ -35,6 +36,22 @@ def kill_one(service: str) -> Strike:
         replica.kill()
         yield replica.log.stem
         replica.start()
+
+    return strike
+
+
+@contextmanager
+def kill_receiver(cluster: Cluster, _random: Random) -> Iterator[str]:
+    cluster.receiver.kill()
+    yield cluster.receiver.name
+    cluster.receiver.start()
+
+
+def receiver_is(mood: Mood) -> Strike:
+    @contextmanager
+    def strike(cluster: Cluster, _random: Random) -> Iterator[str]:
+        with cluster.receiver.mood(mood):
+            yield f"{cluster.receiver.name}: {mood}"
 
     return strike
 

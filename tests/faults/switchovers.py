@@ -12,7 +12,7 @@ from random import Random
 
 from cluster import Cluster
 
-POSTGRES_EDGES = ("conversations → Postgres", "query → Postgres")
+POSTGRES_EDGES = ("conversations → Postgres", "query → Postgres", "deliveries → Postgres")
 BROKER_EDGES = ("webhook → transport", "conversations → transport")
 STOP_TIMEOUT_S = 30.0
 

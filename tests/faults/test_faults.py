@@ -18,8 +18,9 @@ import pytest
 
 import lateness
 from checker import check
-from cluster import start_cluster
+from cluster import TOLD_SOURCES, start_cluster
 from drill import OTHERS, Drill
+from laws_of_endpoints import check_endpoint, repeats
 from laws_of_feed import check_feed
 from needed import require_program
 from report import Report, late, late_neighbours, not_healed, rows
@@ -56,7 +57,9 @@ def drill(directory: Path, transport: str, seed: int) -> Report:
         drill.run(SECONDS)
         history, stored, terms = drill.finish()
         told = drill.told()
+        arrivals = drill.arrivals()
         violations = check(history, stored, terms) + check_feed(told, stored, terms, but_of=OTHERS)
+        violations += check_endpoint(arrivals, told, sources=TOLD_SOURCES)
         attempts = sum(map(len, history.attempts.values()))
         found = rows(drill.blows, history, violations, lateness.replies(stored, terms))
         return Report(
@@ -71,6 +74,9 @@ def drill(directory: Path, transport: str, seed: int) -> Report:
             requests=attempts,
             retries=attempts - len(history.events),
             told=len(told),
+            arrived=len(arrivals),
+            taken=len({each.id for each in arrivals if each.is_taken}),
+            taken_again=repeats(arrivals),
         )
 
 
@@ -89,6 +95,7 @@ def summary(report: Report) -> str:
         [
             report.table(),
             f"{report.requests} requests, {report.retries} of them again; {report.told} events of the feed",
+            f"{report.arrived} webhooks, {report.taken} events taken from them, {report.taken_again} of them again",
             *left_out,
             *findings,
         ]

@@ -6,16 +6,20 @@ import json
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 import prometheus_client
 import pytest
+from sqlalchemy import text
 
 from outbound import Outbound, endpoint, outbound
 from realmate.conversations.erasing import erase_conversation
 from realmate.conversations.sequencer import number
+from realmate.deliveries import pausing
 from realmate.deliveries.registry import forget_erased, tidy
 from realmate.egress.connections import Connections, HttpConnection, Place
 from realmate.feed import reading as feed
@@ -706,3 +710,32 @@ def test_the_newest_attempts_are_kept_the_failed_ones_apart(out: Outbound, recei
     )
     tidy(out.store.db)
     assert out.scalar("SELECT count(*) FROM delivery_attempts") == 401
+
+
+def test_who_resumes_locks_lanes_in_the_order_of_their_keys(out: Outbound, receiver: Receiver) -> None:
+    out.name(endpoint(receiver))
+    first, last = sorted(str(uuid.uuid4()) for _ in range(2))
+    for key in (last, first):  # so they lie in the table the other way round
+        out.store.execute(
+            "INSERT INTO delivery_lanes (conversation_id, source_id, endpoint_id, due_at)"
+            " SELECT CAST(:key AS uuid), 1, id, now() + interval '1 hour' FROM endpoints",
+            key=key,
+        )
+    found = pausing.find(out.store.db, "crm")
+    assert found is not None
+    lock = "SELECT FROM delivery_lanes WHERE conversation_id = :key FOR UPDATE NOWAIT"
+
+    def resume() -> None:
+        with out.store.db.begin() as transaction:
+            pausing.resume(out.store.db, transaction, found)
+            transaction.commit()
+
+    with out.store.engine.connect() as other, ThreadPoolExecutor() as pool:
+        other.execute(text("BEGIN"))
+        other.execute(text(lock), {"key": first})
+        resuming = pool.submit(resume)
+        until(lambda: out.scalar("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        other.execute(text(lock), {"key": last})  # whoever resumes has not locked it yet
+        other.execute(text("COMMIT"))
+        resuming.result()
+    assert out.scalar("SELECT count(*) FROM delivery_lanes WHERE due_at <= now()") == 2

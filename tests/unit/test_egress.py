@@ -248,3 +248,20 @@ def test_a_name_that_becomes_private_gets_no_request_over_a_kept_connection(monk
         with pytest.raises(RequestForbidden, match=r"moving\.example is 10\.0\.0\.1"):
             post(there, b"", {}, timeout_s=5)
         assert server.connections == 1
+
+
+def test_head_and_body_leave_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bytes] = []
+    send = socket.socket.sendall
+
+    def noted(self: socket.socket, data: bytes, *also: Any) -> None:
+        sent.append(bytes(data))
+        send(self, data, *also)
+
+    with keeping() as (url, _):
+        monkeypatch.setattr(socket.socket, "sendall", noted)
+        for body in (b"first", b"second", b""):
+            sent.clear()
+            assert post(url, body, {}, timeout_s=5, allow_private=True).status == 200
+            requests = [each for each in sent if each.startswith(b"POST ")]
+            assert [each.endswith(b"\r\n\r\n" + body) for each in requests] == [True]

@@ -58,6 +58,11 @@ def claim(db: Transactions, wanted: Mapping[int, tuple[Endpoint, int]]) -> list[
     return _heads(db, [Claimed(lane, began + LEASE_BEYOND_TIMEOUT_S) for lane in lanes]) if lanes else []
 
 
+def lease_s(endpoint: Endpoint) -> float:
+    """Return for how long a lane is this process's from its claim on."""
+    return endpoint.timeout_s + LEASE_BEYOND_TIMEOUT_S
+
+
 def keys(lanes: Sequence[Lane]) -> tuple[object, ...]:
     """Return the lanes' keys as the statements take them."""
     return (
@@ -68,7 +73,7 @@ def keys(lanes: Sequence[Lane]) -> tuple[object, ...]:
 
 
 def _asked(wanted: Mapping[int, tuple[Endpoint, int]]) -> tuple[list[int], list[int], list[float]]:
-    leases_s = [endpoint.timeout_s + LEASE_BEYOND_TIMEOUT_S for endpoint, _ in wanted.values()]
+    leases_s = [lease_s(endpoint) for endpoint, _ in wanted.values()]
     return list(wanted), [free for _, free in wanted.values()], leases_s
 
 

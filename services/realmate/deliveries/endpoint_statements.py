@@ -182,9 +182,59 @@ RESUME = Statement(
     """,
 )
 
-# Whoever resumes an endpoint has mended it: its retries need not wait.
+# Whoever resumes an endpoint has mended it: its retries need not wait. Who opens lanes locks them in the same order.
 HURRY = Statement(
     "hurry_lanes",
     ("integer",),
-    "UPDATE delivery_lanes SET due_at = now() WHERE endpoint_id = $1 AND due_at > now() AND state = 0",
+    """
+    WITH waiting AS MATERIALIZED (
+        SELECT conversation_id, source_id, endpoint_id FROM delivery_lanes
+        WHERE endpoint_id = $1 AND due_at > now() AND state = 0
+        ORDER BY conversation_id, source_id FOR UPDATE
+    )
+    UPDATE delivery_lanes SET due_at = now() FROM waiting
+    WHERE delivery_lanes.conversation_id = waiting.conversation_id AND delivery_lanes.source_id = waiting.source_id
+        AND delivery_lanes.endpoint_id = waiting.endpoint_id
+    """,
+)
+
+# --- when the database's clock was set back ---
+
+CLOCK = Statement("clock", (), "SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
+
+FORGET_HOLDS = Statement(
+    "forget_holds",
+    ("integer[]",),
+    """
+    UPDATE endpoints SET held_until = NULL, sent_until = NULL, failing_since = least(failing_since, clock_timestamp())
+    WHERE id = ANY ($1) AND greatest(held_until, sent_until, failing_since) > clock_timestamp()
+    RETURNING id
+    """,
+)
+
+# A lease is not ended, but it lasts no longer than one that is taken now. Of what waits, only retries may have a
+# moment to come ($3: they are hurried, too). What is locked is being settled, by the clock as it is now.
+HURRY_STRANDED = Statement(
+    "hurry_stranded_lanes",
+    ("integer[]", "double precision[]", "boolean", "integer"),
+    """
+    WITH stranded AS MATERIALIZED (
+        SELECT conversation_id, source_id, lane.endpoint_id, lease_s
+        FROM unnest($1, $2) AS wanted (endpoint_id, lease_s) JOIN delivery_lanes AS lane USING (endpoint_id)
+        WHERE due_at > now() AND CASE state
+            WHEN 0 THEN failures = 0 OR $3
+            WHEN 1 THEN due_at > clock_timestamp() + make_interval(secs => lease_s)
+            ELSE false END
+        LIMIT $4 FOR UPDATE OF lane SKIP LOCKED
+    ),
+    hurried AS (
+        UPDATE delivery_lanes
+        SET due_at = CASE state WHEN 1 THEN clock_timestamp() + make_interval(secs => lease_s) ELSE now() END
+        FROM stranded
+        WHERE delivery_lanes.conversation_id = stranded.conversation_id
+            AND delivery_lanes.source_id = stranded.source_id AND delivery_lanes.endpoint_id = stranded.endpoint_id
+        RETURNING 1
+    )
+    SELECT count(*) FROM hurried
+    """,
 )

@@ -36,7 +36,7 @@ def run(db: Transactions, registry: Registry, endpoints: Callable[[], Endpoints]
 
 def follow_all(db: Transactions, registry: Registry, endpoints: Endpoints) -> bool:
     """Make the next deliveries of every endpoint that is behind. Return whether there were any."""
-    known = {registry.ids[name]: endpoint for name, endpoint in endpoints.items() if name in registry.ids}
+    known = registry.known(endpoints)
     if not known:
         return False
     behind = [key for (key,) in db.fetch(statements.BEHIND, list(known))]

@@ -7,7 +7,7 @@ only when nobody has named it for NAMED_S.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import structlog
@@ -16,6 +16,7 @@ from realmate.deliveries import endpoint_statements as statements
 from realmate.deliveries import metrics
 from realmate.feed.reading import FeedStarting, state
 from realmate.runtime.transaction import Transactions
+from realmate.sources.endpoints import Endpoint
 
 NAME_PAUSE_S = 10.0
 COUNTED_AT_MOST = 10_000
@@ -58,6 +59,10 @@ class Registry:
         self.ids = {row.name: row.id for row in rows if row.has_begun and row.name in named}
         _end(db, [row.id for row in rows if row.is_unnamed and row.name not in named])
         self._tell(db, [row for row in rows if row.name in self.ids])
+
+    def known(self, named: Mapping[str, Endpoint]) -> dict[int, Endpoint]:
+        """Return those of them that have begun, by their ids."""
+        return {self.ids[name]: endpoint for name, endpoint in named.items() if name in self.ids}
 
     def _tell(self, db: Transactions, rows: list[EndpointRow]) -> None:
         found = db.fetch(statements.WAITING, [row.id for row in rows], COUNTED_AT_MOST) if rows else []

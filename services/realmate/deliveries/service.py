@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from realmate.deliveries import following, registry
+from realmate.deliveries.clock import DatabaseClock
 from realmate.deliveries.registry import Registry
 from realmate.deliveries.sending import Sender
 from realmate.http_server import HealthServer
@@ -29,10 +30,13 @@ class DeliveriesService:
     background = Background()
     registry = Registry()
     sender = Sender(registry)
+    clock = DatabaseClock()
 
     @periodic(lambda _settings: LOOK_PAUSE_S)
     def follow_file(self) -> None:
-        self.registry.look(self.db, self.endpoints.now())
+        endpoints = self.endpoints.now()
+        self.registry.look(self.db, endpoints)
+        self.clock.look(self.db, self.registry.known(endpoints))
 
     @periodic(lambda _settings: RUN_PAUSE_S)
     def follow_feed(self) -> None:

@@ -142,6 +142,7 @@ def _asked(request: _Request, connection: Connection) -> tuple[EgressResponse, b
     """Return the answer, and whether all of it was read."""
     own = {"Host": request.url.netloc.rpartition("@")[2], "Accept-Encoding": "identity"}
     connection.timeout = request.timeout_s
+    connection.sends_head_with_body = bool(request.body)
     connection.request(
         "POST",
         request.target,
