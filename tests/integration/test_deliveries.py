@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +19,7 @@ from outbound import Outbound, endpoint, outbound
 from realmate.conversations.erasing import erase_conversation
 from realmate.conversations.sequencer import number
 from realmate.deliveries import pausing
-from realmate.deliveries.registry import forget_erased
+from realmate.deliveries.registry import forget_erased, tidy
 from realmate.deliveries.statements import CLAIM
 from realmate.egress.connections import Connections, HttpConnection, Place
 from realmate.feed import reading as feed
@@ -608,3 +609,111 @@ def test_a_claim_does_not_read_all_lanes(out: Outbound, receiver: Receiver) -> N
         connection.invalidate()
     assert "Index Scan using delivery_lanes_due" in plan
     assert "Seq Scan on delivery_lanes" not in plan
+
+
+# --- several processes ---
+
+
+class Held:
+    """Stands for `Background` in a process that stands still before its requests."""
+
+    def __init__(self) -> None:
+        self.works: list[Callable[[], None]] = []
+
+    def running(self, _key: str) -> int:
+        return len(self.works)
+
+    def run(self, _key: str, work: Callable[[], None]) -> None:
+        self.works.append(work)
+
+
+@pytest.fixture
+def frozen(out: Outbound, receiver: Receiver) -> Outbound:
+    """Return a process that has claimed the first delivery of a conversation, and then stood still for too long."""
+    crm = out.name(endpoint(receiver))
+    other = Outbound(out.store, background=Held())
+    other.name(crm)
+    out.opened("um", "dois")
+    out.follow()
+    other.sender.step(out.store.db, other.background, other.endpoints)
+    assert len(other.background.works) == 1
+    out.send()
+    assert receiver.requests == [], "it has the lease"
+    out.hurry()
+    out.send()
+    assert receiver.told() == EVENTS
+    return other
+
+
+def test_whoever_lost_the_lease_changes_nothing_any_more(out: Outbound, receiver: Receiver, frozen: Outbound) -> None:
+    out.opened("um")
+    out.follow()
+    [work] = frozen.background.works
+    work()  # its five seconds are not over: it sends once more, with the same id
+    assert receiver.requests[3].id == receiver.requests[0].id
+    frozen.sender.step(out.store.db, frozen.background, {})
+    out.send()
+    assert receiver.told()[4:] == EVENTS[:2]
+    assert out.is_empty
+
+
+def test_whoever_stood_still_for_longer_than_the_lease_sends_nothing_more(
+    receiver: Receiver, frozen: Outbound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr("realmate.deliveries.sending.time.monotonic", lambda: now + 5.1)
+    [work] = frozen.background.works
+    work()
+    assert receiver.told() == EVENTS
+
+
+def test_several_processes_send_each_event_once_and_in_order_while_events_come_in(
+    out: Outbound, receiver: Receiver
+) -> None:
+    crm = out.name(endpoint(receiver, schedule_s=(0.0,) * 50))
+    keys, done = [out.opened() for _ in range(5)], threading.Event()
+
+    def work() -> None:
+        process = Outbound(out.store)
+        process.name(crm)
+        while not done.is_set():
+            process.deliver()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number_of in range(40):
+            out.store.apply(*(saying(key, str(number_of)) for key in keys))
+        until(lambda: len(receiver.requests) >= 5 * 41, timeout_s=60)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    out.deliver()
+    expected = ["conversation.opened", *(f"message.received {place}" for place in range(1, 41))]
+    assert all(receiver.told(key) == expected for key in keys)
+    assert out.is_empty
+
+
+# --- what is kept of attempts ---
+
+
+def test_the_newest_attempts_are_kept_the_failed_ones_apart(out: Outbound, receiver: Receiver) -> None:
+    out.name(endpoint(receiver))
+    out.store.execute(
+        "INSERT INTO delivery_attempts (endpoint_id, conversation_id, source_id, event_id, type, place, event_at,"
+        " attempt, took_ms, outcome, failure, answer)"
+        " SELECT id, gen_random_uuid(), 0, CAST(i AS text), 'reply.created', 1, now(),"
+        " 1, 1, CASE i % 2 WHEN 0 THEN 'delivered' ELSE 'failed' END, '', ''"
+        " FROM endpoints, generate_series(1, 2400) AS made (i) ORDER BY made.i"
+    )
+    tidy(out.store.db)
+    kept = "SELECT count(*) || ' from ' || min(CAST(event_id AS integer)) FROM delivery_attempts WHERE outcome = "
+    assert out.scalar(kept + "'delivered'") == "500 from 1402"
+    assert out.scalar(kept + "'failed'") == "1000 from 401"
+    out.store.execute(
+        "UPDATE delivery_attempts SET at = at - interval '31 days' WHERE CAST(event_id AS integer) < 2000"
+    )
+    tidy(out.store.db)
+    assert out.scalar("SELECT count(*) FROM delivery_attempts") == 401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg2
@@ -18,6 +20,9 @@ import pytest
 import requests
 
 from installation import Installation, event, start_installation
+from realmate.cli import SERVICE_NAMES
+from realmate.local.ports import free_port
+from realmate.local.service import Service
 from receivers import Answer, Receiver, receiving, until
 from signatures import OTHER_SECRET, SECRET
 
@@ -68,7 +73,7 @@ def running(
     file = Endpoints(directory)
     for number, receiver in enumerate(receivers):
         file.name(receiver, ("crm", "erp")[number], **settings)
-    known = {"SOURCES_FILE": str(file.path)} | (environment or {})
+    known: dict[str, Any] = {"SOURCES_FILE": str(file.path)} | (environment or {})
     with start_installation(directory, deliveries=deliveries, **known) as installation:
         started = Running(installation, file, directory)
         started.wait_begun(len(receivers))
@@ -350,3 +355,22 @@ def test_a_database_that_is_away_for_a_while_delays_deliveries_and_loses_none(
         second = all_of_it.opened("Oi")
         until(lambda: receiver.told(second)[-1:] == ["reply.created 2"], timeout_s=60)
         until(lambda: list(dict.fromkeys(receiver.told(first))) == OPENED, timeout_s=60)
+
+
+def test_all_services_in_one_process_deliver_too(
+    receiver: Receiver, tmp_path: Path, database_url: str, redis_url: str
+) -> None:
+    """The image does that when it is given no command."""
+    file = Endpoints(tmp_path)
+    file.name(receiver)
+    stores = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "SOURCES_FILE": str(file.path)}
+    environment = os.environ | stores | {"HOST": "127.0.0.1", "PORT": str(free_port())}
+    environment["PROMETHEUS_MULTIPROC_DIR"] = str(tmp_path)
+    with Service(SERVICE_NAMES, environment, tmp_path / "all.log") as service:
+        service.wait_ready()
+
+        def opened() -> bool:
+            body = json.dumps(event("NEW_CONVERSATION", id=str(uuid4())))
+            return requests.post(f"{service.url}/webhook/", data=body, timeout=10).ok and bool(receiver.requests)
+
+        until(opened)

@@ -31,6 +31,7 @@ SETTLED_AT_ONCE = 500
 LOOK_PAUSE_S = 0.05
 OUTCOME_PAUSE_S = 0.002
 """The pause between two looks for outcomes, while requests are in flight."""
+LOG_PAUSE_S = 1.0
 RUN_S = 1.0
 DRAIN_S = 5.0
 
@@ -46,6 +47,7 @@ class Sender:
         self._outcomes: list[Settled] = []
         self._in_flight = 0
         self._claim_at = 0.0
+        self._logged_at: dict[str, float] = {}
 
     def run(self, db: Transactions, background: Background, endpoints: Callable[[], Endpoints]) -> None:
         """Send for a second. A process that drains claims nothing more, and settles what is in flight."""
@@ -124,8 +126,6 @@ class Sender:
         metrics.ATTEMPT_SECONDS.labels(endpoint.name).observe(result.took_s)
         if result.is_delivered:
             metrics.DELAY_SECONDS.labels(endpoint.name).observe(max(0.0, time.time() - event.timestamp.timestamp()))
-        elif result.outcome == "given_up":
-            log.warning("a delivery is given up", endpoint=endpoint.name, type=event.type, reason=result.failure)
         breaker = self._breakers[endpoint.name]
         was_open = breaker.is_open
         breaker.record(failed=result.is_endpoint_s)
@@ -133,8 +133,22 @@ class Sender:
             metrics.CIRCUIT_OPEN.labels(endpoint.name).set(breaker.is_open)
             state = "open" if breaker.is_open else "closed"
             log.warning("circuit breaker of the endpoint", state=state, endpoint=endpoint.name, reason=result.failure)
-        elif not result.is_delivered and not was_open:
-            log.warning("endpoint did not take an event", endpoint=endpoint.name, reason=result.failure)
+        elif not result.is_delivered and not was_open and self._may_log(endpoint):
+            log.warning(
+                "endpoint did not take an event",
+                endpoint=endpoint.name,
+                type=event.type,
+                reason=result.failure,
+                given_up=result.outcome == "given_up",
+            )
+
+    def _may_log(self, endpoint: Endpoint) -> bool:
+        """Return whether there was no line about this endpoint's failures lately: each is kept, and counted."""
+        now = time.monotonic()
+        is_quiet = now - self._logged_at.get(endpoint.name, now - LOG_PAUSE_S) >= LOG_PAUSE_S
+        if is_quiet:
+            self._logged_at[endpoint.name] = now
+        return is_quiet
 
 
 def _key(endpoint: Endpoint) -> str:
