@@ -117,3 +117,11 @@ def test_a_weak_secret_is_rejected(tmp_path: Path) -> None:
 
 def test_without_a_file_there_are_no_endpoints() -> None:
     assert read_endpoints(None) == {}
+
+
+def test_private_addresses_can_be_taken_away_from_every_endpoint(tmp_path: Path) -> None:
+    file = tmp_path / "sources.toml"
+    secret = f'{{ value = "{SECRET}" }}'
+    file.write_text(f'[endpoints.crm]\nurl = "http://10.0.0.1/"\nsecrets = [{secret}]\nallow_private = true\n')
+    for allowed in (True, False):
+        assert read_endpoints(file, allow_private=allowed)["crm"].allow_private is allowed

@@ -166,7 +166,8 @@ def _named() -> Endpoints:
     from realmate.runtime.settings import load
     from realmate.sources.endpoint_file import read_endpoints
 
-    return read_endpoints(load().sources_file)
+    settings = load()
+    return read_endpoints(settings.sources_file, allow_private=settings.endpoints_allow_private)
 
 
 def _urls(named: Endpoints) -> dict[str, str]:

@@ -6,7 +6,6 @@ endpoint does not exist, because its deliveries, its failures and its pauses are
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -124,13 +123,10 @@ def found_for(call: Call, name: str) -> Found | Response:
 def _with_secrets(call: Call, name: str) -> Endpoint:
     """Read an endpoint that the file names, with its secrets. Raises ConfigurationError."""
     settings = call.lent.settings
-    named = read_endpoints(settings.sources_file)
+    named = read_endpoints(settings.sources_file, allow_private=settings.endpoints_allow_private)
     if name not in named:
         raise ConfigurationError(f"endpoints.{name} went while it was read")
-    endpoint = named[name]
-    if settings.endpoints_allow_private:
-        return endpoint
-    return replace(endpoint, allow_private=False)
+    return named[name]
 
 
 def _shown(call: Call, name: str) -> Response:

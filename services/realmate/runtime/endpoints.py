@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from nameko.extensions import DependencyProvider
@@ -18,7 +16,13 @@ from realmate.runtime.loops import loops
 from realmate.runtime.reloading import ReloadingFile
 from realmate.runtime.settings import SettingsError
 from realmate.sources.configuration import ConfigurationError
-from realmate.sources.endpoint_file import NO_ENDPOINTS, EndpointFile, EndpointSettingsFile, NamedSettings
+from realmate.sources.endpoint_file import (
+    NO_ENDPOINTS,
+    EndpointFile,
+    EndpointSettingsFile,
+    NamedSettings,
+    public_only,
+)
 from realmate.sources.endpoint_file import Endpoints as Named
 
 
@@ -51,9 +55,7 @@ class Endpoints(DependencyProvider):
     def now(self) -> Named:
         """Return the endpoints of this moment. A long run asks again and again."""
         named = NO_ENDPOINTS if self._file is None else self._file.content
-        if self._allow_private:
-            return named
-        return MappingProxyType({name: replace(each, allow_private=False) for name, each in named.items()})
+        return named if self._allow_private else public_only(named)
 
 
 class EndpointSettings(DependencyProvider):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -46,9 +47,18 @@ def check_endpoint(name: str, settings: Mapping[str, Any]) -> None:
     SecretReader({}, no_file).secrets(f"endpoints.{name}", checked.secrets, StandardWebhooks.key)
 
 
-def read_endpoints(path: Path | None) -> Endpoints:
-    """Return the endpoints that the file names now, with this process's environment. Raises ConfigurationError."""
-    return NO_ENDPOINTS if path is None else EndpointFile(path, os.environ).content
+def read_endpoints(path: Path | None, *, allow_private: bool = True) -> Endpoints:
+    """Return the endpoints that the file names now, with this process's environment. Raises ConfigurationError.
+
+    `allow_private` is ENDPOINTS_ALLOW_PRIVATE.
+    """
+    named = NO_ENDPOINTS if path is None else EndpointFile(path, os.environ).content
+    return named if allow_private else public_only(named)
+
+
+def public_only(named: Endpoints) -> Endpoints:
+    """Return the endpoints with `allow_private` taken away from each."""
+    return MappingProxyType({name: replace(each, allow_private=False) for name, each in named.items()})
 
 
 class EndpointSettingsFile(ConfigurationFile[NamedSettings]):
