@@ -306,7 +306,9 @@ def test_a_token_that_is_taken_away_ends_the_session(
         visitor.sign_in(demo.tokens["loja"])
         is_live(visitor.page)
         file = directory / "tokens.toml"
-        file.write_text("\n\n".join(entry for entry in file.read_text().split("\n\n") if '"loja"]' not in entry))
+        kept = [entry for entry in file.read_text().split("\n\n") if '"loja"]' not in entry]
+        file.with_suffix(".new").write_text("\n\n".join(kept))
+        file.with_suffix(".new").replace(file)
         visitor.page.wait_for_selector(part("signin-token"))
         visitor.close()
 

@@ -32,8 +32,9 @@ OF_THE_DATABASE = [
     ["export", CONVERSATION],
 ]
 """Each needs nothing but the database."""
-NOT_WAITING = {"run", "up", "token", "completion", "operator run"}
-"""Services wait by themselves, and for ever (test_waiting.py); a token needs no server."""
+NOT_WAITING = {"run", "up", "token", "completion", "operator run", "endpoints test", "trigger"}
+"""Services wait by themselves, and for ever (test_waiting.py); a token needs no server of ours, and a receiver that does
+not answer is what the other two tell."""
 
 
 def start(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:

@@ -39,6 +39,12 @@ class Readers:
             )
         )
 
+    def write(self, text: str) -> None:
+        """Replace the file in one step, as an editor does: a service must never read half of it, or nothing."""
+        new = self.path.with_suffix(".new")
+        new.write_text(text)
+        new.replace(self.path)
+
     def get(self, path: str, token: str | None = None) -> requests.Response:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return requests.get(self.installation.intake.url + path, headers=headers, timeout=15)
@@ -63,7 +69,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Readers]:
     ) as installation:
         readers = Readers(installation, files["tokens"], *(tokens.make() for _ in range(3)))
         assert readers.get("/metrics", readers.admin).status_code == 401  # with a file, nobody is admitted unnamed
-        readers.path.write_text(readers.entries())
+        readers.write(readers.entries())
         until(readers, readers.admin, 200)
         yield readers
 
@@ -115,15 +121,15 @@ def test_a_token_reads_its_sources_conversations_and_no_other(readers: Readers) 
 
 def test_a_token_taken_out_of_the_file_is_rejected_within_seconds(readers: Readers) -> None:
     second = tokens.make()
-    readers.path.write_text(f"{readers.entries()}\n\n{tokens.entry('second', second, ['admin'], [])}")
+    readers.write(f"{readers.entries()}\n\n{tokens.entry('second', second, ['admin'], [])}")
     until(readers, second, 200)
     assert readers.get("/metrics", readers.admin).status_code == 200
-    readers.path.write_text(readers.entries())
+    readers.write(readers.entries())
     until(readers, second, 401)
 
 
 def test_a_broken_file_keeps_what_it_said_and_is_told_of(readers: Readers) -> None:
-    readers.path.write_text("[tokens")
+    readers.write("[tokens")
     give_up_at = time.monotonic() + PATIENCE_S
     while "notes" not in (ready := readers.get("/readyz").json()):
         assert time.monotonic() < give_up_at
@@ -131,7 +137,7 @@ def test_a_broken_file_keeps_what_it_said_and_is_told_of(readers: Readers) -> No
     assert "tokens" in ready["notes"]
     metrics = readers.get("/metrics", readers.admin)
     assert "realmate_tokens_file_broken 1.0" in metrics.text
-    readers.path.write_text(readers.entries())
+    readers.write(readers.entries())
 
 
 def test_no_token_is_in_the_log_or_the_metrics(readers: Readers) -> None:
