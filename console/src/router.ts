@@ -62,6 +62,11 @@ function fetchAhead(component: unknown): void {
   if (typeof component === 'function') void (component as () => Promise<unknown>)().catch(() => undefined)
 }
 
+/** Let the files of all pages come: each must open while the console is away, or is a newer one. */
+export function fetchAllAhead(): void {
+  for (const { components } of router.getRoutes()) fetchAhead(components?.default)
+}
+
 /** All values of a parameter that may be repeated. */
 export function several(query: LocationQuery, name: string): string[] {
   const value = query[name]

@@ -15,6 +15,9 @@ from installation import event
 from replicas import Edge, Replicas, start_replicas
 
 PATIENCE_MS = 40_000
+ALL_PAGES_ARE_THERE = """() => {
+    const files = performance.getEntriesByType('resource').map(file => file.name).filter(name => /Page-/.test(name));
+    return new Set(files).size >= 8 }"""
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +98,7 @@ def test_the_page_heals_when_a_service_is_killed_under_it(
 def test_a_page_that_is_opened_while_all_is_away_comes_back(visitor: Visitor, replicas: Replicas) -> None:
     page = visitor.go("#/rejected")
     page.wait_for_selector("h1")
+    page.wait_for_function(ALL_PAGES_ARE_THERE)
     for service in (*replicas.console, *replicas.query):
         service.kill()
     page.click(part("nav-sources"))
@@ -104,4 +108,4 @@ def test_a_page_that_is_opened_while_all_is_away_comes_back(visitor: Visitor, re
     for service in (*replicas.console, *replicas.query):
         service.start()
     expect(page.get_by_role("alert")).to_have_count(0, timeout=PATIENCE_MS)
-    expect(page.locator(part("conversation-row"))).not_to_have_count(0, timeout=PATIENCE_MS)
+    expect(page.locator(f"{part('conversation-row')}, {part('empty')}")).not_to_have_count(0, timeout=PATIENCE_MS)
