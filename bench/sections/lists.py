@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import requests
 
+import realmate_client
 import wrk
 from bench import Bench, Options, started
 from findings import Findings
 from measurement import Measurement, kind, ratio
-from outcome import Load, percentiles
+from outcome import Load
 
 CONVERSATIONS = 1_000_000
 SOURCES = 10
@@ -63,7 +63,9 @@ def _store(bench: Bench) -> None:
 
 
 def _one_reader(bench: Bench, session: requests.Session, what: str, path: str, run: int) -> Measurement:
-    return _told(bench, what, 1, run, lambda: _get_again(session, bench.url + path, bench.options.seconds))
+    return _told(
+        bench, what, 1, run, lambda: realmate_client.get_again(session, bench.url + path, bench.options.seconds)
+    )
 
 
 def _many_readers(bench: Bench, run: int) -> Measurement:
@@ -78,16 +80,6 @@ def _told(bench: Bench, what: str, connections: int, run: int, load: Callable[[]
     measurement = bench.watch(what, {"readers": connections}, load, run=run)
     print(f"{measurement.load.per_second:8,.0f}/s, p50 {_p50(measurement):.1f} ms", flush=True)
     return measurement
-
-
-def _get_again(session: requests.Session, url: str, seconds: int) -> Load:
-    """GET the same page again and again."""
-    took_ms: list[float] = []
-    until = time.monotonic() + seconds
-    while (began := time.monotonic()) < until:
-        session.get(url, timeout=TIMEOUT_S).raise_for_status()
-        took_ms.append(1e3 * (time.monotonic() - began))
-    return Load(len(took_ms), len(took_ms) / seconds, percentiles(took_ms))
 
 
 def _page(bench: Bench, session: requests.Session) -> str:

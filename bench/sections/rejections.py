@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import requests
 
+import realmate_client
 from bench import Bench, Options, started
 from findings import Findings
-from outcome import Load, percentiles
 
 ROWS = 1_000_000
 SOURCES = 10
@@ -37,7 +36,7 @@ def find(options: Options) -> Findings:
                 for name, query in queries(bench.url, session).items():
                     print(f"  run {run}/{options.runs}  {name:34} ", end="", flush=True)
                     path = f"{bench.url}/admin/rejections/?{query}"
-                    load = partial(_get_again, session, path, options.seconds)
+                    load = partial(realmate_client.get_again, session, path, options.seconds)
                     measurement = bench.watch(name, {"readers": 1}, load, run=run)
                     print(f"p50 {measurement.load.latency_ms['p50']:.1f} ms", flush=True)
                     findings.measurements.append(measurement)
@@ -73,12 +72,3 @@ def _store(bench: Bench) -> None:
     bench.database.do(_REJECTIONS, {"count": ROWS, "codes": CODES})
     bench.database.do("VACUUM ANALYZE rejections")
     bench.database.do("CHECKPOINT")
-
-
-def _get_again(session: requests.Session, url: str, seconds: int) -> Load:
-    took_ms: list[float] = []
-    until = time.monotonic() + seconds
-    while (began := time.monotonic()) < until:
-        session.get(url, timeout=TIMEOUT_S).raise_for_status()
-        took_ms.append(1e3 * (time.monotonic() - began))
-    return Load(len(took_ms), len(took_ms) / seconds, percentiles(took_ms))

@@ -38,7 +38,7 @@ REPLICAS = 2
 SERVICES = ("webhook", "conversations", "query", "deliveries")
 SOURCE = "shop"
 TOLD_SOURCES = ("default", SOURCE)
-"""Those whose events the endpoint wants."""
+"""The endpoint wants the events of these sources."""
 SOURCES = f"""
 [sources.default]
 

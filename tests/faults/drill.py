@@ -19,10 +19,11 @@ import stored
 from cases import Terms
 from cluster import TOLERANCE_S, WINDOW_S, Cluster
 from faults import CATALOGUE, Fault, different_parts
-from feed_reader import Told, read_journal
+from feed_reader import Told
 from history import Follower, History
 from hostile import HOSTILE, LIMITED
-from receiver import Arrival, read_arrivals
+from receiver import Arrival
+from scripted import read_journal
 
 WARM_UP_S = 2.0
 QUIET_S = (0.3, 1.5)
@@ -110,7 +111,7 @@ class Drill:
             if (now := self._cluster.feed.stat().st_size) != size:
                 size, quiet_since = now, time.monotonic()
         self._cluster.feed_reader.stop(DRAIN_TIMEOUT_S)
-        return read_journal(self._cluster.feed)
+        return read_journal(self._cluster.feed, Told)
 
     def arrivals(self) -> list[Arrival]:
         """Return what the receiver of webhooks got, as soon as all is sent."""
@@ -121,7 +122,7 @@ class Drill:
                 break
             time.sleep(LOOK_INTERVAL_S)
         self._cluster.receiver.stop(DRAIN_TIMEOUT_S)
-        return read_arrivals(self._cluster.arrivals)
+        return read_journal(self._cluster.arrivals, Arrival)
 
     def possible(self) -> tuple[list[Fault], dict[str, str]]:
         """(the faults this machine can have, why it cannot have the others)"""

@@ -15,7 +15,7 @@ from signatures import SECRET
 NAME = "crm"
 TIMEOUT_S = 2
 SCHEDULE_S = [0.2, 0.5, 1, 2, *[5] * 46]
-"""As many attempts as an endpoint may have, so that nothing is given up during a drill."""
+"""An endpoint has the most attempts that it may have, so that nothing is given up during a drill."""
 COMMAND_TIMEOUT_S = 60.0
 
 _UNSENT = """

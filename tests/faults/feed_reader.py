@@ -6,7 +6,6 @@ it is told, in that order. Run as `feed_reader.py JSON`, the JSON being a `FeedO
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -19,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from event_streams import EventStream, Sent
-from realmate.local.child import Child
+from scripted import ScriptedChild
 
 PAUSE_S = 0.05
 SILENCE_S = 30.0
@@ -48,20 +47,13 @@ class Told(msgspec.Struct, frozen=True):
     id: str = ""
 
 
-class FeedReader(Child):
+class FeedReader(ScriptedChild):
     def __init__(self, order: FeedOrder, log: Path) -> None:
         super().__init__("the reader of the feed", log)
         self._order = order
 
     def start(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        environment["PYTHONPATH"] = str(Path(__file__).parents[1])  # what all tests share
-        self._spawn([sys.executable, __file__, msgspec.json.encode(self._order).decode()], env=environment)
-
-
-def read_journal(path: Path) -> list[Told]:
-    decoder = msgspec.json.Decoder(Told)
-    return [decoder.decode(line) for line in path.read_bytes().split(b"\n")[:-1]]
+        self._spawn_script(__file__, self._order)
 
 
 class Follower:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import signal
 import sys
@@ -19,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from connection import Connections
-from realmate.local.child import Child
+from scripted import ScriptedChild
 
 HOSTILE, LIMITED = "hostile", "limited"
 SOURCES = f"""
@@ -37,15 +36,13 @@ TIMESTAMP = "2025-06-04T14:20:05Z"
 Send = Callable[[str, bytes], Awaitable[object]]
 
 
-class Hostile(Child):
+class Hostile(ScriptedChild):
     def __init__(self, ports: Sequence[int], log: Path) -> None:
         super().__init__("the hostile tenant", log)
         self._ports = list(ports)
 
     def start(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        environment["PYTHONPATH"] = str(Path(__file__).parents[1])
-        self._spawn([sys.executable, __file__, json.dumps(self._ports)], env=environment)
+        self._spawn_script(__file__, self._ports)
 
 
 def event(kind: str, conversation: str, content: str = "") -> bytes:

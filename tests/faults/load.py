@@ -7,7 +7,6 @@ Run as `load.py JSON`, the JSON being an `Order`.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from pathlib import Path
@@ -15,14 +14,14 @@ from pathlib import Path
 import msgspec
 
 from history import Journal
-from realmate.local.child import Child
+from scripted import ScriptedChild
 from scripts import SCRIPTS
 from sender import Order, Sender, Stopped
 
 FLUSH_EVERY_S = 0.1
 
 
-class Load(Child):
+class Load(ScriptedChild):
     """Its journal grows while it runs."""
 
     def __init__(self, order: Order, log: Path) -> None:
@@ -30,9 +29,7 @@ class Load(Child):
         self._order = order
 
     def start(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        environment["PYTHONPATH"] = str(Path(__file__).parents[1])  # what all tests share
-        self._spawn([sys.executable, __file__, msgspec.json.encode(self._order).decode()], env=environment)
+        self._spawn_script(__file__, self._order)
 
 
 async def run(order: Order) -> None:

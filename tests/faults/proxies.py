@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -14,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from realmate.local.child import Child
 from realmate.local.ports import free_port
+from scripted import ScriptedChild
 
 PROGRAM = Path(__file__).with_name("proxy.py")
 
@@ -40,7 +38,7 @@ class Map(msgspec.Struct, frozen=True):
     edges: list[Edge]
 
 
-class Proxies(Child):
+class Proxies(ScriptedChild):
     def __init__(self, log: Path) -> None:
         super().__init__("the proxies", log)
         self._control = free_port()
@@ -52,9 +50,7 @@ class Proxies(Child):
         return self._edges[-1].port
 
     def start(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        order = msgspec.json.encode(Map(self._control, self._edges)).decode()
-        self._spawn([sys.executable, str(PROGRAM), order], env=environment)
+        self._spawn_script(PROGRAM, Map(self._control, self._edges))
         self._wait_until(self._listens)
 
     @contextmanager

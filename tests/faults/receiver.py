@@ -8,7 +8,6 @@ Run as `receiver.py JSON`, the JSON being a `ReceiverOrder`.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import socket
@@ -23,7 +22,7 @@ from pathlib import Path
 import msgspec
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from realmate.local.child import Child
+from scripted import ScriptedChild
 from signatures import SECRET, is_signed
 
 OFTEN_IN_THE_MOOD = 0.8
@@ -72,16 +71,14 @@ class Arrival(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-class Receiver(Child):
+class Receiver(ScriptedChild):
     def __init__(self, order: ReceiverOrder, log: Path) -> None:
         super().__init__("the receiver", log)
         self._order = order
         self._set(Mood.WELL)
 
     def start(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        environment["PYTHONPATH"] = str(Path(__file__).parents[1])  # what all tests share
-        self._spawn([sys.executable, __file__, msgspec.json.encode(self._order).decode()], env=environment)
+        self._spawn_script(__file__, self._order)
         self._wait_until(self._listens)
 
     @contextmanager
@@ -102,11 +99,6 @@ class Receiver(Child):
         with suppress(OSError), socket.create_connection(("127.0.0.1", self._order.port), timeout=1):
             return True
         return False
-
-
-def read_arrivals(path: Path) -> list[Arrival]:
-    decoder = msgspec.json.Decoder(Arrival)
-    return [decoder.decode(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 class Server:

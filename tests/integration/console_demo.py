@@ -18,7 +18,7 @@ from typing import Any
 import requests
 
 from local_up import Up, up
-from realmate.sources import tokens
+from reading import tokens_of
 from receivers import Receiver
 from signatures import SECRET, signature
 
@@ -101,8 +101,7 @@ class Demo:
 @contextmanager
 def start_demo(directory: Path, **endpoints: Receiver) -> Iterator[Demo]:
     """Start everything with these sources, tokens and endpoints, and nothing else in it."""
-    held = {name: tokens.make() for name in SCOPES}
-    entries = [tokens.entry(name, held[name], *SCOPES[name]) for name in SCOPES]
+    held, entries = tokens_of(SCOPES)
     sections = [ENDPOINT.format(name=name, url=receiver.url) for name, receiver in endpoints.items()]
     (directory / "sources.toml").write_text(SOURCES + "".join(sections))
     (directory / "tokens.toml").write_text("\n\n".join(entries))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,12 @@ def start_with_readers(directory: Path, *sources: str, **settings: Any) -> Itera
     document = "".join(f"[sources.{name}]\n" for name in sources)
     with begun_with_tokens(directory, document, entries, everyone, **settings) as installation:
         yield installation, everyone, shop
+
+
+def tokens_of(holders: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> tuple[dict[str, str], list[str]]:
+    """Return a token for each name, and their entries in the file. A holder has scopes, and sources (none: all)."""
+    held = {name: tokens.make() for name in holders}
+    return held, [tokens.entry(name, held[name], scopes, sources) for name, (scopes, sources) in holders.items()]
 
 
 @contextmanager

@@ -20,9 +20,8 @@ import pytest
 import requests
 
 from installation import Installation, event, start_installation
-from reading import begun_with_tokens
+from reading import begun_with_tokens, tokens_of
 from realmate.local.ports import free_port
-from realmate.sources import tokens
 
 SOURCES = "[sources.default]\n[sources.shop]\n[sources.other]\n[sources.gone]\n"
 HOLDERS: dict[str, tuple[list[str], list[str]]] = {
@@ -104,8 +103,7 @@ def encoded(kind: str, **data: str) -> bytes:
 @pytest.fixture(scope="module")
 def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     directory = tmp_path_factory.mktemp("console")
-    held = {name: tokens.make() for name in HOLDERS}
-    entries = [tokens.entry(name, held[name], scopes, sources) for name, (scopes, sources) in HOLDERS.items()]
+    held, entries = tokens_of(HOLDERS)
     with begun_with_tokens(
         directory, SOURCES, entries, held["reader"], console=True, HOLD_TOLERANCE_S="0.5"
     ) as installation:

@@ -6,7 +6,7 @@ import base64
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,10 +15,10 @@ import requests
 
 import described
 from installation import event
-from reading import Client, begun_with_tokens
+from reading import Client, begun_with_tokens, tokens_of
 from realmate.console.application import API
 from realmate.feed.cursors import encoded
-from realmate.sources import tokens
+from receivers import until
 from signatures import SECRET, signature
 
 SOURCES = f"""
@@ -72,20 +72,10 @@ def asked(method: str, url: str, *, by: Any = requests, **others: Any) -> reques
     return answer
 
 
-def until(look: Callable[[], Any], timeout_s: float = 30) -> Any:
-    """Return what `look` finds, as soon as it finds anything."""
-    give_up_at = time.monotonic() + timeout_s
-    while not (found := look()):
-        assert time.monotonic() < give_up_at
-        time.sleep(0.1)
-    return found
-
-
 @pytest.fixture(scope="module")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     directory = tmp_path_factory.mktemp("console")
-    held = {name: tokens.make() for name in HOLDERS}
-    entries = [tokens.entry(name, held[name], scopes, sources) for name, (scopes, sources) in HOLDERS.items()]
+    held, entries = tokens_of(HOLDERS)
     with begun_with_tokens(
         directory, SOURCES, entries, held["reader"], console=True, HOLD_TOLERANCE_S="0.5"
     ) as installation:

@@ -14,9 +14,8 @@ import pytest
 import requests
 
 import described
-from reading import Client, begun_with_tokens
+from reading import Client, begun_with_tokens, tokens_of
 from realmate.feed.cursors import encoded
-from realmate.sources import tokens
 from receivers import Answer, Receiver, receiving, until
 from signatures import SECRET
 
@@ -77,8 +76,7 @@ class Outlook:
 @pytest.fixture(scope="module")
 def outlook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outlook]:
     directory = tmp_path_factory.mktemp("endpoints")
-    held = {name: tokens.make() for name in HOLDERS}
-    entries = [tokens.entry(name, held[name], *HOLDERS[name]) for name in HOLDERS]
+    held, entries = tokens_of(HOLDERS)
     with receiving() as crm, receiving() as shop:
         secret = f'value = "{SECRET}"'
         sources = "[sources.shop]\n[sources.open]\n" + SECTION.format(name="crm", url=crm.url, secret=secret)

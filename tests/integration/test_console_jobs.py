@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,19 +13,11 @@ import requests
 
 from installation import event
 from realmate.local.postgres import running_url
+from receivers import until
 from replicas import Replicas, start_replicas
 
 EVENTS = 12
-PATIENCE_S = 60
 OURS = {"X-Realmate-Console": "1"}
-
-
-def until(look: Callable[[], Any]) -> Any:
-    give_up_at = time.monotonic() + PATIENCE_S
-    while not (found := look()):
-        assert time.monotonic() < give_up_at
-        time.sleep(0.1)
-    return found
 
 
 def post(replicas: Replicas, kind: str, **data: str) -> requests.Response:

@@ -57,7 +57,7 @@ def edge_before(servers: str, directory: Path) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Of an edge whose services are all down."""
+    """Yields the port of an edge whose services are all down."""
     with edge_before(UNREACHABLE, tmp_path_factory.mktemp("edge")) as chosen:
         yield chosen
 

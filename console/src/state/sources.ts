@@ -32,7 +32,7 @@ export const easiestSource = computed(() => {
   return enabled.find(({ signature }) => signature === null)?.name ?? names[0] ?? DEFAULT_SOURCE
 })
 
-/** Where the events of a source are sent, from the prefix on. */
+/** Return the path to which the events of a source are sent, from the prefix on. */
 export const webhookOf = (source: string) => (source === DEFAULT_SOURCE ? 'webhook/' : `webhook/${source}/`)
 
 export function noteSources(names: Iterable<string>): void {

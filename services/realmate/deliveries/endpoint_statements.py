@@ -91,7 +91,7 @@ FORGET_ATTEMPTS = Statement(
     """,
 )
 
-# Those beyond the newest $3, and those that are too old.
+# This forgets the attempts beyond the newest $3, and those that are too old.
 FORGET_OLD_ATTEMPTS = Statement(
     "forget_old_attempts",
     ("integer", "boolean", "integer", "integer", "integer"),

@@ -141,7 +141,7 @@ SPEND_RATES = Statement(
 
 # --- settling ---
 
-# Whose lease ended meanwhile is not returned: somebody else has the lane, or it is gone.
+# A lane whose lease ended meanwhile is not returned: somebody else has it, or it is gone.
 LOCK_LANES = Statement(
     "lock_lanes",
     (*KEY, "integer[]"),

@@ -5,14 +5,13 @@ Whoever keeps a place reads the event's content when it is needed, so that erasi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from realmate.domain.model import MessageKind
 from realmate.feed.cursors import Cursor
-from realmate.feed.reading import Entry, Expired, Filter, places, window
-from realmate.runtime.transaction import Statement, Transactions, uuid_array
+from realmate.feed.reading import Expired, Filter, places, rows_of_entries, window
+from realmate.runtime.transaction import Statement, Transactions
 
 _KINDS = Statement(
     "kinds_of_changed",
@@ -55,30 +54,12 @@ def read_places(db: Transactions, after: Cursor, wanted: Filter, limit: int) -> 
     part = window(db, after, wanted, limit)
     if isinstance(part, Expired):
         return part
-    kinds = _kinds(db, part.entries) if wanted.any_message else {}
+    kinds = rows_of_entries(db, _KINDS, part.entries) if wanted.any_message else {}
     found: list[EventPlace] = []
     for number, entry in enumerate(part.entries):
         touched, end = entry.touched, entry.end
-        for place, kind, _ in places(entry, kinds.get(number, ())):
+        for place, kind, _ in places(entry, [_Kind(*row) for row in kinds.get(number, ())]):
             is_new = end._replace(place=place).key > part.start.key
             if is_new and (wanted.types is None or kind in wanted.types):
                 found.append(EventPlace(touched.conversation_id, touched.source_id, place, kind, end.at))
     return Places(found, part.scanned)
-
-
-def _kinds(db: Transactions, entries: Sequence[Entry]) -> dict[int, list[_Kind]]:
-    """Return the messages' kinds, by the entries' numbers."""
-    asked = [(number, each.touched) for number, each in enumerate(entries) if each.touched.first_position]
-    found: dict[int, list[_Kind]] = {}
-    if asked:
-        rows = db.fetch(
-            _KINDS,
-            [number for number, _ in asked],
-            uuid_array(touched.conversation_id for _, touched in asked),
-            [touched.source_id for _, touched in asked],
-            [touched.first_position for _, touched in asked],
-            [touched.last_position for _, touched in asked],
-        )
-        for number, *kind in rows:
-            found.setdefault(number, []).append(_Kind(*kind))
-    return found

@@ -326,20 +326,32 @@ def _size(touched: Touched) -> int:
 
 def _messages(db: Transactions, entries: Sequence[Entry], limit_bytes: int) -> dict[int, list[Message]]:
     """Return the messages of the entries, by the entries' numbers."""
-    found: dict[int, list[Message]] = {}
+    rows = rows_of_entries(db, _MESSAGES, entries, limit_bytes)
+    return {number: [Message(*row) for row in found] for number, found in rows.items()}
+
+
+def rows_of_entries(
+    db: Transactions, statement: Statement, entries: Sequence[Entry], *others: object
+) -> dict[int, list[Sequence[Any]]]:
+    """Return what a statement finds in the ranges of messages that the entries tell, by the entries' numbers.
+
+    Its parameters are the numbers, the conversations, their sources, the first and the last positions, and `others`.
+    Each row begins with its entry's number, which is left out here.
+    """
     asked = [(number, each.touched) for number, each in enumerate(entries) if each.touched.first_position]
+    found: dict[int, list[Sequence[Any]]] = {}
     if asked:
         rows = db.fetch(
-            _MESSAGES,
+            statement,
             [number for number, _ in asked],
             uuid_array(touched.conversation_id for _, touched in asked),
             [touched.source_id for _, touched in asked],
             [touched.first_position for _, touched in asked],
             [touched.last_position for _, touched in asked],
-            limit_bytes,
+            *others,
         )
-        for number, *message in rows:
-            found.setdefault(number, []).append(Message(*message))
+        for number, *row in rows:
+            found.setdefault(number, []).append(row)
     return found
 
 
